@@ -1,0 +1,338 @@
+//! The configuration as it stands in the file, and the checks that turn it into a [`Config`].
+//!
+//! A check fails at the first problem, in the order of the file; its path is what a person would search for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use forebay_plan::{Contract, Key, Pool};
+use serde::Deserialize;
+
+use super::{Config, ForecastSettings, SyncSettings};
+use crate::calendar;
+use crate::clock::ClockSettings;
+
+const DAY_S: u32 = 86_400;
+/// Highest rate or capacity, per second: with it a day's amount in milli-units still fits a u64 nine times over.
+const MAX_PER_S: f64 = 2e10;
+/// Longest name, in bytes; metrics and tables repeat names many times.
+const MAX_NAME_BYTES: usize = 256;
+/// Most contracts: at about 300 bytes of table per contract and proxy, 30 MB per proxy and push.
+const MAX_CONTRACTS: usize = 100_000;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct File {
+    listen: String,
+    port_file: Option<PathBuf>,
+    data_dir: PathBuf,
+    step_s: u32,
+    clock: ClockPart,
+    forecast: ForecastPart,
+    sync: SyncPart,
+    pools: Vec<PoolPart>,
+    contracts: Vec<ContractPart>,
+    log: LogPart,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8090".to_owned(),
+            port_file: None,
+            data_dir: PathBuf::from("forebay-data"),
+            step_s: 300,
+            clock: ClockPart::default(),
+            forecast: ForecastPart::default(),
+            sync: SyncPart::default(),
+            pools: Vec::new(),
+            contracts: Vec::new(),
+            log: LogPart::default(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ClockPart {
+    speed: f64,
+    calendar_start: Option<String>,
+    steady_start_unix_ms: Option<u64>,
+}
+
+impl Default for ClockPart {
+    fn default() -> Self {
+        Self { speed: 1.0, calendar_start: None, steady_start_unix_ms: None }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ForecastPart {
+    quantile: f64,
+    horizon_steps: u32,
+    refit_every_steps: u32,
+    history_weeks: u32,
+}
+
+impl Default for ForecastPart {
+    fn default() -> Self {
+        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: 12, history_weeks: 8 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SyncPart {
+    grant_validity_s: f64,
+    watch_hold_s: f64,
+    proxy_stale_after_s: f64,
+}
+
+impl Default for SyncPart {
+    fn default() -> Self {
+        Self { grant_validity_s: 30.0, watch_hold_s: 20.0, proxy_stale_after_s: 10.0 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PoolPart {
+    name: String,
+    capacity_per_s: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContractPart {
+    tenant: String,
+    resource: String,
+    rate_per_s: f64,
+    burst: Option<u64>,
+    shadow_max_per_s: Option<f64>,
+    pool: Option<String>,
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogPart {
+    format: String,
+    level: String,
+}
+
+impl Default for LogPart {
+    fn default() -> Self {
+        Self { format: "text".to_owned(), level: "info".to_owned() }
+    }
+}
+
+/// What is wrong with a value.
+pub(super) struct Problem {
+    pub(super) path: String,
+    pub(super) reason: String,
+    pub(super) remedy: String,
+}
+
+fn problem(path: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    Problem { path: path.into(), reason: reason.into(), remedy: remedy.into() }
+}
+
+impl File {
+    pub(super) fn check(self) -> Result<Config, Problem> {
+        let listen = self.listen.parse().map_err(|_| {
+            let reason = format!("{:?} is no address with a port", self.listen);
+            problem("listen", reason, "write it like 127.0.0.1:8090; port 0 takes a free one")
+        })?;
+        if self.step_s == 0 || !DAY_S.is_multiple_of(self.step_s) {
+            let reason = format!("{} s do not divide a day of 86400 s", self.step_s);
+            return Err(problem("step_s", reason, "choose a divisor of 86400, such as 60, 300 or 3600"));
+        }
+        let pools = pools(self.pools)?;
+        let contracts = contracts(self.contracts, &pools)?;
+        Ok(Config {
+            listen,
+            port_file: self.port_file,
+            data_dir: self.data_dir,
+            step_s: self.step_s,
+            clock: self.clock.check()?,
+            forecast: self.forecast.check(self.step_s)?,
+            sync: self.sync.check()?,
+            pools,
+            contracts,
+            log_json: self.log.json()?,
+            log_level: self.log.level()?,
+        })
+    }
+}
+
+impl ClockPart {
+    fn check(self) -> Result<ClockSettings, Problem> {
+        if !(self.speed.is_finite() && self.speed > 0.0 && self.speed <= 1e6) {
+            let reason = format!("{} is no speed", self.speed);
+            return Err(problem(
+                "clock.speed",
+                reason,
+                "give calendar seconds per real second, above 0, at most 1000000",
+            ));
+        }
+        let calendar_start_s = match self.calendar_start {
+            None => None,
+            Some(text) => Some(calendar::parse(text.trim()).ok_or_else(|| {
+                let remedy = "write RFC 3339, YYYY-MM-DD HH:MM:SS (UTC) or unix seconds, in quotes";
+                problem("clock.calendar_start", format!("{text:?} is no time"), remedy)
+            })? as f64),
+        };
+        let steady_start_s = self.steady_start_unix_ms.map(|ms| ms as f64 / 1000.0);
+        Ok(ClockSettings { speed: self.speed, calendar_start_s, steady_start_s })
+    }
+}
+
+impl ForecastPart {
+    fn check(self, step_s: u32) -> Result<ForecastSettings, Problem> {
+        if !(self.quantile > 0.5 && self.quantile < 1.0) {
+            let reason = format!("{} is no upper quantile", self.quantile);
+            return Err(problem("forecast.quantile", reason, "choose one between 0.5 and 1, such as 0.95"));
+        }
+        // The two spare leads that stand in for late observations must fit into the day too.
+        let most = (DAY_S / step_s).saturating_sub(2).min(96);
+        if self.horizon_steps == 0 || self.horizon_steps > most {
+            let reason = format!("{} steps are not between 1 and {most}", self.horizon_steps);
+            return Err(problem("forecast.horizon_steps", reason, "choose how many slots to plan ahead, such as 4"));
+        }
+        if self.refit_every_steps == 0 {
+            let remedy = "choose how many steps pass between fits, such as 12";
+            return Err(problem("forecast.refit_every_steps", "0 would fit without pause", remedy));
+        }
+        if self.history_weeks == 0 || self.history_weeks > 520 {
+            let reason = format!("{} weeks are not between 1 and 520", self.history_weeks);
+            return Err(problem("forecast.history_weeks", reason, "choose how much history to keep, such as 8"));
+        }
+        Ok(ForecastSettings {
+            quantile: self.quantile,
+            horizon_steps: self.horizon_steps as usize,
+            refit_every_steps: self.refit_every_steps,
+            history_weeks: self.history_weeks,
+        })
+    }
+}
+
+impl SyncPart {
+    fn check(self) -> Result<SyncSettings, Problem> {
+        let seconds = |name: &str, value: f64| match Duration::try_from_secs_f64(value) {
+            Ok(duration) if duration >= Duration::from_millis(100) && duration <= Duration::from_secs(3600) => {
+                Ok(duration)
+            }
+            _ => {
+                let reason = format!("{value} s are not between 0.1 and 3600");
+                Err(problem(format!("sync.{name}"), reason, "choose a length in seconds"))
+            }
+        };
+        Ok(SyncSettings {
+            grant_validity: seconds("grant_validity_s", self.grant_validity_s)?,
+            watch_hold: seconds("watch_hold_s", self.watch_hold_s)?,
+            proxy_stale_after: seconds("proxy_stale_after_s", self.proxy_stale_after_s)?,
+        })
+    }
+}
+
+impl LogPart {
+    fn json(&self) -> Result<bool, Problem> {
+        match self.format.as_str() {
+            "text" => Ok(false),
+            "json" => Ok(true),
+            other => Err(problem("log.format", format!("{other:?} is no format"), "choose text or json")),
+        }
+    }
+
+    fn level(&self) -> Result<tracing::Level, Problem> {
+        self.level.parse().map_err(|_| {
+            let reason = format!("{:?} is no level", self.level);
+            problem("log.level", reason, "choose error, warn, info, debug or trace")
+        })
+    }
+}
+
+fn pools(parts: Vec<PoolPart>) -> Result<Vec<Pool>, Problem> {
+    let mut seen = BTreeMap::new();
+    let mut pools = Vec::with_capacity(parts.len());
+    for (i, part) in parts.into_iter().enumerate() {
+        let path = |field: &str| format!("pools[{i}].{field}");
+        check_name(path("name"), &part.name)?;
+        let ready_milli_per_s = milli(path("capacity_per_s"), part.capacity_per_s)?;
+        if let Some(first) = seen.insert(part.name.clone(), i) {
+            let reason = format!("{:?} is declared in pools[{first}] already", part.name);
+            return Err(problem(path("name"), reason, "give each pool a name of its own"));
+        }
+        pools.push(Pool { name: part.name, ready_milli_per_s });
+    }
+    Ok(pools)
+}
+
+fn contracts(parts: Vec<ContractPart>, pools: &[Pool]) -> Result<Vec<Contract>, Problem> {
+    if parts.len() > MAX_CONTRACTS {
+        let reason = format!("{} contracts, at most {MAX_CONTRACTS} are possible", parts.len());
+        return Err(problem("contracts", reason, "run several controllers, each with part of them"));
+    }
+    let mut seen = BTreeMap::new();
+    let mut contracts = Vec::with_capacity(parts.len());
+    for (i, part) in parts.into_iter().enumerate() {
+        let path = |field: &str| format!("contracts[{i}].{field}");
+        check_name(path("tenant"), &part.tenant)?;
+        check_name(path("resource"), &part.resource)?;
+        if part.resource.contains('/') {
+            let reason = format!("{:?} holds a slash", part.resource);
+            return Err(problem(path("resource"), reason, "keys are written TENANT/RESOURCE; leave the slash out"));
+        }
+        let rate_milli_per_s = milli(path("rate_per_s"), part.rate_per_s)?;
+        let shadow_max_milli_per_s =
+            part.shadow_max_per_s.map_or(Ok(rate_milli_per_s), |rate| milli(path("shadow_max_per_s"), rate))?;
+        if let Some(pool) = part.pool.as_ref().filter(|pool| !pools.iter().any(|known| known.name == **pool)) {
+            let reason = format!("no pool is called {pool:?}");
+            return Err(problem(path("pool"), reason, "declare it under pools, or leave the field out"));
+        }
+        if part.weight == 0 {
+            return Err(problem(path("weight"), "0 is no weight", "choose 1 or more"));
+        }
+        let key = Key::new(part.tenant, part.resource);
+        if let Some(first) = seen.insert(key.clone(), i) {
+            let reason = format!("{key} has a contract in contracts[{first}] already");
+            return Err(problem(format!("contracts[{i}]"), reason, "leave one of the two out"));
+        }
+        // One second of the rate, and at least one whole unit.
+        let burst = part.burst.unwrap_or_else(|| rate_milli_per_s.div_ceil(1000).max(1));
+        contracts.push(Contract {
+            key,
+            rate_milli_per_s,
+            burst,
+            shadow_max_milli_per_s,
+            pool: part.pool,
+            weight: part.weight,
+        });
+    }
+    Ok(contracts)
+}
+
+fn check_name(path: String, name: &str) -> Result<(), Problem> {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        let reason = format!("{name:?} is no name");
+        return Err(problem(path, reason, format!("use 1 to {MAX_NAME_BYTES} bytes without control characters")));
+    }
+    Ok(())
+}
+
+/// Units per second as milli-units per second.
+fn milli(path: String, per_s: f64) -> Result<u64, Problem> {
+    if !(0.0..=MAX_PER_S).contains(&per_s) {
+        let remedy = format!("give units per second, from 0 to {MAX_PER_S}");
+        return Err(problem(path, format!("{per_s} is no rate"), remedy));
+    }
+    Ok((per_s * 1000.0).round() as u64)
+}

@@ -1,0 +1,83 @@
+//! `forebay controller`: starts the parts in order, and stops them in the reverse one.
+//!
+//! Start: configuration, store, observer, planner (which publishes its first plan at once), HTTP, and last the port file,
+//! so that whoever sees it can call. Stop, on SIGTERM or SIGINT: held watches are answered, connections end, the planner
+//! writes what was observed last, the store closes. A kill -9 loses none of that either: the filters' counters are
+//! cumulative and count on from the stored cursors.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::observe::{Moment, Observer};
+use crate::planning::Planner;
+use crate::state::Shared;
+use crate::store::HistoryStore;
+use crate::store::sqlite::SqliteStore;
+use crate::{http, serve};
+
+/// Arguments of `forebay controller`.
+#[derive(Debug, Args)]
+pub(crate) struct ControllerArgs {
+    /// Configuration file; without one, the defaults and no contracts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Runs until a signal.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let store = SqliteStore::open(&config.data_dir, config.step_s)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new(&config.clock));
+    let now = Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
+    let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
+    let stale_after = config.sync.proxy_stale_after;
+    let observer = Observer::new(config.step_s, clock.speed(), stale_after, keys, store.cursors()?, now);
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen on {}: choose another address with listen", config.listen))?;
+    let address = listener.local_addr().context("read the address listened on")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    let (longest_hold, port_file) = (config.sync.watch_hold, config.port_file.clone());
+    let contracts = config.contracts.len();
+    let shared = Arc::new(Shared::new(config, clock, observer));
+    let planner = Planner::new(Arc::clone(&shared), Box::new(store))?;
+    let planning = std::thread::Builder::new()
+        .name("planning".to_owned())
+        .spawn(move || planner.run())
+        .context("start the planning thread")?;
+
+    let (stop, stopping) = watch::channel(false);
+    let router = http::router(Arc::clone(&shared), stopping.clone());
+    let serving = tokio::spawn(serve::serve(listener, router, longest_hold, stopping));
+    if let Some(file) = &port_file {
+        // Written beside and renamed, so that nobody reads half an address.
+        let beside = file.with_extension("new");
+        std::fs::write(&beside, format!("{address}\n"))
+            .and_then(|()| std::fs::rename(&beside, file))
+            .with_context(|| format!("write port_file {}", file.display()))?;
+    }
+    tracing::info!(%address, contracts, "controller serves");
+
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = name, "stopping");
+    stop.send_replace(true);
+    serving.await.context("serve")?;
+    shared.stop();
+    let joined = tokio::task::spawn_blocking(move || planning.join()).await.context("stop the planning thread")?;
+    anyhow::ensure!(joined.is_ok(), "the planning thread had panicked; what it observed last is not stored");
+    tracing::info!("stopped");
+    Ok(())
+}

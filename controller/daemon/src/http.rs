@@ -1,0 +1,156 @@
+//! The controller's HTTP surface: the sync endpoint, probes, metrics, and two answers for people and tools.
+//!
+//! | path | what |
+//! |---|---|
+//! | `POST /v1/sync` | see [`crate::sync`] |
+//! | `GET /healthz` | 200 while the process serves |
+//! | `GET /readyz` | 200 once history is open and the first plan is published, else 503 with the reason |
+//! | `GET /metrics` | Prometheus text |
+//! | `GET /v1/plan` | the plan in force and its report, JSON |
+//! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
+//!
+//! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
+//! state of its own and changes nothing.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use forebay_plan::{Finding, Grant, KeyReport, Reason};
+use forebay_protocol::MAX_BODY_BYTES;
+use serde_json::{Value, json};
+use tokio::sync::watch::Receiver;
+
+use crate::planning::demand::{KeyRecord, Record};
+use crate::state::{Shared, Table, lock};
+use crate::sync::{SyncState, sync};
+
+/// A message's body and its envelope.
+const BODY_LIMIT_BYTES: usize = MAX_BODY_BYTES + 64;
+
+/// All routes. `stopping` becomes true when held calls are to end.
+pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
+    let sync_state = SyncState { shared: Arc::clone(&shared), stopping };
+    let sync_route = Router::new()
+        .route("/v1/sync", post(sync))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .with_state(sync_state);
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/v1/plan", get(plan))
+        .route("/v1/forecasts", get(forecasts))
+        .with_state(shared)
+        .merge(sync_route)
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    if shared.table.borrow().is_some() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the first plan is not published yet\n").into_response()
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], shared.metrics.text()).into_response()
+}
+
+async fn plan(State(shared): State<Arc<Shared>>) -> Response {
+    let table = shared.table.borrow().clone();
+    match table {
+        Some(table) => json_answer(&table_json(&table, shared.config.step_s)),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the first plan is not published yet\n").into_response(),
+    }
+}
+
+async fn forecasts(State(shared): State<Arc<Shared>>) -> Response {
+    let keys: Vec<Value> = lock(&shared.records).iter().map(key_json).collect();
+    json_answer(&json!({
+        "step_s": shared.config.step_s,
+        "quantile": shared.config.forecast.quantile,
+        "keys": keys,
+    }))
+}
+
+fn json_answer(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+fn table_json(table: &Table, step_s: u32) -> Value {
+    json!({
+        "generation": { "shard": 0, "epoch": table.generation.epoch, "sequence": table.generation.sequence },
+        "step": table.step,
+        "step_s": step_s,
+        "published_unix_ms": table.published_unix_ms,
+        "proxies": table.proxies,
+        "grants": table.plan.grants.iter().map(|grant| grant_json(grant, step_s)).collect::<Vec<_>>(),
+        "report": table.plan.report.keys.iter().map(report_json).collect::<Vec<_>>(),
+        "findings": table.findings.iter().map(Finding::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn grant_json(grant: &Grant, step_s: u32) -> Value {
+    let slots: Vec<Value> = grant
+        .slots
+        .iter()
+        .map(|slot| {
+            json!({
+                "id": slot.id,
+                "start_unix_s": slot.id * u64::from(step_s),
+                "length_ms": slot.length_ms,
+                "amount": slot.amount,
+                "rate_per_s": per_s(slot.pace.rate_milli_per_s),
+                "burst": slot.pace.burst,
+            })
+        })
+        .collect();
+    json!({
+        "tenant": grant.key.tenant,
+        "resource": grant.key.resource,
+        "standard": { "rate_per_s": per_s(grant.standard.rate_milli_per_s), "burst": grant.standard.burst },
+        "forecast_version": grant.forecast_version,
+        "slots": slots,
+    })
+}
+
+fn report_json(line: &KeyReport) -> Value {
+    let detail = match &line.reason {
+        Reason::NoForecast(why) => Some(why),
+        _ => None,
+    };
+    json!({
+        "tenant": line.key.tenant,
+        "resource": line.key.resource,
+        "reason": line.reason.name(),
+        "detail": detail,
+        "peak_need_per_s": per_s(line.peak_need_milli_per_s),
+        "peak_granted_per_s": per_s(line.peak_granted_milli_per_s),
+    })
+}
+
+fn key_json(key: &KeyRecord) -> Value {
+    let record = |r: &Record| {
+        json!({
+            "step": r.step, "issued_at_step": r.issued_at_step, "lead": r.lead,
+            "point": r.point, "upper": r.upper, "actual": r.actual,
+        })
+    };
+    json!({
+        "tenant": key.key.tenant,
+        "resource": key.key.resource,
+        "model": key.model,
+        "why": key.why,
+        "bursts": key.bursts,
+        "records": key.records.iter().map(record).collect::<Vec<_>>(),
+    })
+}
+
+fn per_s(milli_per_s: u64) -> f64 {
+    milli_per_s as f64 / 1000.0
+}

@@ -1,0 +1,87 @@
+//! `forebay`: the controller daemon and the project's command line, as a library that the binary and the demo share.
+//!
+//! Exit codes: 0, 78 (the configuration is wrong; the place is on stderr), 1 for everything else. Output for people and
+//! tools goes to stdout, logs and progress to stderr.
+
+mod calendar;
+mod clock;
+mod config;
+mod controller;
+mod http;
+mod import;
+mod metrics;
+mod observe;
+mod planning;
+mod serve;
+mod state;
+mod store;
+mod sync;
+pub mod traffic;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+use crate::store::StoreError;
+
+/// As in sysexits.h: something in the configuration is wrong.
+const EXIT_CONFIG: u8 = 78;
+
+/// Predictive admission control for Envoy: the controller and its tools.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the controller
+    Controller(controller::ControllerArgs),
+    /// Load history from CSV files
+    Import(import::ImportArgs),
+    /// Write a seeded traffic trace
+    Generate(traffic::generate::GenerateArgs),
+    /// Send a trace as real HTTP requests
+    Replay(traffic::replay::ReplayArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("forebay: {error:#}");
+            let is_config = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(StoreError::Step { .. }));
+            if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Controller(args) => {
+            let config = Config::load(args.config.as_deref())?;
+            start_log(config.log_json, config.log_level);
+            runtime()?.block_on(controller::run(config))
+        }
+        Command::Import(args) => import::run(&args),
+        Command::Generate(args) => traffic::generate::run(args),
+        Command::Replay(args) => {
+            start_log(false, tracing::Level::WARN);
+            runtime()?.block_on(traffic::replay::run(args))
+        }
+    }
+}
+
+/// Two workers: what is computed runs on threads of its own, and the rest waits for the network.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn start_log(json: bool, level: tracing::Level) {
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    if json { log.json().init() } else { log.with_ansi(false).init() }
+}

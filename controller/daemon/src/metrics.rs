@@ -1,0 +1,190 @@
+//! What the controller tells Prometheus, all named `forebay_*`.
+//!
+//! Label sets are bounded: tenants and resources come from the configured contracts (and `*`), never from requests;
+//! outcomes are the variants of small enums. Counters count since the start of the process; rates and levels are in
+//! units per real second.
+
+use std::sync::atomic::AtomicU64;
+
+use forebay_plan::Key;
+use forebay_protocol::Counters;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+type Level = Gauge<f64, AtomicU64>;
+
+/// Labels of one key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct KeyLabels {
+    tenant: String,
+    resource: String,
+}
+
+impl From<&Key> for KeyLabels {
+    fn from(key: &Key) -> Self {
+        Self { tenant: key.tenant.clone(), resource: key.resource.clone() }
+    }
+}
+
+/// Labels of one key and lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LaneLabels {
+    tenant: String,
+    resource: String,
+    lane: &'static str,
+}
+
+/// The label of one outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    pub(crate) outcome: &'static str,
+}
+
+/// Every metric of the controller.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<LaneLabels, Counter>,
+    units: Family<LaneLabels, Counter>,
+    reports: Family<OutcomeLabel, Counter>,
+    watches: Family<OutcomeLabel, Counter>,
+    pub(crate) watches_held: Gauge,
+    pub(crate) tables_served: Counter,
+    pub(crate) decode_errors: Counter,
+    pub(crate) rows_backwards: Counter,
+    pub(crate) rows_unknown: Counter,
+    pub(crate) store_errors: Counter,
+    pub(crate) plans_refused: Counter,
+    pub(crate) plan_duration: Histogram,
+    pub(crate) generation_epoch: Gauge,
+    pub(crate) generation_sequence: Gauge,
+    pub(crate) proxies_live: Gauge,
+    pub(crate) bursts: Family<KeyLabels, Counter>,
+    pub(crate) forecast_upper: Family<KeyLabels, Level>,
+    pub(crate) forecast_point: Family<KeyLabels, Level>,
+    pub(crate) forecast_coverage: Family<KeyLabels, Level>,
+    pub(crate) forecast_loss: Family<KeyLabels, Level>,
+    pub(crate) naive_loss: Family<KeyLabels, Level>,
+    pub(crate) gate_open: Family<KeyLabels, Gauge>,
+    pub(crate) shadow_granted: Family<KeyLabels, Level>,
+    pub(crate) fits: Family<OutcomeLabel, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("forebay"),
+            requests: Family::default(),
+            units: Family::default(),
+            reports: Family::default(),
+            watches: Family::default(),
+            watches_held: Gauge::default(),
+            tables_served: Counter::default(),
+            decode_errors: Counter::default(),
+            rows_backwards: Counter::default(),
+            rows_unknown: Counter::default(),
+            store_errors: Counter::default(),
+            plans_refused: Counter::default(),
+            // 10 us to about 10 s.
+            plan_duration: Histogram::new(exponential_buckets(1e-5, 4.0, 11)),
+            generation_epoch: Gauge::default(),
+            generation_sequence: Gauge::default(),
+            proxies_live: Gauge::default(),
+            bursts: Family::default(),
+            forecast_upper: Family::default(),
+            forecast_point: Family::default(),
+            forecast_coverage: Family::default(),
+            forecast_loss: Family::default(),
+            naive_loss: Family::default(),
+            gate_open: Family::default(),
+            shadow_granted: Family::default(),
+            fits: Family::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        r.register("requests", "Requests that filters counted, by lane", self.requests.clone());
+        r.register("units", "Cost of requests that filters counted, by lane", self.units.clone());
+        r.register("reports", "Reports received, by outcome", self.reports.clone());
+        r.register("watches", "Watches answered, by outcome", self.watches.clone());
+        r.register("watches_held", "Watches that wait for news", self.watches_held.clone());
+        r.register("tables_served", "Parts of grant tables served", self.tables_served.clone());
+        r.register("decode_errors", "Sync calls whose body was no message", self.decode_errors.clone());
+        r.register("rows_backwards", "Report rows whose counters ran backwards", self.rows_backwards.clone());
+        r.register("rows_unknown", "Report rows of keys without a contract", self.rows_unknown.clone());
+        r.register("store_errors", "Operations of the history store that failed", self.store_errors.clone());
+        r.register("plans_refused", "Plans that failed their own check", self.plans_refused.clone());
+        r.register("plan_duration_seconds", "Time to make and check a plan", self.plan_duration.clone());
+        r.register("generation_epoch", "Epoch of the published table", self.generation_epoch.clone());
+        r.register("generation_sequence", "Sequence of the published table", self.generation_sequence.clone());
+        r.register("proxies_live", "Proxies that have a share", self.proxies_live.clone());
+        r.register("bursts", "Steps whose demand exceeded the forecast's upper bound", self.bursts.clone());
+        r.register("forecast_upper_per_s", "Upper quantile for the current step", self.forecast_upper.clone());
+        r.register("forecast_point_per_s", "Median for the current step", self.forecast_point.clone());
+        r.register(
+            "forecast_coverage_ratio",
+            "Recent share of steps within the upper quantile",
+            self.forecast_coverage.clone(),
+        );
+        r.register("forecast_loss", "Recent mean pinball loss of the forecasts", self.forecast_loss.clone());
+        r.register("naive_loss", "Recent mean pinball loss of the naive forecasts", self.naive_loss.clone());
+        r.register("quality_gate_open", "1 where forecasts may bring shadow", self.gate_open.clone());
+        r.register("shadow_granted_per_s", "Shadow rate granted for the current step", self.shadow_granted.clone());
+        r.register("fits", "Fits of forecasters, by outcome", self.fits.clone());
+        self
+    }
+
+    /// What filters counted for a key.
+    pub(crate) fn count_requests(&self, key: &Key, news: &Counters) {
+        let lanes = [
+            ("reserved", news.reserved_requests, news.reserved_units),
+            ("standard", news.standard_requests, news.standard_units),
+            ("refused", news.refused_requests, news.refused_units),
+        ];
+        for (lane, requests, units) in lanes {
+            let labels = LaneLabels { tenant: key.tenant.clone(), resource: key.resource.clone(), lane };
+            self.requests.get_or_create(&labels).inc_by(requests);
+            self.units.get_or_create(&labels).inc_by(units);
+        }
+    }
+
+    pub(crate) fn count_report(&self, outcome: &'static str) {
+        self.reports.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn count_watch(&self, outcome: &'static str) {
+        self.watches.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail; a half-written page would be cut at its missing end mark.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_follow_the_convention() {
+        let metrics = Metrics::new();
+        let news = Counters { refused_requests: 3, refused_units: 30, ..Counters::default() };
+        metrics.count_requests(&Key::new("shop", "requests"), &news);
+        metrics.count_report("counted");
+        let text = metrics.text();
+        let line = "forebay_units_total{tenant=\"shop\",resource=\"requests\",lane=\"refused\"} 30";
+        assert!(text.contains(line), "{text}");
+        assert!(text.contains("forebay_reports_total{outcome=\"counted\"} 1"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

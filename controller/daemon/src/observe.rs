@@ -1,0 +1,296 @@
+//! Cumulative counters in, demand per calendar step out.
+//!
+//! A filter reports how much it has counted since it booted; what is new is the difference to the *cursor*, the counters
+//! counted last. So a report that is lost, repeated or late changes nothing, and neither does a restart of the controller,
+//! because cursors are stored together with the points that they account for.
+//!
+//! - **When it happened.** The difference is spread evenly over the time since the proxy's last counted report, across
+//!   the steps that this time spans; also after an outage of the controller. What a proxy never
+//!   heard of has counted is spread over the time since its boot, and of that the last hour is kept: history from before
+//!   is guessed too coarsely to be worth having.
+//! - **Zero and missing.** A step that some proxy's report covers has a point for every contract, 0 if nothing was
+//!   offered; a step that no report covers has none. The first step of the first proxy may be covered in part only and
+//!   then reads too low, once.
+//! - **What is refused.** Reports that are not newer than the cursor; counters that run backwards within one boot (the
+//!   key is skipped and counted); keys without a contract, except the shared bucket `*` of up to [`MAX_OTHERS`] resources.
+//!
+//! Demand is *offered* demand: all three lanes, the refused one too, else a forecast would learn the present limit.
+//! Retries of refused requests are not told apart yet.
+
+mod span;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use forebay_plan::Key;
+use forebay_protocol::{Counters, OTHERS, Report};
+
+use crate::store::{Cursor, Flush, Point};
+use span::Span;
+
+/// Resources whose shared bucket is recorded; a rule table has a handful.
+const MAX_OTHERS: usize = 64;
+/// Proxies that are remembered; more than that is a stray name in every report. 10,000 at 100 keys of 150 bytes: 150 MB.
+const MAX_PROXIES: usize = 10_000;
+/// Longest name of a proxy, in bytes.
+const MAX_PROXY_NAME_BYTES: usize = 256;
+/// Real time before the first report of a boot for which its counts are kept.
+const FIRST_REPORT_KEPT: Duration = Duration::from_secs(3600);
+/// After a start, proxies that reported this recently before it count as live until they had the time to show up, so
+/// that the first one to call does not get the shares of all.
+const PRESUMED_LIVE: Duration = Duration::from_secs(60);
+
+/// What became of a report.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// Counted: what is new, by key.
+    Counted {
+        news: Vec<(Key, Counters)>,
+        /// Rows skipped because a counter ran backwards.
+        backwards: u64,
+        /// Rows skipped because nobody contracted the key.
+        unknown: u64,
+    },
+    /// Not newer than what was counted.
+    Stale,
+    /// More proxies or a longer name than can be.
+    Refused,
+}
+
+/// Turns reports into additions to history.
+pub(crate) struct Observer {
+    step_s: i64,
+    speed: f64,
+    stale_after: Duration,
+    contracted: BTreeSet<Key>,
+    others: HashSet<String>,
+    proxies: HashMap<String, Proxy>,
+    /// Units per (key, step) since the last flush.
+    pending: BTreeMap<(Key, i64), f64>,
+    /// Steps that have got their zeros.
+    zeroed: BTreeSet<i64>,
+    /// Proxies that reported since the last flush, with the keys that moved.
+    moved: BTreeMap<String, BTreeSet<Key>>,
+}
+
+struct Proxy {
+    /// `None` until the first report is counted.
+    boot: Option<Boot>,
+    /// `None` while it is only known from before the start.
+    seen_at: Option<Duration>,
+}
+
+struct Boot {
+    boot_id: u64,
+    sequence: u64,
+    reported_s: f64,
+    counters: HashMap<Key, Counters>,
+}
+
+/// The moment of a report, in both times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) calendar_s: f64,
+    pub(crate) steady: Duration,
+}
+
+impl Observer {
+    /// Goes on from the stored cursors.
+    pub(crate) fn new(
+        step_s: u32,
+        speed: f64,
+        stale_after: Duration,
+        keys: Vec<Key>,
+        cursors: Vec<Cursor>,
+        now: Moment,
+    ) -> Self {
+        let mut observer = Self {
+            step_s: i64::from(step_s),
+            speed,
+            stale_after,
+            contracted: keys.into_iter().collect(),
+            others: HashSet::new(),
+            proxies: HashMap::new(),
+            pending: BTreeMap::new(),
+            zeroed: BTreeSet::new(),
+            moved: BTreeMap::new(),
+        };
+        for cursor in cursors {
+            let silent_real_s = (now.calendar_s - cursor.reported_s) / speed;
+            let boot = Boot {
+                boot_id: cursor.boot_id,
+                sequence: cursor.sequence,
+                reported_s: cursor.reported_s,
+                counters: cursor.counters.into_iter().collect(),
+            };
+            let seen_at = (silent_real_s <= PRESUMED_LIVE.as_secs_f64()).then_some(now.steady);
+            observer.proxies.insert(cursor.proxy, Proxy { boot: Some(boot), seen_at });
+        }
+        observer
+    }
+
+    /// Counts a report.
+    pub(crate) fn report(&mut self, report: &Report, now: Moment) -> Outcome {
+        if !self.see(&report.proxy, now.steady) {
+            return Outcome::Refused;
+        }
+        let Some(proxy) = self.proxies.get_mut(&report.proxy) else {
+            return Outcome::Refused;
+        };
+        let uptime = Duration::from_millis(report.uptime_ms.max(1));
+        let kept = uptime.min(FIRST_REPORT_KEPT);
+        let since_boot_s = now.calendar_s - kept.as_secs_f64() * self.speed;
+        let mut kept_share = kept.as_secs_f64() / uptime.as_secs_f64();
+        let (from_s, same_boot) = match &proxy.boot {
+            Some(boot) if boot.boot_id == report.boot_id => {
+                if report.sequence <= boot.sequence {
+                    return Outcome::Stale;
+                }
+                kept_share = 1.0;
+                (boot.reported_s, true)
+            }
+            Some(earlier) => (since_boot_s.max(earlier.reported_s), false),
+            None => (since_boot_s, false),
+        };
+        // A calendar that was set back gives an empty stretch, and then all of it belongs to this moment.
+        let span = Span { from_s: from_s.min(now.calendar_s), to_s: now.calendar_s, step_s: self.step_s };
+        let mut counters = match proxy.boot.take() {
+            Some(boot) if same_boot => boot.counters,
+            _ => HashMap::new(),
+        };
+
+        let moved = self.moved.entry(report.proxy.clone()).or_default();
+        let (mut news, mut backwards, mut unknown) = (Vec::new(), 0, 0);
+        for row in &report.rows {
+            let key = Key::new(row.tenant.clone(), row.resource.clone());
+            if !known(&self.contracted, &mut self.others, &key) {
+                unknown += 1;
+                continue;
+            }
+            let before = counters.get(&key).copied().unwrap_or_default();
+            let Some(delta) = difference(&row.counters, &before) else {
+                backwards += 1;
+                continue;
+            };
+            counters.insert(key.clone(), row.counters);
+            moved.insert(key.clone());
+            for (step, share) in span.shares() {
+                *self.pending.entry((key.clone(), step)).or_insert(0.0) +=
+                    offered_units(&delta) as f64 * kept_share * share;
+            }
+            news.push((key, delta));
+        }
+        for (step, _) in span.shares() {
+            if self.zeroed.insert(step) {
+                for key in &self.contracted {
+                    self.pending.entry((key.clone(), step)).or_insert(0.0);
+                }
+            }
+        }
+        // Steps older than a day are not revisited in practice, and a second zero changes nothing.
+        while self.zeroed.len() > 86_400 / self.step_s as usize + 2 {
+            self.zeroed.pop_first();
+        }
+        let (boot_id, sequence, reported_s) = (report.boot_id, report.sequence, now.calendar_s);
+        proxy.boot = Some(Boot { boot_id, sequence, reported_s, counters });
+        Outcome::Counted { news, backwards, unknown }
+    }
+
+    /// Notes that a proxy is there; `false` when there is no room for it.
+    pub(crate) fn see(&mut self, proxy: &str, now: Duration) -> bool {
+        if let Some(known) = self.proxies.get_mut(proxy) {
+            known.seen_at = Some(now);
+            return true;
+        }
+        if self.proxies.len() >= MAX_PROXIES || proxy.is_empty() || proxy.len() > MAX_PROXY_NAME_BYTES {
+            return false;
+        }
+        self.proxies.insert(proxy.to_owned(), Proxy { boot: None, seen_at: Some(now) });
+        true
+    }
+
+    /// Names of the proxies that are live, sorted.
+    pub(crate) fn live(&self, now: Duration) -> Vec<String> {
+        let live = self.proxies.iter().filter(|(_, proxy)| self.is_live(proxy, now));
+        let mut names: Vec<String> = live.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn is_live(&self, proxy: &Proxy, now: Duration) -> bool {
+        proxy.seen_at.is_some_and(|seen_at| now.saturating_sub(seen_at) <= self.stale_after)
+    }
+
+    /// Up to when all live proxies have reported; `None` when no live proxy has.
+    pub(crate) fn reported_until_s(&self, now: Duration) -> Option<f64> {
+        let live = self.proxies.values().filter(|proxy| self.is_live(proxy, now));
+        live.filter_map(|proxy| proxy.boot.as_ref()).map(|boot| boot.reported_s).min_by(f64::total_cmp)
+    }
+
+    /// Takes out what is to be stored.
+    pub(crate) fn take_flush(&mut self) -> Flush {
+        let step_real_s = self.step_s as f64 / self.speed;
+        let points = std::mem::take(&mut self.pending).into_iter().map(|((key, step), units)| Point {
+            key,
+            start_s: step * self.step_s,
+            value: units / step_real_s,
+        });
+        let points = points.collect();
+        let cursors = std::mem::take(&mut self.moved).into_iter().filter_map(|(name, keys)| {
+            let boot = self.proxies.get(&name)?.boot.as_ref()?;
+            let counters = keys.into_iter().filter_map(|key| boot.counters.get(&key).map(|counters| (key, *counters)));
+            let counters = counters.collect();
+            let &Boot { boot_id, sequence, reported_s, .. } = boot;
+            Some(Cursor { proxy: name, boot_id, sequence, reported_s, counters })
+        });
+        let cursors = cursors.collect();
+        Flush { points, cursors }
+    }
+
+    /// Puts back what could not be stored.
+    pub(crate) fn put_back(&mut self, flush: Flush) {
+        let step_real_s = self.step_s as f64 / self.speed;
+        for point in flush.points {
+            let step = point.start_s.div_euclid(self.step_s);
+            *self.pending.entry((point.key, step)).or_insert(0.0) += point.value * step_real_s;
+        }
+        for cursor in flush.cursors {
+            let keys = cursor.counters.into_iter().map(|(key, _)| key);
+            self.moved.entry(cursor.proxy).or_default().extend(keys);
+        }
+    }
+}
+
+fn known(contracted: &BTreeSet<Key>, others: &mut HashSet<String>, key: &Key) -> bool {
+    if contracted.contains(key) {
+        return true;
+    }
+    if key.tenant != OTHERS {
+        return false;
+    }
+    if !others.contains(&key.resource) {
+        if others.len() >= MAX_OTHERS {
+            return false;
+        }
+        others.insert(key.resource.clone());
+    }
+    true
+}
+
+/// What was counted since, or `None` when any counter ran backwards.
+fn difference(now: &Counters, before: &Counters) -> Option<Counters> {
+    Some(Counters {
+        reserved_requests: now.reserved_requests.checked_sub(before.reserved_requests)?,
+        reserved_units: now.reserved_units.checked_sub(before.reserved_units)?,
+        standard_requests: now.standard_requests.checked_sub(before.standard_requests)?,
+        standard_units: now.standard_units.checked_sub(before.standard_units)?,
+        refused_requests: now.refused_requests.checked_sub(before.refused_requests)?,
+        refused_units: now.refused_units.checked_sub(before.refused_units)?,
+    })
+}
+
+fn offered_units(counters: &Counters) -> u64 {
+    counters.reserved_units.saturating_add(counters.standard_units).saturating_add(counters.refused_units)
+}

@@ -1,0 +1,343 @@
+//! The planning loop: observe -> forecast -> plan -> check -> publish. Level-triggered: each turn looks at what is, not
+//! at what happened, so a turn too many changes nothing and a turn missed is made up by the next.
+//!
+//! **When.** One plan per calendar step, soon after its boundary: as soon as every live proxy has reported beyond it, at
+//! the latest after a quarter of the step's real length or [`REPORTS_DUE`], whichever is shorter. In between when the
+//! live proxies change, when a fit is finished, or when a filter knows a newer table than this planner made.
+//!
+//! **What.** In step k the newest complete observation is step k-1, and the plan covers k and the following slots up to
+//! the horizon; so a slot is in every filter's table a whole step before it begins, and its amount is made precise once
+//! when it does. If the reports of step k-1 are late: covered by half or more, it is estimated from that part; else the
+//! forecast is made from k-2 with longer leads, for which every fit has two to spare.
+//!
+//! **Generations.** (epoch, sequence). The epoch at start is above the stored one and at least the wall clock's unix
+//! second, so that also a planner on a restored or empty store is newer than all before it; a filter that still knows a
+//! newer table raises it further. A plan with a violation is logged and not published; the last good table stays.
+//!
+//! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
+//! next start only.
+
+pub(crate) mod demand;
+mod fitting;
+mod publishing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_forecast::Settings;
+use forebay_plan::Inputs;
+use forebay_provision::{Declared, InstanceManager};
+
+use crate::clock::wall_now_s;
+use crate::metrics::KeyLabels;
+use crate::state::{Shared, lock};
+use crate::store::{HistoryStore, StoreError};
+use demand::{Fitted, KeyDemand, SPARE_LEADS, records_per_key};
+use fitting::{Fitting, Job};
+
+/// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
+const REPORTS_DUE: Duration = Duration::from_millis(1500);
+/// Real time between two writes of what was observed; so much is redone from the filters' counters after a crash.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+const WEEK_S: i64 = 7 * 86_400;
+
+/// Why the loop cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanningError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("start the fitting thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The planner: everything that only the loop touches.
+pub(crate) struct Planner {
+    shared: Arc<Shared>,
+    store: Box<dyn HistoryStore>,
+    instances: Declared,
+    fitting: Fitting,
+    keys: Vec<KeyDemand>,
+    epoch: u64,
+    sequence: u64,
+    /// The step of the last plan; `None` before the first.
+    planned_step: Option<i64>,
+    /// First step whose points may still change.
+    open_step: i64,
+    fitted_step: i64,
+    flushed_at: Duration,
+}
+
+impl Planner {
+    /// Reads history and takes a new epoch.
+    pub(crate) fn new(shared: Arc<Shared>, mut store: Box<dyn HistoryStore>) -> Result<Self, PlanningError> {
+        let config = &shared.config;
+        let epoch = (store.epoch()? + 1).max(wall_now_s() as u64);
+        store.set_epoch(epoch)?;
+        let step_s = i64::from(config.step_s);
+        let now_step = step_at(shared.now().calendar_s, step_s);
+        let first_step = now_step - i64::from(config.forecast.history_weeks) * WEEK_S / step_s;
+        let mut keys = Vec::with_capacity(config.contracts.len());
+        let records_max = records_per_key(config.contracts.len(), config.forecast.horizon_steps);
+        for contract in &config.contracts {
+            let points = store.range(&contract.key, first_step * step_s, now_step * step_s)?;
+            let begins = points.first().map_or(now_step, |point| point.start_s.div_euclid(step_s));
+            let quantile = config.forecast.quantile;
+            let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantile, begins, records_max);
+            demand.absorb(&points, begins, now_step);
+            demand.settled(now_step);
+            keys.push(demand);
+        }
+        let fitting = Fitting::start(&shared)?;
+        let instances = Declared::new(config.pools.iter().cloned());
+        let mut planner = Self {
+            store,
+            instances,
+            fitting,
+            keys,
+            epoch,
+            sequence: 0,
+            planned_step: None,
+            open_step: now_step,
+            fitted_step: now_step,
+            flushed_at: Duration::ZERO,
+            shared,
+        };
+        planner.refit(now_step);
+        Ok(planner)
+    }
+
+    /// Runs until the daemon stops; then writes what was observed last.
+    pub(crate) fn run(mut self) {
+        while !self.shared.is_stopping() {
+            let wait = self.turn();
+            self.shared.bell.wait(wait);
+        }
+        self.flush();
+    }
+
+    /// Does what is due; returns how long nothing will be, unless the bell rings.
+    fn turn(&mut self) -> Duration {
+        let step_s = i64::from(self.shared.config.step_s);
+        let now = self.shared.now();
+        let step = step_at(now.calendar_s, step_s);
+        let refitted = self.take_fits();
+        let raised = self.take_epoch();
+        let (live, reported_until_s) = {
+            let observer = self.shared.observer();
+            (observer.live(now.steady), observer.reported_until_s(now.steady))
+        };
+        self.shared.metrics.proxies_live.set(live.len() as i64);
+
+        let boundary_s = (step * step_s) as f64;
+        let overdue = self.shared.clock.to_real(now.calendar_s - boundary_s);
+        let patience = REPORTS_DUE.min(self.shared.clock.to_real(step_s as f64 / 4.0));
+        let complete = reported_until_s.is_none_or(|until_s| until_s >= boundary_s);
+        let is_new_step = self.planned_step != Some(step);
+        let mut wait = self.shared.clock.to_real(boundary_s + step_s as f64 - now.calendar_s);
+        if self.planned_step.is_none() || (is_new_step && (complete || overdue >= patience)) {
+            self.flush();
+            let (known_to, estimate_part) = self.ingest(step, reported_until_s);
+            self.forecast(step, known_to, estimate_part);
+            self.publish(step, live, raised);
+            self.planned_step = Some(step);
+            if step - self.fitted_step >= i64::from(self.shared.config.forecast.refit_every_steps) {
+                self.refit(step);
+            }
+        } else {
+            if is_new_step {
+                wait = patience.saturating_sub(overdue);
+            }
+            let planned = self.planned_step.unwrap_or(step);
+            if !refitted.is_empty() {
+                for index in refitted {
+                    self.forecast_key(index, planned, self.open_step, None);
+                }
+                self.publish(planned, live, raised);
+            } else if raised || self.proxies_differ(&live) {
+                self.publish(planned, live, raised);
+            }
+        }
+        if now.steady.saturating_sub(self.flushed_at) >= FLUSH_INTERVAL {
+            self.flush();
+        }
+        wait.min(FLUSH_INTERVAL).max(Duration::from_millis(1))
+    }
+
+    /// Writes what was observed since the last time; on an error it is kept and tried again.
+    fn flush(&mut self) {
+        self.flushed_at = self.shared.clock.steady_now();
+        let flush = self.shared.observer().take_flush();
+        if flush.is_empty() {
+            return;
+        }
+        let step_s = i64::from(self.shared.config.step_s);
+        if let Some(first) = flush.points.iter().map(|point| point.start_s.div_euclid(step_s)).min() {
+            self.open_step = self.open_step.min(first);
+        }
+        if let Err(error) = self.store.add(&flush) {
+            self.note_store_error(&error);
+            self.shared.observer().put_back(flush);
+        }
+    }
+
+    /// Reads the open steps back, and settles those that are complete. Returns the first step that is not known, and
+    /// which part of it is covered.
+    fn ingest(&mut self, step: i64, reported_until_s: Option<f64>) -> (i64, f64) {
+        let step_s = i64::from(self.shared.config.step_s);
+        let known_to = reported_until_s.map_or(step, |until_s| step_at(until_s, step_s)).min(step);
+        let part = reported_until_s.map_or(0.0, |until_s| (until_s / step_s as f64 - known_to as f64).clamp(0.0, 1.0));
+        for index in 0..self.keys.len() {
+            let key = self.keys[index].key.clone();
+            match self.store.range(&key, self.open_step * step_s, step * step_s) {
+                Ok(points) => self.keys[index].absorb(&points, self.open_step, step),
+                Err(error) => {
+                    self.note_store_error(&error);
+                    return (self.open_step, 0.0);
+                }
+            }
+            for burst in self.keys[index].settle(known_to) {
+                self.shared.metrics.bursts.get_or_create(&KeyLabels::from(&key)).inc();
+                tracing::debug!(%key, step = burst.step, actual = burst.actual, upper = burst.upper, "burst");
+                if let Err(error) = self.store.set_cap(&key, burst.step * step_s, burst.cap) {
+                    self.note_store_error(&error);
+                }
+            }
+        }
+        self.open_step = known_to;
+        *lock(&self.shared.records) = self.keys.iter().map(KeyDemand::record).collect();
+        (known_to, part)
+    }
+
+    fn forecast(&mut self, step: i64, known_to: i64, part: f64) {
+        for index in 0..self.keys.len() {
+            let covered = known_to == step - 1 && part >= 0.5;
+            let estimate = self.keys[index].raw(known_to).filter(|_| covered).map(|value| value / part);
+            self.forecast_key(index, step, known_to, estimate);
+        }
+    }
+
+    fn forecast_key(&mut self, index: usize, step: i64, known_to: i64, estimate: Option<f64>) {
+        let demand = &mut self.keys[index];
+        if let Err(error) = demand.forecast(step, known_to, estimate) {
+            tracing::warn!(key = %demand.key, %error, "no new forecast; the last one stands");
+        }
+        let labels = KeyLabels::from(&demand.key);
+        let metrics = &self.shared.metrics;
+        if let Some((point, upper)) = demand.bound(step) {
+            metrics.forecast_point.get_or_create(&labels).set(point);
+            metrics.forecast_upper.get_or_create(&labels).set(upper);
+        }
+        if let Some(fitted) = &demand.fitted {
+            let live = fitted.forecaster.live();
+            if let Some((own, naive)) = live.mean_losses() {
+                metrics.forecast_loss.get_or_create(&labels).set(own);
+                metrics.naive_loss.get_or_create(&labels).set(naive);
+            }
+            metrics.gate_open.get_or_create(&labels).set(i64::from(!live.is_worse_than_naive()));
+            if let Some(coverage) = live.coverage() {
+                metrics.forecast_coverage.get_or_create(&labels).set(coverage);
+            }
+        }
+    }
+
+    /// Sends every key to be fitted, unless the last round is still under way; forgets history that is too old.
+    fn refit(&mut self, step: i64) {
+        if !self.fitting.is_idle() {
+            return;
+        }
+        self.fitted_step = step;
+        let config = &self.shared.config;
+        let weeks = i64::from(config.forecast.history_weeks);
+        let from = step - weeks * WEEK_S / i64::from(config.step_s);
+        let settings = Settings {
+            horizon_steps: config.forecast.horizon_steps + SPARE_LEADS,
+            upper_quantile: config.forecast.quantile,
+        };
+        for (index, demand) in self.keys.iter().enumerate() {
+            match demand.training(from) {
+                Ok(history) => {
+                    self.fitting.submit(Job {
+                        index,
+                        version: step.unsigned_abs(),
+                        history,
+                        settings: settings.clone(),
+                    });
+                }
+                Err(error) => tracing::error!(key = %demand.key, %error, "history cannot be fitted"),
+            }
+        }
+        // One week more than is learned from, for the guard's look back.
+        let before_s = from * i64::from(config.step_s) - WEEK_S;
+        if let Err(error) = self.store.forget(before_s) {
+            self.note_store_error(&error);
+        }
+    }
+
+    /// Takes over what was fitted; returns the keys that have a new forecaster or a new reason for having none.
+    fn take_fits(&mut self) -> Vec<usize> {
+        let mut changed = Vec::new();
+        for done in self.fitting.finished() {
+            let demand = &mut self.keys[done.index];
+            changed.push(done.index);
+            let outcome = if done.outcome.is_ok() { "fitted" } else { "refused" };
+            self.shared.metrics.fits.get_or_create(&crate::metrics::OutcomeLabel { outcome }).inc();
+            match done.outcome {
+                Ok(mut forecaster) => {
+                    if let Some(replaced) = &demand.fitted {
+                        forecaster.take_over_live_score(&replaced.forecaster);
+                    }
+                    let report = forecaster.report();
+                    demand.why = format!("{:?}", report.reason);
+                    tracing::debug!(key = %demand.key, chosen = ?report.chosen, reason = ?report.reason, "fitted");
+                    demand.fitted = Some(Fitted { version: done.version, forecaster });
+                }
+                // A forecaster that exists goes on: it is judged by its live score.
+                Err(why) => demand.why = why,
+            }
+        }
+        changed
+    }
+
+    /// Rises above a table that a filter knows; whether it did.
+    fn take_epoch(&mut self) -> bool {
+        let floor = self.shared.epoch_floor();
+        if floor <= self.epoch {
+            return false;
+        }
+        if let Err(error) = self.store.set_epoch(floor) {
+            // Published all the same: a filter would refuse everything else.
+            self.note_store_error(&error);
+        }
+        tracing::warn!(from = self.epoch, to = floor, "a filter knows a newer table than this planner; epoch raised");
+        self.epoch = floor;
+        self.sequence = 0;
+        true
+    }
+
+    fn inputs(&self, step: i64) -> Inputs {
+        let config = &self.shared.config;
+        let horizon = config.forecast.horizon_steps as i64;
+        let length_ms =
+            self.shared.clock.to_real(f64::from(config.step_s)).as_millis().clamp(1, u32::MAX.into()) as u32;
+        let pools = config.pools.iter().filter_map(|pool| match self.instances.ready_capacity(&pool.name) {
+            Ok(ready) => Some(ready),
+            Err(error) => {
+                tracing::error!(pool = pool.name, %error, "the pool lends nothing");
+                None
+            }
+        });
+        publishing::inputs(&self.keys, config.contracts.clone(), pools.collect(), step..step + horizon, length_ms)
+    }
+
+    fn note_store_error(&self, error: &StoreError) {
+        self.shared.metrics.store_errors.inc();
+        tracing::error!(%error, "history");
+    }
+}
+
+/// The calendar step in which a moment lies.
+pub(crate) fn step_at(calendar_s: f64, step_s: i64) -> i64 {
+    (calendar_s / step_s as f64).floor() as i64
+}

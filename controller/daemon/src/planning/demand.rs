@@ -1,0 +1,309 @@
+//! One key's demand: what came, what was forecast, and how much of the one the other may believe.
+//!
+//! **Flood guard.** A forecaster that sees an unannounced flood among its newest values forecasts more of it, and so a
+//! flood would buy capacity. Therefore the forecaster never sees raw demand, only *believed* demand: where demand exceeds
+//! the upper bound that was forecast for its step (a burst, SPEC A7), it is believed up to a cap: the forecast's middle
+//! plus an allowance, which is the distance to the upper bound in the first step of an excursion and halves with each
+//! further one. However long a flood lasts, all its steps together lift what is believed by at most twice that distance.
+//! Capping at the upper bound alone was refused: each step would then raise the next bound a little, without end.
+//!
+//! **Recurring bursts must still be learned**, also when they grow. The raw value stays in the store beside its cap, and
+//! it is believed in full once demand of at least [`REPEATED`] of its height came at the same time of another day or week
+//! (a day or a week apart, give or take one step): whatever came twice on schedule is demand, and `shadow_max` and the
+//! pool bound what it can bring. Retries are not told apart from new requests yet.
+//!
+//! The same believed values are what live calibration and the quality gate see; coverage in records and metrics is of
+//! raw demand.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use forebay_forecast::{ForecastError, Forecaster, Series, SeriesError, StepForecast};
+use forebay_plan::Key;
+
+use crate::store::StoredPoint;
+
+/// Share of a burst's height that another one must have to make it a recurring one.
+const REPEATED: f64 = 0.8;
+/// Newest steps that may be missing before the forecast is made over the gap instead of from before it.
+pub(crate) const SPARE_LEADS: usize = 2;
+/// Steps whose forecasts are kept for comparison with what came.
+const RECORDED_STEPS: usize = 2000;
+/// Most records of all keys together: 48 bytes each, held twice, are 96 MB.
+const RECORDS_MAX: usize = 1_000_000;
+
+/// How many records each of `keys` keys keeps.
+pub(crate) fn records_per_key(keys: usize, horizon_steps: usize) -> usize {
+    (RECORDED_STEPS * horizon_steps).min(RECORDS_MAX / keys.max(1))
+}
+
+/// A forecast beside what came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) step: i64,
+    pub(crate) issued_at_step: i64,
+    pub(crate) lead: usize,
+    pub(crate) point: f64,
+    pub(crate) upper: f64,
+    pub(crate) actual: f64,
+}
+
+/// A key's records, as the HTTP side reads them.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyRecord {
+    pub(crate) key: Key,
+    pub(crate) model: Option<String>,
+    pub(crate) why: String,
+    pub(crate) bursts: u64,
+    pub(crate) records: VecDeque<Record>,
+}
+
+/// A forecast that waits for its step to be over.
+#[derive(Debug)]
+struct Issued {
+    at_step: i64,
+    version: u64,
+    point: f64,
+    upper: f64,
+    forecast: StepForecast,
+}
+
+/// A forecaster with its version.
+#[derive(Debug)]
+pub(crate) struct Fitted {
+    pub(crate) version: u64,
+    pub(crate) forecaster: Forecaster,
+}
+
+/// A burst that was noticed when its step was over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Burst {
+    pub(crate) step: i64,
+    pub(crate) actual: f64,
+    pub(crate) upper: f64,
+    pub(crate) cap: f64,
+}
+
+/// One key's demand; see the module's text.
+pub(crate) struct KeyDemand {
+    pub(crate) key: Key,
+    pub(crate) fitted: Option<Fitted>,
+    /// Why there is no forecaster; what the last fit said otherwise.
+    pub(crate) why: String,
+    step_s: u32,
+    quantile: f64,
+    first_step: i64,
+    raw: Vec<f64>,
+    caps: Vec<f64>,
+    issued: BTreeMap<i64, Vec<Issued>>,
+    settled_until: i64,
+    excursion_steps: i32,
+    bursts: u64,
+    records: VecDeque<Record>,
+    records_max: usize,
+}
+
+impl KeyDemand {
+    /// A key without history, from `first_step` on, that keeps at most `records_max` records.
+    pub(crate) fn new(key: Key, step_s: u32, quantile: f64, first_step: i64, records_max: usize) -> Self {
+        Self {
+            key,
+            fitted: None,
+            why: "its first fit is not finished".to_owned(),
+            step_s,
+            quantile,
+            first_step,
+            raw: Vec::new(),
+            caps: Vec::new(),
+            issued: BTreeMap::new(),
+            settled_until: first_step,
+            excursion_steps: 0,
+            bursts: 0,
+            records: VecDeque::new(),
+            records_max,
+        }
+    }
+
+    /// Takes in stored points of the steps `from..to`; steps without a point are missing.
+    pub(crate) fn absorb(&mut self, points: &[StoredPoint], from: i64, to: i64) {
+        let len = usize::try_from(to - self.first_step).unwrap_or(0).max(self.raw.len());
+        self.raw.resize(len, f64::NAN);
+        self.caps.resize(len, f64::NAN);
+        for step in from.max(self.first_step)..to {
+            let index = (step - self.first_step) as usize;
+            self.raw[index] = f64::NAN;
+            self.caps[index] = f64::NAN;
+        }
+        for point in points {
+            let step = point.start_s.div_euclid(i64::from(self.step_s));
+            if let Some(index) = self.index(step) {
+                self.raw[index] = point.value.max(0.0);
+                self.caps[index] = point.cap.unwrap_or(f64::NAN);
+            }
+        }
+    }
+
+    /// History begins here: nothing before it is compared with forecasts.
+    pub(crate) fn settled(&mut self, until: i64) {
+        self.settled_until = until;
+    }
+
+    /// Compares forecasts with what came in the steps before `until`, which are complete. Returns the bursts, whose caps
+    /// are to be stored.
+    pub(crate) fn settle(&mut self, until: i64) -> Vec<Burst> {
+        let mut bursts = Vec::new();
+        for step in self.settled_until..until {
+            let issued = self.issued.remove(&step).unwrap_or_default();
+            let Some(index) = self.index(step).filter(|index| self.raw[*index].is_finite()) else {
+                continue;
+            };
+            let actual = self.raw[index];
+            if let Some(newest) = issued.last() {
+                if actual > newest.upper {
+                    self.excursion_steps += 1;
+                    let allowance = (newest.upper - newest.point).max(0.0) * 0.5_f64.powi(self.excursion_steps - 1);
+                    let cap = newest.point + allowance;
+                    self.caps[index] = cap;
+                    self.bursts += 1;
+                    bursts.push(Burst { step, actual, upper: newest.upper, cap });
+                } else {
+                    self.excursion_steps = 0;
+                }
+            }
+            let believed = self.believed(index);
+            for issued in issued {
+                self.records.push_back(Record {
+                    step,
+                    issued_at_step: issued.at_step,
+                    lead: issued.forecast.lead,
+                    point: issued.point,
+                    upper: issued.upper,
+                    actual,
+                });
+                // A forecast of the forecaster before the last fit would teach this one in another scale.
+                if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version) {
+                    fitted.forecaster.observe(&issued.forecast, believed);
+                }
+            }
+        }
+        self.settled_until = self.settled_until.max(until);
+        let surplus = self.records.len().saturating_sub(self.records_max);
+        self.records.drain(..surplus);
+        bursts
+    }
+
+    /// Forecasts the steps from `now_step` on. `known_to` is the first step whose value is not known yet; `estimate`
+    /// stands in for the step before `now_step` when only part of it has been reported.
+    ///
+    /// # Errors
+    /// The forecaster or the history refused; the forecasts made before stay.
+    pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
+        let Some(fitted) = &self.fitted else {
+            return Ok(());
+        };
+        let recent = fitted.forecaster.recent_steps() as i64;
+        let from = (now_step - recent).max(self.first_step);
+        let mut values: Vec<f64> = (from..now_step)
+            .map(|step| match self.index(step) {
+                Some(index) if step < known_to => self.believed(index),
+                _ => f64::NAN,
+            })
+            .collect();
+        if let (Some(estimate), Some(last)) = (estimate, values.last_mut()) {
+            *last = self.capped_estimate(now_step - 1, estimate);
+        }
+        let missing = values.iter().rev().take_while(|value| value.is_nan()).count();
+        if missing <= SPARE_LEADS {
+            values.truncate(values.len() - missing);
+        }
+        let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
+        let forecast = fitted.forecaster.predict(&series)?;
+        for step_forecast in forecast.steps {
+            let step = step_forecast.start_s.div_euclid(i64::from(self.step_s));
+            if step < now_step {
+                continue;
+            }
+            let issued = Issued {
+                at_step: now_step,
+                version: fitted.version,
+                point: step_forecast.quantile(0.5),
+                upper: step_forecast.quantile(self.quantile),
+                forecast: step_forecast,
+            };
+            let of_step = self.issued.entry(step).or_default();
+            // Made again within one step, after a fit: the newer one stands.
+            of_step.retain(|earlier| earlier.at_step != now_step);
+            of_step.push(issued);
+        }
+        Ok(())
+    }
+
+    /// The newest forecast of a step: its middle and its upper bound.
+    pub(crate) fn bound(&self, step: i64) -> Option<(f64, f64)> {
+        self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| (newest.point, newest.upper))
+    }
+
+    /// Believed history for a fit, from `from` up to the last complete step.
+    ///
+    /// # Errors
+    /// The history is none that a series can be made of.
+    pub(crate) fn training(&self, from: i64) -> Result<Series, SeriesError> {
+        let from = from.max(self.first_step);
+        let values = (from..self.settled_until).map(|step| self.index(step).map_or(f64::NAN, |i| self.believed(i)));
+        Series::new(from * i64::from(self.step_s), self.step_s, values.collect())
+    }
+
+    /// The raw value of a step, if it is known.
+    pub(crate) fn raw(&self, step: i64) -> Option<f64> {
+        self.index(step).map(|index| self.raw[index]).filter(|value| value.is_finite())
+    }
+
+    /// For the HTTP side.
+    pub(crate) fn record(&self) -> KeyRecord {
+        KeyRecord {
+            key: self.key.clone(),
+            model: self.fitted.as_ref().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
+            why: self.why.clone(),
+            bursts: self.bursts,
+            records: self.records.clone(),
+        }
+    }
+
+    fn index(&self, step: i64) -> Option<usize> {
+        usize::try_from(step - self.first_step).ok().filter(|index| *index < self.raw.len())
+    }
+
+    fn believed(&self, index: usize) -> f64 {
+        let (raw, cap) = (self.raw[index], self.caps[index]);
+        // A comparison with a missing cap or value is false.
+        if raw > cap && !self.is_repeated(index, raw) { cap } else { raw }
+    }
+
+    /// An incomplete step has no cap yet; it is believed up to the bound that is known.
+    fn capped_estimate(&self, step: i64, estimate: f64) -> f64 {
+        let repeated = self.index(step).is_some_and(|index| self.is_repeated(index, estimate));
+        match self.bound(step) {
+            Some((_, upper)) if !repeated => estimate.min(upper),
+            _ => estimate,
+        }
+    }
+
+    fn is_repeated(&self, index: usize, height: f64) -> bool {
+        let day = 86_400 / i64::from(self.step_s);
+        let distances = [-7 * day, -day, day, 7 * day];
+        let near = distances.iter().flat_map(|distance| (-1..=1).map(move |off| distance + off));
+        let mut others = near.filter(|off| *off != 0).filter_map(|off| usize::try_from(index as i64 + off).ok());
+        others.any(|other| self.raw.get(other).is_some_and(|value| *value >= REPEATED * height))
+    }
+}
+
+/// Why no forecast was made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemandError {
+    #[error("lay out recent demand: {0}")]
+    Series(#[from] SeriesError),
+    #[error("forecast from recent demand: {0}")]
+    Forecast(#[from] ForecastError),
+}

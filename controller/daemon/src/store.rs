@@ -1,0 +1,98 @@
+//! History and what must survive a restart with it, behind one trait.
+//!
+//! A *point* is the mean rate of a key over one calendar step. Live demand arrives as additions to points together with
+//! the *cursors* (how far each proxy's counters were counted); [`HistoryStore::add`] takes both in one transaction, so
+//! that after any crash either both are there or neither is, and nothing is counted twice or lost. Imported points
+//! replace what was there.
+//!
+//! A point may carry a *cap*: the most that the flood guard let the forecaster believe of it when it came (see
+//! [`crate::planning`]). The raw value always stays.
+//!
+//! It does not interpret anything. [`sqlite`] is the store for one machine.
+
+pub(crate) mod sqlite;
+
+use std::path::PathBuf;
+
+use forebay_plan::Key;
+use forebay_protocol::Counters;
+
+/// A key's mean rate over the step that begins at `start_s`, in units per real second.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) key: Key,
+    pub(crate) start_s: i64,
+    pub(crate) value: f64,
+}
+
+/// A point as read back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct StoredPoint {
+    pub(crate) start_s: i64,
+    pub(crate) value: f64,
+    pub(crate) cap: Option<f64>,
+}
+
+/// How far a proxy's counters have been counted.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cursor {
+    pub(crate) proxy: String,
+    pub(crate) boot_id: u64,
+    pub(crate) sequence: u64,
+    /// Calendar time of the last report that was counted.
+    pub(crate) reported_s: f64,
+    /// The counters that were counted; in a flush only those that moved.
+    pub(crate) counters: Vec<(Key, Counters)>,
+}
+
+/// What one flush writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Flush {
+    /// Added to the points that exist.
+    pub(crate) points: Vec<Point>,
+    /// Replace the cursors of their proxies.
+    pub(crate) cursors: Vec<Cursor>,
+}
+
+impl Flush {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.points.is_empty() && self.cursors.is_empty()
+    }
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("{operation} in {}: {source}", .file.display())]
+    Sqlite { operation: &'static str, file: PathBuf, source: rusqlite::Error },
+    #[error("create folder {}: {source}; check data_dir and its permissions", .folder.display())]
+    Folder { folder: PathBuf, source: std::io::Error },
+    #[error("open {}: its schema is version {found}, this build knows {known}; use the build that wrote it", .file.display())]
+    Schema { file: PathBuf, found: i64, known: i64 },
+    #[error(
+        "open {}: its history has steps of {found} s, the configuration says {wanted} s; set step_s to {found} or use another data_dir",
+        .file.display()
+    )]
+    Step { file: PathBuf, found: i64, wanted: u32 },
+}
+
+/// Where history lives. Steps are named by the calendar second at which they begin.
+pub(crate) trait HistoryStore: Send {
+    /// Adds `flush.points` to what is there and replaces the cursors; all of it or, on an error, nothing.
+    fn add(&mut self, flush: &Flush) -> Result<(), StoreError>;
+    /// Replaces points; all of them or nothing. A replaced point loses its cap.
+    fn replace(&mut self, points: &mut dyn Iterator<Item = Point>) -> Result<u64, StoreError>;
+    /// Notes the flood guard's cap on a point.
+    fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError>;
+    /// A key's points from `from_s` on and before `to_s`, ascending.
+    fn range(&self, key: &Key, from_s: i64, to_s: i64) -> Result<Vec<StoredPoint>, StoreError>;
+    /// All cursors, for a start.
+    fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
+    /// The last epoch that a planner on this store used; 0 for none.
+    fn epoch(&self) -> Result<u64, StoreError>;
+    /// Notes the epoch before it is used.
+    fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
+    /// Forgets points before `before_s`, and cursors of proxies that have not reported since then.
+    fn forget(&mut self, before_s: i64) -> Result<u64, StoreError>;
+}

@@ -1,0 +1,316 @@
+//! The history store for one machine: one SQLite file, `history.sqlite3`.
+//!
+//! Points are rows of a table without row ids, ordered by key and step, so that a key's history is one contiguous read.
+//! Eight weeks of 5-minute steps are 16,000 rows or about 400 KB per key; compressed chunks would be a tenth of that and
+//! are not done here. Write-ahead logging lets `forebay import` write while a controller reads.
+//!
+//! `synchronous = NORMAL`: a killed process loses nothing, a machine that loses power may lose the last moments, points
+//! and cursors together. u64 values are stored as the i64 with the same bits.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forebay_plan::Key;
+use forebay_protocol::Counters;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::{Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
+
+const SCHEMA_VERSION: i64 = 1;
+/// How long a write waits for another process, such as an import, to finish its own.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE keys (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, resource TEXT NOT NULL, UNIQUE (tenant, resource));
+CREATE TABLE points (
+  key_id INTEGER NOT NULL REFERENCES keys (id), start_s INTEGER NOT NULL, value REAL NOT NULL, cap REAL,
+  PRIMARY KEY (key_id, start_s)
+) WITHOUT ROWID;
+CREATE TABLE proxies (
+  name TEXT PRIMARY KEY, boot_id INTEGER NOT NULL, sequence INTEGER NOT NULL, reported_s REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE counters (
+  proxy TEXT NOT NULL REFERENCES proxies (name) ON DELETE CASCADE, key_id INTEGER NOT NULL REFERENCES keys (id),
+  reserved_requests INTEGER NOT NULL, reserved_units INTEGER NOT NULL,
+  standard_requests INTEGER NOT NULL, standard_units INTEGER NOT NULL,
+  refused_requests INTEGER NOT NULL, refused_units INTEGER NOT NULL,
+  PRIMARY KEY (proxy, key_id)
+) WITHOUT ROWID;
+";
+
+/// An open history file.
+pub(crate) struct SqliteStore {
+    connection: Connection,
+    file: PathBuf,
+}
+
+impl SqliteStore {
+    /// Opens `data_dir/history.sqlite3`, made where there is none, for steps of `step_s`.
+    pub(crate) fn open(data_dir: &Path, step_s: u32) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(data_dir)
+            .map_err(|source| StoreError::Folder { folder: data_dir.to_owned(), source })?;
+        let file = data_dir.join("history.sqlite3");
+        let failed = |operation| {
+            let file = file.clone();
+            move |source| StoreError::Sqlite { operation, file, source }
+        };
+        let mut connection = Connection::open(&file).map_err(failed("open history"))?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed("open history"))?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
+            .map_err(failed("open history"))?;
+        // An immediate transaction, so that of two processes that open a new file one makes it and the other sees it.
+        let transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(failed("open history"))?;
+        let found: i64 = transaction
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .map_err(failed("read schema version"))?;
+        match found {
+            0 => {
+                transaction.execute_batch(SCHEMA).map_err(failed("create schema"))?;
+                transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed("create schema"))?;
+                set_meta(&transaction, "step_s", i64::from(step_s)).map_err(failed("create schema"))?;
+            }
+            SCHEMA_VERSION => {
+                let found = meta(&transaction, "step_s").map_err(failed("read step"))?.unwrap_or_default();
+                if found != i64::from(step_s) {
+                    return Err(StoreError::Step { file, found, wanted: step_s });
+                }
+            }
+            found => return Err(StoreError::Schema { file, found, known: SCHEMA_VERSION }),
+        }
+        transaction.commit().map_err(failed("open history"))?;
+        Ok(Self { connection, file })
+    }
+
+    fn failed(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
+        let file = self.file.clone();
+        move |source| StoreError::Sqlite { operation, file: file.clone(), source }
+    }
+}
+
+impl HistoryStore for SqliteStore {
+    fn add(&mut self, flush: &Flush) -> Result<(), StoreError> {
+        let failed = self.failed("add to history");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for point in &flush.points {
+            let id = key_id(&transaction, &point.key).map_err(&failed)?;
+            transaction
+                .prepare_cached(
+                    "INSERT INTO points (key_id, start_s, value) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                )
+                .and_then(|mut insert| insert.execute(params![id, point.start_s, point.value]))
+                .map_err(&failed)?;
+        }
+        for cursor in &flush.cursors {
+            write_cursor(&transaction, cursor).map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn replace(&mut self, points: &mut dyn Iterator<Item = Point>) -> Result<u64, StoreError> {
+        let failed = self.failed("import into history");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        let mut written = 0;
+        for point in points {
+            let id = key_id(&transaction, &point.key).map_err(&failed)?;
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO points (key_id, start_s, value) VALUES (?1, ?2, ?3)")
+                .and_then(|mut insert| insert.execute(params![id, point.start_s, point.value]))
+                .map_err(&failed)?;
+            written += 1;
+        }
+        transaction.commit().map_err(failed)?;
+        Ok(written)
+    }
+
+    fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError> {
+        let update = "UPDATE points SET cap = ?4 WHERE start_s = ?3
+                      AND key_id = (SELECT id FROM keys WHERE tenant = ?1 AND resource = ?2)";
+        self.connection
+            .prepare_cached(update)
+            .and_then(|mut update| update.execute(params![key.tenant, key.resource, start_s, cap]))
+            .map_err(self.failed("note a cap"))?;
+        Ok(())
+    }
+
+    fn range(&self, key: &Key, from_s: i64, to_s: i64) -> Result<Vec<StoredPoint>, StoreError> {
+        let query = "SELECT start_s, value, cap FROM points
+                     WHERE key_id = (SELECT id FROM keys WHERE tenant = ?1 AND resource = ?2)
+                     AND start_s >= ?3 AND start_s < ?4 ORDER BY start_s";
+        let point = |row: &Row<'_>| Ok(StoredPoint { start_s: row.get(0)?, value: row.get(1)?, cap: row.get(2)? });
+        let failed = self.failed("read history");
+        let mut statement = self.connection.prepare_cached(query).map_err(&failed)?;
+        let rows = statement.query_map(params![key.tenant, key.resource, from_s, to_s], point).map_err(&failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
+        let failed = self.failed("read cursors");
+        let mut proxies = self
+            .connection
+            .prepare("SELECT name, boot_id, sequence, reported_s FROM proxies ORDER BY name")
+            .map_err(&failed)?;
+        let cursor = |row: &Row<'_>| {
+            Ok(Cursor {
+                proxy: row.get(0)?,
+                boot_id: row.get::<_, i64>(1)? as u64,
+                sequence: row.get::<_, i64>(2)? as u64,
+                reported_s: row.get(3)?,
+                counters: Vec::new(),
+            })
+        };
+        let rows = proxies.query_map([], cursor).map_err(&failed)?;
+        let mut cursors = rows.collect::<Result<Vec<_>, _>>().map_err(&failed)?;
+        let mut counters = self
+            .connection
+            .prepare(
+                "SELECT tenant, resource, reserved_requests, reserved_units, standard_requests, standard_units,
+                        refused_requests, refused_units FROM counters JOIN keys ON id = key_id WHERE proxy = ?1",
+            )
+            .map_err(&failed)?;
+        for cursor in &mut cursors {
+            let rows = counters.query_map([&cursor.proxy], counters_row).map_err(&failed)?;
+            cursor.counters = rows.collect::<Result<_, _>>().map_err(&failed)?;
+        }
+        Ok(cursors)
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let epoch = meta(&self.connection, "epoch").map_err(self.failed("read epoch"))?;
+        Ok(epoch.unwrap_or_default() as u64)
+    }
+
+    fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError> {
+        set_meta(&self.connection, "epoch", epoch as i64).map_err(self.failed("write epoch"))
+    }
+
+    fn forget(&mut self, before_s: i64) -> Result<u64, StoreError> {
+        let failed = self.failed("forget old history");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        let gone = transaction.execute("DELETE FROM points WHERE start_s < ?1", [before_s]).map_err(&failed)?;
+        transaction.execute("DELETE FROM proxies WHERE reported_s < ?1", [before_s]).map_err(&failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(gone as u64)
+    }
+}
+
+fn meta(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+fn set_meta(connection: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", params![name, value])?;
+    Ok(())
+}
+
+fn key_id(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<i64> {
+    let known = transaction
+        .prepare_cached("SELECT id FROM keys WHERE tenant = ?1 AND resource = ?2")?
+        .query_row(params![key.tenant, key.resource], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    transaction
+        .prepare_cached("INSERT INTO keys (tenant, resource) VALUES (?1, ?2)")?
+        .execute(params![key.tenant, key.resource])?;
+    Ok(transaction.last_insert_rowid())
+}
+
+fn write_cursor(transaction: &Transaction<'_>, cursor: &Cursor) -> rusqlite::Result<()> {
+    let (boot_id, sequence) = (cursor.boot_id as i64, cursor.sequence as i64);
+    // The counters of an earlier boot mean nothing to this one.
+    transaction
+        .prepare_cached("DELETE FROM proxies WHERE name = ?1 AND boot_id != ?2")?
+        .execute(params![cursor.proxy, boot_id])?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO proxies (name, boot_id, sequence, reported_s) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET sequence = excluded.sequence, reported_s = excluded.reported_s",
+        )?
+        .execute(params![cursor.proxy, boot_id, sequence, cursor.reported_s])?;
+    for (key, counters) in &cursor.counters {
+        let id = key_id(transaction, key)?;
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO counters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                cursor.proxy,
+                id,
+                counters.reserved_requests as i64,
+                counters.reserved_units as i64,
+                counters.standard_requests as i64,
+                counters.standard_units as i64,
+                counters.refused_requests as i64,
+                counters.refused_units as i64,
+            ])?;
+    }
+    Ok(())
+}
+
+fn counters_row(row: &Row<'_>) -> rusqlite::Result<(Key, Counters)> {
+    let count = |column| row.get::<_, i64>(column).map(|value| value as u64);
+    let counters = Counters {
+        reserved_requests: count(2)?,
+        reserved_units: count(3)?,
+        standard_requests: count(4)?,
+        standard_units: count(5)?,
+        refused_requests: count(6)?,
+        refused_units: count(7)?,
+    };
+    Ok((Key::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?), counters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(tenant: &str, start_s: i64, value: f64) -> Point {
+        Point { key: Key::new(tenant, "requests"), start_s, value }
+    }
+
+    fn cursor(boot_id: u64, counters: Vec<(Key, Counters)>) -> Cursor {
+        Cursor { proxy: "gateway".to_owned(), boot_id, sequence: u64::MAX, reported_s: 1.5, counters }
+    }
+
+    #[test]
+    fn points_add_up_and_cursors_survive_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = Key::new("shop", "requests");
+        let counted = Counters { refused_units: u64::MAX, ..Counters::default() };
+        {
+            let mut store = SqliteStore::open(folder.path(), 300).unwrap();
+            let cursors = vec![cursor(7, vec![(shop.clone(), counted)])];
+            store.add(&Flush { points: vec![point("shop", 300, 2.0), point("shop", 600, 1.0)], cursors }).unwrap();
+            store.add(&Flush { points: vec![point("shop", 300, 0.5)], cursors: vec![] }).unwrap();
+            store.set_epoch(42).unwrap();
+            store.set_cap(&shop, 600, 0.25).unwrap();
+        }
+        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
+        let points = store.range(&shop, 0, 10_000).unwrap();
+        assert_eq!(points[0], StoredPoint { start_s: 300, value: 2.5, cap: None });
+        assert_eq!(points[1], StoredPoint { start_s: 600, value: 1.0, cap: Some(0.25) });
+        assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), counted)])]);
+        assert_eq!(store.epoch().unwrap(), 42);
+
+        store.add(&Flush { points: vec![], cursors: vec![cursor(8, vec![])] }).unwrap();
+        assert_eq!(store.cursors().unwrap(), [cursor(8, vec![])], "a new boot starts from nothing");
+        assert_eq!(store.replace(&mut vec![point("shop", 600, 9.0)].into_iter()).unwrap(), 1);
+        assert_eq!(store.range(&shop, 600, 601).unwrap()[0], StoredPoint { start_s: 600, value: 9.0, cap: None });
+        assert_eq!(store.forget(600).unwrap(), 1);
+        assert_eq!(store.range(&shop, 0, 10_000).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn another_step_or_schema_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(folder.path(), 300).unwrap());
+        assert!(matches!(SqliteStore::open(folder.path(), 60), Err(StoreError::Step { found: 300, wanted: 60, .. })));
+        let other = Connection::open(folder.path().join("history.sqlite3")).unwrap();
+        other.pragma_update(None, "user_version", 99).unwrap();
+        assert!(matches!(SqliteStore::open(folder.path(), 300), Err(StoreError::Schema { found: 99, .. })));
+    }
+}

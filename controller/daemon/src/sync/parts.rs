@@ -1,0 +1,125 @@
+//! A proxy's table in parts that stay below 256 KiB.
+//!
+//! Every part of one generation must be cut at the same places, whenever it is asked for; so the cut goes by the longest
+//! that a grant can be on the wire, which depends on the plan alone, and not by its present bytes, in which times vary.
+//! Times are offsets from the moment of the answer.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use forebay_plan::{Grant, share};
+use forebay_protocol::{GrantTable, Limit, Message, Slot, Watch, encode};
+
+use crate::state::{Shared, Table};
+
+/// Most bytes of a part's grants; the rest of 256 KiB is for the envelope and the table's own fields.
+const PART_BYTES: usize = 255 << 10;
+/// A varint of a u64.
+const VARINT_BYTES: usize = 10;
+/// Two limits (two varints each), the forecast version, and three lengths of at most three bytes.
+const GRANT_BYTES: usize = 5 * VARINT_BYTES + 9;
+/// Id, start, length, amount and the two varints of the pace.
+const SLOT_BYTES: usize = 6 * VARINT_BYTES;
+
+impl Shared {
+    /// The part that answers this watch, or `None` when it is to be held: the filter has the table or a newer one, or
+    /// the table has no share for this proxy yet.
+    pub(crate) fn next_part(&self, watch: &Watch, table: &Table) -> Option<Vec<u8>> {
+        let ours = table.generation;
+        let wanted = match watch.collecting {
+            Some((generation, part)) if generation == ours => part,
+            // A part of another table is of no use any more; the newest one begins at its start.
+            Some(_) => 0,
+            None if (watch.known.epoch, watch.known.sequence) >= (ours.epoch, ours.sequence) => return None,
+            None => 0,
+        };
+        let index = table.index_of(&watch.proxy)?;
+        let grants = share(&table.plan, index, table.proxies.len());
+        let cuts = cut(&grants);
+        let wanted = if usize::from(wanted) < cuts.len() { wanted } else { 0 };
+        let range = cuts.get(usize::from(wanted))?.clone();
+        let now_s = self.clock.calendar_now_s();
+        let grants = grants.get(range)?.iter().map(|grant| self.wire(grant, now_s)).collect();
+        Some(encode(&Message::GrantTable(GrantTable {
+            generation: ours,
+            part: wanted,
+            parts: u16::try_from(cuts.len()).ok()?,
+            valid_for_ms: milliseconds(self.config.sync.grant_validity),
+            grants,
+            extensions: Vec::new(),
+        })))
+    }
+
+    fn wire(&self, grant: &Grant, now_s: f64) -> forebay_protocol::Grant {
+        let slots = grant.slots.iter().map(|slot| {
+            let starts_s = slot.id as f64 * f64::from(self.config.step_s);
+            Slot {
+                id: slot.id,
+                starts_in_ms: ((starts_s - now_s) / self.clock.speed() * 1000.0).round() as i64,
+                length_ms: slot.length_ms,
+                amount: slot.amount,
+                pace: limit(slot.pace),
+            }
+        });
+        forebay_protocol::Grant {
+            tenant: grant.key.tenant.clone(),
+            resource: grant.key.resource.clone(),
+            standard: limit(grant.standard),
+            // An equal share of the contract: all proxies together stay within it, cut off or not.
+            safe: limit(grant.standard),
+            forecast_version: grant.forecast_version,
+            slots: slots.collect(),
+        }
+    }
+}
+
+/// Whole milliseconds, as far as the wire has room for them.
+pub(crate) fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn limit(limit: forebay_plan::Limit) -> Limit {
+    Limit { rate_milli_per_s: limit.rate_milli_per_s, burst: limit.burst }
+}
+
+/// Where the parts begin and end; at least one part.
+fn cut(grants: &[Grant]) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let (mut begins, mut bytes) = (0, 0);
+    for (i, grant) in grants.iter().enumerate() {
+        let names = grant.key.tenant.len() + grant.key.resource.len();
+        let longest = GRANT_BYTES + names + grant.slots.len() * SLOT_BYTES;
+        if bytes + longest > PART_BYTES && i > begins {
+            parts.push(begins..i);
+            (begins, bytes) = (i, 0);
+        }
+        bytes += longest;
+    }
+    parts.push(begins..grants.len());
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_plan::{Key, Limit, Slot};
+
+    use super::*;
+
+    #[test]
+    fn parts_are_gapless() {
+        let pace = Limit { rate_milli_per_s: u64::MAX, burst: u64::MAX };
+        let slot = Slot { id: u64::MAX, length_ms: u32::MAX, amount: u64::MAX, pace };
+        let grant = |i| Grant {
+            key: Key::new(format!("tenant-{i}"), "requests"),
+            standard: pace,
+            forecast_version: u64::MAX,
+            slots: vec![slot; 96],
+        };
+        let grants: Vec<Grant> = (0..1000).map(grant).collect();
+        let parts = cut(&grants);
+        assert!(parts.len() > 2);
+        assert_eq!((parts[0].start, parts[parts.len() - 1].end), (0, 1000));
+        assert!(parts.windows(2).all(|two| two[0].end == two[1].start && !two[0].is_empty()));
+        assert_eq!(cut(&[]), vec![0..0], "an empty table has one empty part");
+    }
+}

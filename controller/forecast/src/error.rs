@@ -1,0 +1,97 @@
+//! Everything that can go wrong here, as values: a series that is none, a history that is too short, a model that
+//! cannot be fitted. None of them is a panic, and too little history is an everyday answer, not a failure.
+
+use thiserror::Error;
+
+/// Why numbers are not a [`Series`](crate::Series).
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum SeriesError {
+    /// The calendar of a series needs a whole number of steps in a day.
+    #[error("checking a series: step of {step_s} s does not divide a day of 86400 s")]
+    Step {
+        /// The refused step.
+        step_s: u32,
+    },
+    /// A rate is a finite number that is not negative, or NaN where it is missing.
+    #[error(
+        "checking a series: value {value} at index {index} is neither a rate (finite, not negative) nor missing (NaN)"
+    )]
+    Value {
+        /// Where the value stands.
+        index: usize,
+        /// The refused value.
+        value: f64,
+    },
+    /// A range that begins after it ends or that leaves the series.
+    #[error("slicing a series: steps {from}..{to} are not within its {len} steps")]
+    Range {
+        /// First step asked for.
+        from: usize,
+        /// One past the last step asked for.
+        to: usize,
+        /// Steps that exist.
+        len: usize,
+    },
+}
+
+/// Why there is no forecaster or no forecast.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ForecastError {
+    /// Fewer known values than two days of steps, or than 48.
+    #[error("fitting: {have} known steps of history, {need} are needed")]
+    TooShort {
+        /// Known (not missing) values in the history.
+        have: usize,
+        /// Known values needed at this step length and horizon.
+        need: usize,
+    },
+    /// A horizon of no steps, or of more than a day.
+    #[error("fitting: horizon of {horizon_steps} steps is not within 1..={day_steps} (one day)")]
+    Horizon {
+        /// The refused horizon.
+        horizon_steps: usize,
+        /// The longest horizon.
+        day_steps: usize,
+    },
+    /// An upper quantile outside 0.5..1.
+    #[error("fitting: upper quantile {quantile} is not between 0.5 and 1")]
+    Quantile {
+        /// The refused quantile.
+        quantile: f64,
+    },
+    /// The history that a forecast is asked from has another step than the one that was fitted.
+    #[error("forecasting: history has a step of {got_s} s, the forecaster was fitted on {fitted_s} s")]
+    StepMismatch {
+        /// Step of the fit.
+        fitted_s: u32,
+        /// Step of the given history.
+        got_s: u32,
+    },
+    /// A model that was asked for by name cannot be fitted. A fit that chooses leaves such a model out instead.
+    #[error("fitting the model that was asked for")]
+    Model(#[source] ModelError),
+}
+
+/// Why one model cannot be fitted to a history; such a model is no candidate.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// Fewer usable training rows than the model has use for.
+    #[error("fitting a regression: {have} training rows, {need} are needed")]
+    TooFewRows {
+        /// Usable rows.
+        have: usize,
+        /// Rows needed.
+        need: usize,
+    },
+    /// The regression has no solution.
+    #[error("fitting a regression for lead {lead}: {message}")]
+    Solver {
+        /// Steps ahead.
+        lead: usize,
+        /// What the solver said.
+        message: String,
+    },
+}

@@ -1,0 +1,223 @@
+//! A fitted forecaster: cheap to ask at every step, and corrected by what then came.
+//!
+//! The round is: `predict` from the newest history, keep the forecast, and when a step's value is known hand both to
+//! `observe`. That adds the miss to the residuals from which the next quantiles are made, and scores the forecast against
+//! the naive one that was made at the same moment. A refit gives a new forecaster; [`Forecaster::take_over_live_score`]
+//! lets it go on with the old one's record, while its residuals come afresh from the backtest, which by then holds the
+//! live period too.
+
+use std::sync::Arc;
+
+use crate::calendar::WEEK_S;
+use crate::conformal::{LeadResiduals, Residual, ResidualQuantiles};
+use crate::error::ForecastError;
+use crate::history::History;
+use crate::live::{ForecastPair, LiveScore};
+use crate::model::{FittedModel, ModelKind};
+use crate::scale::{ScaleKind, burst_expected};
+use crate::selection::{SelectionReport, Settings};
+use crate::series::Series;
+
+/// Weeks of recent history that a forecast looks at; older values change nothing.
+const RECENT_WEEKS: i64 = 5;
+
+/// A fitted model with its calibration; see the module's text.
+#[derive(Debug, Clone)]
+pub struct Forecaster {
+    step_s: u32,
+    horizon_steps: usize,
+    upper_quantile: f64,
+    mean_level: f64,
+    own: Channel,
+    naive: Channel,
+    live: LiveScore,
+    report: SelectionReport,
+}
+
+/// A model, its scale and its residuals by lead.
+#[derive(Debug, Clone)]
+pub(crate) struct Channel {
+    pub(crate) model: FittedModel,
+    pub(crate) scale: ScaleKind,
+    pub(crate) residuals: Vec<LeadResiduals>,
+}
+
+/// The next steps after the history that it was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// When the first forecast step begins, unix seconds: the end of the history.
+    pub first_s: i64,
+    /// Length of a step, calendar seconds.
+    pub step_s: u32,
+    /// The model that made it.
+    pub model: ModelKind,
+    /// One per lead, nearest first.
+    pub steps: Vec<StepForecast>,
+}
+
+/// One step ahead, as a distribution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepForecast {
+    /// When the step begins, unix seconds.
+    pub start_s: i64,
+    /// Steps ahead of the history: 1 is the step that begins where it ends.
+    pub lead: usize,
+    own: Distribution,
+    naive: Distribution,
+}
+
+/// A point with calibrated residuals around it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution {
+    point: f64,
+    scale: f64,
+    ceiling: f64,
+    high: bool,
+    residuals: Arc<ResidualQuantiles>,
+}
+
+impl Distribution {
+    /// The value that is not exceeded with probability `p`; finite, not negative, and not falling when `p` rises.
+    #[must_use]
+    pub fn quantile(&self, p: f64) -> f64 {
+        (self.point + self.scale * self.residuals.quantile(p)).clamp(0.0, self.ceiling)
+    }
+
+    fn normalised_residual(&self, actual: f64) -> Residual {
+        Residual { value: (actual - self.point) / self.scale, high: self.high }
+    }
+
+    fn pair(&self, upper_quantile: f64) -> ForecastPair {
+        ForecastPair { median: self.quantile(0.5), upper: self.quantile(upper_quantile) }
+    }
+}
+
+impl StepForecast {
+    /// The rate that demand in this step does not exceed with probability `p`, 0 < p < 1. Probabilities outside are
+    /// taken as the nearest inside.
+    #[must_use]
+    pub fn quantile(&self, p: f64) -> f64 {
+        self.own.quantile(p)
+    }
+
+    /// What the model says before its bias is corrected; the middle of the forecast is `quantile(0.5)`.
+    #[must_use]
+    pub fn point(&self) -> f64 {
+        self.own.point
+    }
+
+    /// What the naive model that this one is measured against says.
+    #[must_use]
+    pub fn naive(&self) -> &Distribution {
+        &self.naive
+    }
+}
+
+impl Forecaster {
+    pub(crate) fn new(
+        series: &Series,
+        settings: &Settings,
+        mean_level: f64,
+        own: Channel,
+        naive: Channel,
+        report: SelectionReport,
+    ) -> Self {
+        let &Settings { horizon_steps, upper_quantile } = settings;
+        let live = LiveScore::new(upper_quantile, series.day_steps(), horizon_steps);
+        Self { step_s: series.step_s(), horizon_steps, upper_quantile, mean_level, own, naive, live, report }
+    }
+
+    /// Steps of history that a forecast uses; a shorter one does, at a loss of accuracy, and a longer one is cut.
+    #[must_use]
+    pub fn recent_steps(&self) -> usize {
+        (RECENT_WEEKS * WEEK_S / i64::from(self.step_s)) as usize
+    }
+
+    /// Forecasts the steps after `recent`, the newest history. Missing values are allowed, at its end too.
+    ///
+    /// # Errors
+    /// `recent` has another step than the history of the fit.
+    pub fn predict(&self, recent: &Series) -> Result<Forecast, ForecastError> {
+        if recent.step_s() != self.step_s {
+            return Err(ForecastError::StepMismatch { fitted_s: self.step_s, got_s: recent.step_s() });
+        }
+        let cut = recent.slice(recent.len().saturating_sub(self.recent_steps()), recent.len());
+        let history = History::new(cut.as_ref().unwrap_or(recent));
+        let own = self.own.distributions(&history, self.horizon_steps, self.mean_level);
+        let naive = self.naive.distributions(&history, self.horizon_steps, self.mean_level);
+        let steps = own
+            .into_iter()
+            .zip(naive)
+            .enumerate()
+            .map(|(ahead, (own, naive))| StepForecast {
+                start_s: recent.at_s(recent.len() + ahead),
+                lead: ahead + 1,
+                own,
+                naive,
+            })
+            .collect();
+        Ok(Forecast { first_s: recent.end_s(), step_s: self.step_s, model: self.own.model.kind(), steps })
+    }
+
+    /// Takes in what came of a forecast step. A missing value (NaN) or one that is no rate teaches nothing.
+    pub fn observe(&mut self, forecast: &StepForecast, actual: f64) {
+        if !actual.is_finite() || actual < 0.0 {
+            return;
+        }
+        self.live.record(forecast.own.pair(self.upper_quantile), forecast.naive.pair(self.upper_quantile), actual);
+        self.own.observe(forecast.lead, forecast.own.normalised_residual(actual));
+        self.naive.observe(forecast.lead, forecast.naive.normalised_residual(actual));
+    }
+
+    /// Goes on with the live record of the forecaster that this one replaces, if it was kept for the same horizon, step
+    /// and quantile.
+    pub fn take_over_live_score(&mut self, replaced: &Self) {
+        if self.live.is_alike(&replaced.live) {
+            self.live = replaced.live.clone();
+        }
+    }
+
+    /// How live forecasts have done lately, for the quality gate and for metrics.
+    #[must_use]
+    pub fn live(&self) -> &LiveScore {
+        &self.live
+    }
+
+    /// Whether lately the naive forecast has been the better one; see [`LiveScore::is_worse_than_naive`].
+    #[must_use]
+    pub fn is_worse_than_naive(&self) -> bool {
+        self.live.is_worse_than_naive()
+    }
+
+    /// What the selection saw and chose.
+    #[must_use]
+    pub fn report(&self) -> &SelectionReport {
+        &self.report
+    }
+}
+
+impl Channel {
+    fn distributions(&self, history: &History, horizon_steps: usize, mean_level: f64) -> Vec<Distribution> {
+        let origin = history.len();
+        let mut points = vec![0.0; horizon_steps];
+        self.model.forecast(history, origin, &mut points);
+        let ceiling = self.model.ceiling(history, origin);
+        let targets = origin..;
+        points
+            .iter()
+            .zip(targets)
+            .zip(&self.residuals)
+            .map(|((&point, target), residuals)| {
+                let high = burst_expected(history, origin, target, point, mean_level);
+                let scale = self.scale.at(history, origin, target, point, mean_level);
+                Distribution { point, scale, ceiling, high, residuals: residuals.quantiles(high) }
+            })
+            .collect()
+    }
+
+    fn observe(&mut self, lead: usize, residual: Residual) {
+        if let Some(residuals) = lead.checked_sub(1).and_then(|index| self.residuals.get_mut(index)) {
+            residuals.push(residual);
+        }
+    }
+}

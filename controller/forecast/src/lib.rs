@@ -1,0 +1,54 @@
+//! Probabilistic demand forecasts for one series at a time, and an honest measure of how far to trust them.
+//!
+//! The intuition: demand on a service repeats. Most of what can be known about the next few steps is in the last
+//! values, in the same time of day yesterday and in the same time of the week before. A regression can weigh these, but
+//! on some series it loses to "as yesterday", so every fit lets all models forecast held-out history and keeps the
+//! complicated one only where it wins. What the held-out forecasts got wrong is then the forecast's uncertainty:
+//! quantiles come from residuals (split conformal prediction), never from a formula that assumes a distribution.
+//!
+//! ```
+//! use forebay_forecast::{fit, Series, Settings};
+//!
+//! // Four days of hourly rates: 10 per second, and 50 at noon.
+//! let values = (0..96).map(|hour| if hour % 24 == 12 { 50.0 } else { 10.0 }).collect();
+//! let history = Series::new(0, 3600, values)?;
+//! let forecaster = fit(&history, &Settings { horizon_steps: 13, ..Settings::default() })?;
+//! let forecast = forecaster.predict(&history)?;
+//! assert_eq!(forecast.steps[12].quantile(0.95), 50.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Invariants, held by the conformance suite for every model:
+//! - a quantile is finite, not negative, and does not fall when its probability rises;
+//! - a forecast lies after the history that it was made from;
+//! - the same input gives the same bits.
+//!
+//! The crate is pure: no I/O, no clock, no global, no randomness. It does not know time zones (the calendar is UTC), it
+//! does not store anything, and it does not decide what to reserve: that is the plan's work.
+//!
+//! Adding a model is one file under `model/`, one variant of [`ModelKind`] and one row in the conformance suite.
+
+mod backtest;
+mod calendar;
+mod conformal;
+mod error;
+mod forecaster;
+mod history;
+mod live;
+mod model;
+mod scale;
+mod score;
+mod selection;
+mod series;
+
+pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
+pub use conformal::ResidualQuantiles;
+pub use error::{ForecastError, ModelError, SeriesError};
+pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
+pub use history::History;
+pub use live::{LIVE_MIN_SAMPLES, LiveScore};
+pub use model::{FittedModel, Model, ModelKind};
+pub use scale::ScaleKind;
+pub use score::{SCORED_QUANTILES, pinball_loss};
+pub use selection::{CandidateScore, Reason, Score, SelectionReport, Settings, fit, fit_as};
+pub use series::Series;

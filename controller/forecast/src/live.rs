@@ -1,0 +1,153 @@
+//! How the live forecasts have done lately, against a naive one: the measure behind the plan's quality gate.
+//!
+//! Why pinball loss against a baseline and not an absolute error: a service may be hard to forecast and the forecast
+//! still the best there is. Only a forecast that a naive rule would have beaten is worse than none.
+//!
+//! Trip: the loss is above [`TRIP_RATIO`] times the baseline's, from at least [`LIVE_MIN_SAMPLES`] samples on. Recovery: it
+//! is no higher than the baseline's. Between the two nothing changes, so the gate does not flutter. Losses count half
+//! after [`HALF_LIFE_DAYS`]: patterns are daily and weekly, and a forecast that is right about the burst and dull in between,
+//! or right on weekdays and dull on Sundays, must not be judged on the dull part alone.
+
+use crate::score::pinball_loss;
+
+/// Fewest scored forecasts before anything is judged: two hours of four leads at five-minute steps, one day of four
+/// leads at steps of an hour.
+pub const LIVE_MIN_SAMPLES: u64 = 96;
+/// Days after which a loss counts half.
+const HALF_LIFE_DAYS: f64 = 2.0;
+/// Loss relative to the baseline's above which a forecast counts as worse. A single weekend moves the ratio by 15 % on
+/// a generated series whose forecast is the better one over the week.
+const TRIP_RATIO: f64 = 1.25;
+
+/// Fading score of live forecasts; see the module's text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveScore {
+    upper_quantile: f64,
+    /// What is left of a sample's weight after the next one.
+    decay: f64,
+    samples: u64,
+    weight: f64,
+    loss: f64,
+    baseline_loss: f64,
+    covered: f64,
+    worse: bool,
+}
+
+/// Median and upper quantile that were forecast for a step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForecastPair {
+    pub(crate) median: f64,
+    pub(crate) upper: f64,
+}
+
+impl ForecastPair {
+    fn loss(self, upper_quantile: f64, actual: f64) -> f64 {
+        pinball_loss(0.5, self.median, actual) + pinball_loss(upper_quantile, self.upper, actual)
+    }
+}
+
+impl LiveScore {
+    pub(crate) fn new(upper_quantile: f64, day_steps: usize, horizon_steps: usize) -> Self {
+        let half_life = HALF_LIFE_DAYS * (day_steps * horizon_steps) as f64;
+        Self {
+            upper_quantile,
+            decay: 0.5_f64.powf(1.0 / half_life),
+            samples: 0,
+            weight: 0.0,
+            loss: 0.0,
+            baseline_loss: 0.0,
+            covered: 0.0,
+            worse: false,
+        }
+    }
+
+    /// Whether another score was kept for the same quantile and fades alike.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        self.upper_quantile == other.upper_quantile && self.decay == other.decay
+    }
+
+    pub(crate) fn record(&mut self, own: ForecastPair, baseline: ForecastPair, actual: f64) {
+        self.samples = self.samples.saturating_add(1);
+        self.weight = self.weight * self.decay + 1.0;
+        self.loss = self.loss * self.decay + own.loss(self.upper_quantile, actual);
+        self.baseline_loss = self.baseline_loss * self.decay + baseline.loss(self.upper_quantile, actual);
+        self.covered = self.covered * self.decay + f64::from(u8::from(actual <= own.upper));
+        if self.samples >= LIVE_MIN_SAMPLES {
+            let tolerated = if self.worse { self.baseline_loss } else { TRIP_RATIO * self.baseline_loss };
+            self.worse = self.loss > tolerated;
+        }
+    }
+
+    /// Forecasts scored so far.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// Whether the naive forecast has been the better one; with hysteresis, `false` until enough was scored.
+    #[must_use]
+    pub fn is_worse_than_naive(&self) -> bool {
+        self.worse
+    }
+
+    /// Mean pinball loss (median and upper quantile together) of the forecasts and of the naive ones, newest counting
+    /// most, in the unit of the values; `None` before the first sample.
+    #[must_use]
+    pub fn mean_losses(&self) -> Option<(f64, f64)> {
+        (self.samples > 0).then(|| (self.loss / self.weight, self.baseline_loss / self.weight))
+    }
+
+    /// Share of actual values that the upper quantile covered, newest counting most; `None` before the first sample.
+    #[must_use]
+    pub fn coverage(&self) -> Option<f64> {
+        (self.samples > 0).then(|| self.covered / self.weight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(value: f64) -> ForecastPair {
+        ForecastPair { median: value, upper: value }
+    }
+
+    #[test]
+    fn the_gate_trips_late_and_recovers_only_when_as_good() {
+        let mut live = LiveScore::new(0.95, 24, 1);
+        for _ in 1..LIVE_MIN_SAMPLES {
+            live.record(pair(0.0), pair(9.0), 10.0);
+        }
+        assert!(!live.is_worse_than_naive(), "not judged on {} samples", live.samples());
+        live.record(pair(0.0), pair(9.0), 10.0);
+        assert!(live.is_worse_than_naive());
+        // 5 % worse than the baseline: not enough to trip, but not enough to recover either.
+        for _ in 0..1000 {
+            live.record(pair(8.95), pair(9.0), 10.0);
+        }
+        assert!(live.is_worse_than_naive());
+        for _ in 0..1000 {
+            live.record(pair(9.1), pair(9.0), 10.0);
+        }
+        assert!(!live.is_worse_than_naive());
+        for _ in 0..1000 {
+            live.record(pair(8.95), pair(9.0), 10.0);
+        }
+        assert!(!live.is_worse_than_naive());
+    }
+
+    #[test]
+    fn coverage_is_a_share_of_what_came_lately() {
+        let mut live = LiveScore::new(0.95, 24, 4);
+        assert_eq!((live.coverage(), live.mean_losses()), (None, None));
+        for actual in [9.0, 10.0, 11.0, 8.0] {
+            live.record(pair(10.0), pair(10.0), actual);
+        }
+        assert!((live.coverage().unwrap() - 0.75).abs() < 0.01);
+        // Two days of four leads an hour.
+        for _ in 0..192 {
+            live.record(pair(10.0), pair(10.0), 11.0);
+        }
+        assert!(live.coverage().unwrap() < 0.02, "old samples fade");
+    }
+}

@@ -1,0 +1,191 @@
+//! What the regression looks at for one target step: the last values, the same time on other days, and the calendar.
+//!
+//! Everything with the unit of a rate is divided by the *normaliser*, the mean of the last week, so that one set of
+//! weights serves a service that has doubled since. The normaliser is floored (see [`Shape::floor`]): after a week of
+//! next to nothing the first burst would otherwise be a ratio of thousands.
+//!
+//! The ratio then enters as `ln(1 + ratio)`: squared error on plain rates would let a few burst steps set the weights for
+//! all quiet ones.
+//!
+//! Seasonal features are taken around the *target*, not around the origin: the step before a daily burst already sees
+//! the burst of yesterday. Beside them stand the same seasonal values at the origin, so that the regression can learn
+//! "today runs 20 % above yesterday". Where a value lies before the history's beginning, the normaliser stands in; what a
+//! gap takes is [`History`]'s business.
+
+use std::f64::consts::TAU;
+
+use crate::history::History;
+
+/// Values right before the origin that enter one by one.
+const RECENT_LAGS: usize = 8;
+/// Longer means before the origin, in steps.
+const RECENT_MEANS: [usize; 2] = [4, 24];
+/// The same time yesterday, with this many neighbours on both sides: bursts do not start on the second.
+const DAY_NEIGHBOURS: usize = 2;
+/// The same time last week, with this many neighbours on both sides.
+const WEEK_NEIGHBOURS: usize = 1;
+/// Days whose values at the same time are averaged.
+const DAYS_AVERAGED: usize = 7;
+/// Weeks whose values at the same time are averaged.
+const WEEKS_AVERAGED: usize = 4;
+/// Sine and cosine pairs of the time of day: a smooth daily shape, down to a quarter of a day.
+const DAY_HARMONICS: u32 = 4;
+/// Sine and cosine pairs of the time of week: weekday against weekend.
+const WEEK_HARMONICS: u32 = 3;
+
+/// Added before the logarithm, as a share of the normaliser: rates well below the normaliser count linearly, bursts well
+/// above it by their ratio. (A smaller offset pulls forecasts of bursts that move in time down to the geometric mean.)
+const COMPRESSION_OFFSET: f64 = 1.0;
+
+/// Which features a fit uses, and the floor of its normaliser. Fixed at the fit, so that a row means the same later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// Whether the history was long enough to learn from last week's values.
+    pub(super) weekly: bool,
+    /// Smallest normaliser.
+    pub(super) floor: f64,
+}
+
+impl Shape {
+    /// The normaliser at `origin`: mean of the last week, floored.
+    pub(super) fn normaliser(&self, history: &History, origin: usize) -> f64 {
+        let week_ago = origin.saturating_sub(history.week_steps());
+        history.mean(week_ago, origin).unwrap_or(0.0).max(self.floor)
+    }
+
+    /// Appends the features for the step `lead` steps ahead (1 = `origin` itself).
+    /// Uses values before `origin` only.
+    pub(super) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
+        let level = self.normaliser(history, origin);
+        let target = origin + lead - 1;
+        let day = history.day_steps();
+
+        for lag in 1..=RECENT_LAGS {
+            row.push(scaled(origin.checked_sub(lag).and_then(|index| history.value(index)), level));
+        }
+        for steps in RECENT_MEANS {
+            row.push(scaled(history.mean(origin.saturating_sub(steps), origin), level));
+        }
+        row.push(scaled(history.mean(origin.saturating_sub(day), origin), level));
+
+        push_season(
+            history,
+            Season { steps: day, neighbours: DAY_NEIGHBOURS, averaged: DAYS_AVERAGED },
+            (target, origin),
+            level,
+            row,
+        );
+        if self.weekly {
+            let week = history.week_steps();
+            push_season(
+                history,
+                Season { steps: week, neighbours: WEEK_NEIGHBOURS, averaged: WEEKS_AVERAGED },
+                (target, origin),
+                level,
+                row,
+            );
+        }
+
+        push_waves(history.phase_of_day(target), DAY_HARMONICS, row);
+        if self.weekly {
+            push_waves(history.phase_of_week(target), WEEK_HARMONICS, row);
+        }
+    }
+}
+
+struct Season {
+    steps: usize,
+    neighbours: usize,
+    averaged: usize,
+}
+
+/// Around the target one season ago, the average over seasons at the target, and both again at the origin.
+fn push_season(history: &History, season: Season, (target, origin): (usize, usize), level: f64, row: &mut Vec<f64>) {
+    // A neighbour after the target may not be known yet when the horizon nears a season; it is then taken a season
+    // further back, like the target itself.
+    for index in target.saturating_sub(season.neighbours)..=target + season.neighbours {
+        row.push(scaled(history.seasons_before(index, season.steps, origin).next(), level));
+    }
+    let mean_at = |index: usize| {
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for value in history.seasons_before(index, season.steps, origin).take(season.averaged) {
+            sum += value;
+            count += 1;
+        }
+        (count > 0).then(|| sum / f64::from(count))
+    };
+    row.push(scaled(mean_at(target), level));
+    if let Some(last) = origin.checked_sub(1) {
+        row.push(scaled(history.seasons_before(last, season.steps, origin).next(), level));
+        row.push(scaled(mean_at(last), level));
+    } else {
+        row.extend([compressed(1.0); 2]);
+    }
+}
+
+fn push_waves(phase: f64, harmonics: u32, row: &mut Vec<f64>) {
+    for harmonic in 1..=harmonics {
+        let (sine, cosine) = (TAU * phase * f64::from(harmonic)).sin_cos();
+        row.extend([sine, cosine]);
+    }
+}
+
+fn scaled(value: Option<f64>, level: f64) -> f64 {
+    compressed(value.map_or(1.0, |value| value / level))
+}
+
+/// A normalised rate on a logarithmic scale.
+pub(super) fn compressed(ratio: f64) -> f64 {
+    (ratio.max(0.0) + COMPRESSION_OFFSET).ln()
+}
+
+/// The inverse of [`compressed`].
+pub(super) fn expanded(compressed: f64) -> f64 {
+    compressed.exp() - COMPRESSION_OFFSET
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Series;
+
+    fn history(values: Vec<f64>) -> History {
+        History::new(&Series::new(0, 3600, values).unwrap())
+    }
+
+    #[test]
+    fn a_row_sees_nothing_at_or_after_its_origin() {
+        let shape = Shape { weekly: true, floor: 1e-9 };
+        let values: Vec<f64> = (0..600).map(|hour| f64::from(hour * 7 % 50)).collect();
+        let mut changed = values.clone();
+        changed[500..].fill(1e6);
+        for lead in [1, 5, 24] {
+            let (mut row, mut row_of_changed) = (vec![], vec![]);
+            shape.push_row(&history(values.clone()), 500, lead, &mut row);
+            shape.push_row(&history(changed.clone()), 500, lead, &mut row_of_changed);
+            assert_eq!(row, row_of_changed);
+        }
+    }
+
+    #[test]
+    fn a_flat_window_is_divided_by_the_floor() {
+        let shape = Shape { weekly: false, floor: 2.0 };
+        let mut row = vec![];
+        shape.push_row(&history(vec![0.0; 300]), 300, 1, &mut row);
+        assert!(row.iter().all(|feature| feature.abs() <= 1.0), "{row:?}");
+        assert_eq!(shape.normaliser(&history(vec![]), 0), 2.0);
+    }
+
+    #[test]
+    fn every_row_is_equally_long() {
+        let shape = Shape { weekly: true, floor: 1.0 };
+        let history = history(vec![1.0; 300]);
+        let length = |origin| {
+            let mut row = vec![];
+            shape.push_row(&history, origin, 1, &mut row);
+            row.len()
+        };
+        assert_eq!(length(300), length(100));
+        assert_eq!(length(300), length(10));
+    }
+}

@@ -1,0 +1,128 @@
+//! How far a forecast is expected to miss, up to a factor: what residuals are divided by before they are pooled.
+//!
+//! One list of residuals serves every hour of the day, though a burst of 500 per second is missed by more than a quiet
+//! night of 20. Dividing each by its scale makes them comparable; multiplying by the scale of the step ahead brings the
+//! quantile back. Which scale fits is a property of the series and is chosen per series by the loss on held-out history:
+//! sensor-like noise is constant, counts grow with the square root, multiplicative noise with the level, and a burst that
+//! comes some minutes early or late is uncertain at its edges only, which the spread over earlier days knows.
+//!
+//! A scale needs to be known before the value is, so it is made from the forecast point and the history only.
+//! (Normalised residuals: Papadopoulos et al., Normalized nonconformity measures, 2008.)
+
+use crate::history::History;
+
+/// Share of the mean level that every scale has added, so that none vanishes on quiet steps.
+const FLOOR_OF_MEAN: f64 = 0.02;
+/// Smallest mean level taken, in units per second; keeps a division by a scale finite on an all-zero history.
+const MIN_LEVEL_PER_S: f64 = 1e-6;
+/// Seasons over which a spread is measured: enough to see a burst move, few enough to forget an old one.
+const DAYS_SPREAD: usize = 7;
+const WEEKS_SPREAD: usize = 4;
+
+/// Rates above this many times the mean level are bursts; a plain daily wave stays below.
+const BURST_OF_MEAN: f64 = 2.0;
+/// Days and weeks that are searched for an earlier burst.
+const BURST_SEASONS: usize = 2;
+
+/// What the size of a residual grows with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScaleKind {
+    /// The same everywhere.
+    Constant,
+    /// The square root of the forecast level.
+    RootLevel,
+    /// The forecast level.
+    Level,
+    /// How differently the last days went at this time of day.
+    DaySpread,
+    /// How differently the last weeks went at this time of the week.
+    WeekSpread,
+}
+
+impl ScaleKind {
+    /// Every scale; simpler ones first, so that on a tie the simpler one is kept.
+    pub(crate) const ALL: [Self; 5] = [Self::Constant, Self::RootLevel, Self::Level, Self::DaySpread, Self::WeekSpread];
+
+    /// The scale of a forecast of `point` for step `target`, made at `origin`, on a series whose mean is about
+    /// `mean_level`. Positive and finite for finite input.
+    pub(crate) fn at(self, history: &History, origin: usize, target: usize, point: f64, mean_level: f64) -> f64 {
+        let mean_level = mean_level.max(MIN_LEVEL_PER_S);
+        let floor = FLOOR_OF_MEAN * mean_level;
+        match self {
+            Self::Constant => mean_level,
+            Self::RootLevel => floor + (point * mean_level).sqrt(),
+            Self::Level => floor + point,
+            Self::DaySpread => {
+                floor + FLOOR_OF_MEAN * point + spread(history, origin, target, history.day_steps(), DAYS_SPREAD)
+            }
+            Self::WeekSpread => {
+                floor + FLOOR_OF_MEAN * point + spread(history, origin, target, history.week_steps(), WEEKS_SPREAD)
+            }
+        }
+    }
+}
+
+/// Whether a burst is to be expected at step `target`: it is forecast, or there was one at this time, give or take a step,
+/// in the last days or weeks. Such steps are calibrated as a class of their own.
+pub(crate) fn burst_expected(history: &History, origin: usize, target: usize, point: f64, mean_level: f64) -> bool {
+    let burst = BURST_OF_MEAN * mean_level;
+    let was_before = |season: usize| {
+        (target.saturating_sub(1)..=target + 1)
+            .any(|index| history.seasons_before(index, season, origin).take(BURST_SEASONS).any(|value| value > burst))
+    };
+    point > burst || was_before(history.day_steps()) || was_before(history.week_steps())
+}
+
+/// Standard deviation of the values at the target's time and right beside it, over the last seasons: a burst that has so
+/// far always begun one step later may well begin now. The neighbours in time count half.
+fn spread(history: &History, origin: usize, target: usize, season_steps: usize, seasons: usize) -> f64 {
+    let neighbours = [(target, 1.0), (target.saturating_sub(1), 0.5), (target + 1, 0.5)];
+    // Values are taken relative to one of them, so that the difference of squares does not cancel.
+    let newest = history.seasons_before(target, season_steps, origin).next().unwrap_or(0.0);
+    let (mut total, mut sum, mut squares) = (0.0, 0.0, 0.0);
+    for (index, weight) in neighbours {
+        for value in history.seasons_before(index, season_steps, origin).take(seasons) {
+            total += weight;
+            sum += weight * (value - newest);
+            squares += weight * (value - newest).powi(2);
+        }
+    }
+    if total > 0.0 { ((squares - sum * sum / total) / total).max(0.0).sqrt() } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Series;
+
+    #[test]
+    fn a_burst_that_moves_spreads_its_edges_only() {
+        // At 12 h each day a burst of two hours, every other day one hour later.
+        let rate = |hour: usize| {
+            let begin = 12 + hour / 24 % 2;
+            if (begin..begin + 2).contains(&(hour % 24)) { 100.0 } else { 10.0 }
+        };
+        let history = History::new(&Series::new(0, 3600, (0..20 * 24).map(rate).collect()).unwrap());
+        let at = |hour: usize| ScaleKind::DaySpread.at(&history, 480, 480 + hour, 50.0, 20.0);
+        assert!(at(12) > 30.0, "an edge: {}", at(12));
+        assert!(at(5) < 2.0, "the quiet night: {}", at(5));
+    }
+
+    #[test]
+    fn every_scale_is_positive_even_without_demand() {
+        let history = History::new(&Series::new(0, 3600, vec![0.0; 48]).unwrap());
+        for kind in ScaleKind::ALL {
+            let scale = kind.at(&history, 48, 48, 0.0, 0.0);
+            assert!(scale > 0.0 && scale.is_finite(), "{kind:?}: {scale}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_expected_where_one_was() {
+        let rate = |hour: usize| if hour % 24 == 12 { 100.0 } else { 10.0 };
+        let history = History::new(&Series::new(0, 3600, (0..96).map(rate).collect()).unwrap());
+        let expected = |hour: usize| burst_expected(&history, 96, 96 + hour, 10.0, 13.75);
+        assert_eq!([10, 11, 12, 13, 14].map(expected), [false, true, true, true, false]);
+        assert!(burst_expected(&history, 96, 96, 30.0, 13.75), "it is forecast");
+    }
+}

@@ -1,0 +1,122 @@
+//! A regular series of rates: value `i` is the mean rate over `[start + i * step, start + (i + 1) * step)`.
+//!
+//! A missing value is NaN and stays visible as such; [`History`](crate::History) is where gaps are filled. A series
+//! does not resample: whoever builds it brings its values onto the step.
+
+use crate::calendar::DAY_S;
+use crate::error::SeriesError;
+
+/// A regular, checked series; see the module's text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    start_s: i64,
+    step_s: u32,
+    values: Vec<f64>,
+}
+
+impl Series {
+    /// Checks and takes the values.
+    ///
+    /// # Errors
+    /// The step is 0 or does not divide a day, or a value is infinite or negative.
+    pub fn new(start_s: i64, step_s: u32, values: Vec<f64>) -> Result<Self, SeriesError> {
+        if step_s == 0 || DAY_S % i64::from(step_s) != 0 {
+            return Err(SeriesError::Step { step_s });
+        }
+        let refused = values.iter().position(|value| value.is_infinite() || *value < 0.0);
+        if let Some(index) = refused {
+            return Err(SeriesError::Value { index, value: values[index] });
+        }
+        Ok(Self { start_s, step_s, values })
+    }
+
+    /// When the first step begins, unix seconds.
+    #[must_use]
+    pub fn start_s(&self) -> i64 {
+        self.start_s
+    }
+
+    /// Length of a step in calendar seconds; divides a day.
+    #[must_use]
+    pub fn step_s(&self) -> u32 {
+        self.step_s
+    }
+
+    /// When the last step ends, which is when the next one begins; the start if there is no step.
+    #[must_use]
+    pub fn end_s(&self) -> i64 {
+        self.at_s(self.values.len())
+    }
+
+    /// When step `index` begins; also for steps after the end.
+    #[must_use]
+    pub fn at_s(&self, index: usize) -> i64 {
+        self.start_s + index as i64 * i64::from(self.step_s)
+    }
+
+    /// The rates, NaN where missing.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Number of steps, missing ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is no step at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Number of steps whose value is not missing.
+    #[must_use]
+    pub fn known_steps(&self) -> usize {
+        self.values.iter().filter(|value| !value.is_nan()).count()
+    }
+
+    /// Steps in a day.
+    #[must_use]
+    pub fn day_steps(&self) -> usize {
+        (DAY_S / i64::from(self.step_s)) as usize
+    }
+
+    /// The steps `from..to` as a series of their own.
+    ///
+    /// # Errors
+    /// The range is not within the series.
+    pub fn slice(&self, from: usize, to: usize) -> Result<Self, SeriesError> {
+        match self.values.get(from..to) {
+            Some(values) => Ok(Self { start_s: self.at_s(from), step_s: self.step_s, values: values.to_vec() }),
+            None => Err(SeriesError::Range { from, to, len: self.values.len() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_know_their_times() {
+        let series = Series::new(1_000, 300, vec![1.0, f64::NAN, 3.0]).unwrap();
+        assert_eq!(series.end_s(), 1_900);
+        assert_eq!(series.known_steps(), 2);
+        assert_eq!(series.day_steps(), 288);
+        let tail = series.slice(2, 3).unwrap();
+        assert_eq!((tail.start_s(), tail.values()), (1_600, &[3.0][..]));
+    }
+
+    #[test]
+    fn what_is_no_series_is_refused() {
+        assert_eq!(Series::new(0, 0, vec![]), Err(SeriesError::Step { step_s: 0 }));
+        assert_eq!(Series::new(0, 420, vec![]), Err(SeriesError::Step { step_s: 420 }));
+        assert_eq!(Series::new(0, 300, vec![0.0, -1.0]), Err(SeriesError::Value { index: 1, value: -1.0 }));
+        assert!(Series::new(0, 300, vec![f64::INFINITY]).is_err());
+        let series = Series::new(0, 300, vec![1.0; 3]).unwrap();
+        assert_eq!(series.slice(2, 4), Err(SeriesError::Range { from: 2, to: 4, len: 3 }));
+    }
+}

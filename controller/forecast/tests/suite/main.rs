@@ -1,0 +1,10 @@
+//! The forecasting crate seen from outside: every model passes one conformance suite, quantiles keep their promises on
+//! arbitrary histories, and recurring bursts are covered.
+
+mod bursts;
+mod conformance;
+mod generated;
+mod live;
+mod properties;
+mod real_traces;
+mod rolling;

@@ -1,0 +1,74 @@
+//! What a worker wants done.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Something to do after a callback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a message to the controller; the answer comes back with the same kind.
+    Call(CallOut),
+    /// Add to a metric of the proxy.
+    Count(Metric, u64),
+    /// Set the gauge of the over-admission bound, in units: the largest of any key's.
+    OverAdmissionBound(u64),
+    /// Write a line for the operator.
+    Warn(String),
+}
+
+/// A call to the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallOut {
+    /// What the answer will answer.
+    pub kind: CallKind,
+    /// Envoy cluster.
+    pub cluster: String,
+    /// `:authority`.
+    pub authority: String,
+    /// Request body for `POST /v1/sync`.
+    pub body: Vec<u8>,
+    /// How long to wait for the whole answer.
+    pub timeout_ms: u32,
+}
+
+/// The two calls of the sync path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// Counters up.
+    Report,
+    /// Grants down.
+    Watch,
+}
+
+/// The counters that the proxy exports. A fixed set: tenants never become metric names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names in Metric::NAMES say it")]
+pub enum Metric {
+    Reserved,
+    Standard,
+    Refused,
+    Exempt,
+    UndecodableAnswers,
+    OversizedAnswers,
+    StaleTables,
+    FailedCalls,
+    TablesApplied,
+}
+
+impl Metric {
+    /// Every metric with its name in the proxy's stats.
+    pub const NAMES: [(Self, &'static str); 9] = [
+        (Self::Reserved, "forebay.requests.reserved"),
+        (Self::Standard, "forebay.requests.standard"),
+        (Self::Refused, "forebay.requests.refused"),
+        (Self::Exempt, "forebay.requests.exempt"),
+        (Self::UndecodableAnswers, "forebay.sync.undecodable_answers"),
+        (Self::OversizedAnswers, "forebay.sync.oversized_answers"),
+        (Self::StaleTables, "forebay.sync.stale_tables"),
+        (Self::FailedCalls, "forebay.sync.failed_calls"),
+        (Self::TablesApplied, "forebay.sync.tables_applied"),
+    ];
+
+    /// Name of the gauge behind [`Effect::OverAdmissionBound`].
+    pub const OVER_ADMISSION_BOUND: &'static str = "forebay.over_admission_bound_units";
+}

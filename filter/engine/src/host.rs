@@ -1,0 +1,72 @@
+//! What the engine needs from whoever runs it. One port, small on purpose.
+
+use alloc::vec::Vec;
+
+use forebay_admission::Nanos;
+
+/// What a write to shared data expects to find. The dialects of the hosts (Envoy inserts an absent key whatever the
+/// compare value, ngx does not) are the shell's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// The key must not exist.
+    Absent,
+    /// The key must not have changed since it was read with this mark.
+    Unchanged(u32),
+    /// Whatever.
+    Anything,
+}
+
+/// Why a write did not happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The key is not as expected: somebody else was faster.
+    Conflict,
+    /// The host refused.
+    Failed,
+}
+
+/// The host of a worker.
+pub trait Host {
+    /// The steady clock, common to all workers of the proxy.
+    fn now(&mut self) -> Nanos;
+    /// The wall clock in nanoseconds since 1970; used only to tell one boot of a proxy from another.
+    fn wall_nanos(&mut self) -> u64;
+    /// The first value of a request header, by lower-case name; bytes, because clients send what they like.
+    fn header(&mut self, name: &str) -> Option<Vec<u8>>;
+    /// A shared-data value and its compare mark; `None` when the key does not exist.
+    fn shared_get(&mut self, key: &str) -> Option<(Vec<u8>, u32)>;
+    /// Writes a shared-data value.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn shared_set(&mut self, key: &str, value: &[u8], expected: Expected) -> Result<(), StoreError>;
+    /// The proxy's own name, where the configuration gives none.
+    fn proxy_name(&mut self) -> Option<Vec<u8>>;
+}
+
+/// Tries of a read-modify-write before it is given up.
+pub const MAX_TRIES: u32 = 4;
+
+/// Replaces a shared value by what `change` makes of it, with a bounded number of tries. `None` from `change` leaves it.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when every try lost, [`StoreError::Failed`] when the host refused.
+pub fn replace(
+    host: &mut (impl Host + ?Sized),
+    key: &str,
+    mut change: impl FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    for _ in 0..MAX_TRIES {
+        let found = host.shared_get(key);
+        let (old, expected) = match &found {
+            Some((value, mark)) => (Some(value.as_slice()), Expected::Unchanged(*mark)),
+            None => (None, Expected::Absent),
+        };
+        let Some(new) = change(old) else { return Ok(()) };
+        match host.shared_set(key, &new, expected) {
+            Err(StoreError::Conflict) => {}
+            done => return done,
+        }
+    }
+    Err(StoreError::Conflict)
+}

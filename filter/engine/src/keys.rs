@@ -1,0 +1,186 @@
+//! The keys that a worker knows, and the way from a tenant's name to its accounts.
+//!
+//! Built from the fallback policy overlaid by the controller's table; clients never add one. A tenant without contract
+//! for a resource uses the rule's `others` account, and so does any name that is not known: 100,000 invented tenants
+//! cost nothing.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use forebay_admission::{Account, Grant};
+use forebay_protocol::{Counters, OTHERS};
+use hashbrown::HashMap;
+
+use crate::config::Config;
+use crate::shared;
+use crate::table::KeyGrant;
+
+/// One tenant x resource.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The tenant, or [`OTHERS`].
+    pub tenant: String,
+    /// The resource.
+    pub resource: String,
+    /// Where its buckets are in shared data.
+    pub state_key: String,
+    /// Where its counters are in shared data.
+    pub count_key: String,
+    /// The counters that the controller has acknowledged, as the leader knows.
+    pub reported: Counters,
+}
+
+/// All keys, with this worker's account of each.
+#[derive(Debug, Default)]
+pub struct Keys {
+    /// Parallel to `accounts`. The first `rules` of them are the `others` keys.
+    pub keys: Vec<Key>,
+    /// Parallel to `keys`.
+    pub accounts: Vec<Account>,
+    rules: usize,
+    rows: HashMap<Box<[u8]>, usize>,
+    /// Key number by row x rule; row 0 is everybody without contract.
+    grid: Vec<usize>,
+    /// Rises when key numbers change their meaning.
+    pub revision: u64,
+}
+
+impl Keys {
+    /// The keys of `config`, overlaid by the controller's `table`.
+    pub fn new(config: &Config, table: &[KeyGrant]) -> Self {
+        let mut keys =
+            Self { rules: config.rules.len(), grid: vec![usize::MAX; config.rules.len()], ..Self::default() };
+        for (rule, slot) in config.rules.iter().enumerate() {
+            keys.put(OTHERS, &slot.resource, rule, Grant::fixed(slot.others));
+        }
+        let rule_of = |resource: &str| config.rules.iter().position(|rule| rule.resource == resource);
+        for contract in &config.contracts {
+            if let Some(rule) = rule_of(&contract.resource) {
+                keys.put(&contract.tenant, &contract.resource, rule, Grant::fixed(contract.limit));
+            }
+        }
+        for entry in table {
+            if let Some(rule) = rule_of(&entry.resource) {
+                keys.put(&entry.tenant, &entry.resource, rule, entry.grant.clone());
+            }
+        }
+        keys
+    }
+
+    /// The same with another `table`. Accounts keep their leases and counts; the caller has handed over the counts of
+    /// keys that go.
+    pub fn rebuilt(&mut self, config: &Config, table: &[KeyGrant]) -> Self {
+        let mut new = Self::new(config, table);
+        new.revision = self.revision + 1;
+        let old: HashMap<&str, usize> =
+            self.keys.iter().enumerate().map(|(i, key)| (key.state_key.as_str(), i)).collect();
+        for (key, account) in new.keys.iter_mut().zip(&mut new.accounts) {
+            let Some(&index) = old.get(key.state_key.as_str()) else { continue };
+            if let (Some(old_key), Some(old_account)) = (self.keys.get(index), self.accounts.get_mut(index)) {
+                key.reported = old_key.reported;
+                let grant = account.grant().clone();
+                core::mem::swap(account, old_account);
+                account.set_grant(grant);
+            }
+        }
+        new
+    }
+
+    /// The row of a tenant's name; 0 for a name without contract.
+    pub fn row(&self, tenant: &[u8]) -> usize {
+        self.rows.get(tenant).copied().unwrap_or(0)
+    }
+
+    /// The key that a tenant's row is charged to by a rule.
+    pub fn key(&self, row: usize, rule: usize) -> usize {
+        match self.grid.get(row * self.rules + rule) {
+            Some(&key) if key != usize::MAX => key,
+            _ => rule,
+        }
+    }
+
+    fn put(&mut self, tenant: &str, resource: &str, rule: usize, grant: Grant) {
+        let row = self.row_or_new(tenant);
+        let Some(cell) = self.grid.get_mut(row * self.rules + rule) else { return };
+        if let Some(account) = self.accounts.get_mut(*cell) {
+            account.set_grant(grant);
+            return;
+        }
+        *cell = self.keys.len();
+        self.keys.push(Key {
+            tenant: tenant.to_string(),
+            resource: resource.to_string(),
+            state_key: shared::state_key(tenant, resource),
+            count_key: shared::count_key(tenant, resource),
+            reported: Counters::default(),
+        });
+        self.accounts.push(Account::new(grant));
+    }
+
+    fn row_or_new(&mut self, tenant: &str) -> usize {
+        if tenant == OTHERS {
+            return 0;
+        }
+        let next = self.grid.len() / self.rules.max(1);
+        if let Some(&row) = self.rows.get(tenant.as_bytes()) {
+            return row;
+        }
+        self.rows.insert(tenant.as_bytes().into(), next);
+        self.grid.resize(self.grid.len() + self.rules, usize::MAX);
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use forebay_admission::{Limit, Rate};
+
+    fn config() -> Config {
+        let json = br#"{"rules":[
+            {"resource":"requests","others":{"rate_per_s":1,"burst":1}},
+            {"resource":"bytes","others":{"rate_per_s":2,"burst":2}}],
+            "contracts":[{"tenant":"a","resource":"requests","rate_per_s":3,"burst":3}]}"#;
+        Config::parse(json).unwrap()
+    }
+
+    fn granted(tenant: &str, resource: &str, rate: u64) -> KeyGrant {
+        let grant = Grant::fixed(Limit::new(Rate::per_s(rate), rate));
+        KeyGrant { tenant: tenant.into(), resource: resource.into(), grant }
+    }
+
+    fn name(keys: &Keys, tenant: &str, rule: usize) -> String {
+        let key = &keys.keys[keys.key(keys.row(tenant.as_bytes()), rule)];
+        format!("{}/{}", key.tenant, key.resource)
+    }
+
+    #[test]
+    fn unknown_tenants_and_missing_contracts_share_the_others() {
+        let keys = Keys::new(&config(), &[granted("b", "bytes", 9), granted("b", "no-such-rule", 1)]);
+        assert_eq!(name(&keys, "a", 0), "a/requests");
+        assert_eq!(name(&keys, "a", 1), "*/bytes");
+        assert_eq!(name(&keys, "b", 0), "*/requests");
+        assert_eq!(name(&keys, "b", 1), "b/bytes");
+        assert_eq!(name(&keys, "*", 0), "*/requests");
+        assert_eq!(name(&keys, "who", 1), "*/bytes");
+        assert_eq!(keys.keys.len(), 4);
+    }
+
+    #[test]
+    fn a_table_overlays_the_fallback_and_a_new_one_replaces_it() {
+        let config = config();
+        let mut keys = Keys::new(&config, &[granted("a", "requests", 7), granted("*", "bytes", 8)]);
+        let rate = |keys: &Keys, tenant: &str, rule| {
+            keys.accounts[keys.key(keys.row(tenant.as_bytes()), rule)].grant().standard.rate
+        };
+        assert_eq!(rate(&keys, "a", 0), Rate::per_s(7));
+        assert_eq!(rate(&keys, "a", 1), Rate::per_s(8), "others can be granted too");
+        keys.keys[2].reported.refused_units = 5;
+        let keys = keys.rebuilt(&config, &[granted("c", "bytes", 1)]);
+        assert_eq!(rate(&keys, "a", 0), Rate::per_s(3), "the fallback is back");
+        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported.refused_units, 5, "what was reported stays so");
+    }
+}

@@ -1,0 +1,89 @@
+//! A host in memory, for simulation and tests: one proxy's shared data and clock, any number of workers.
+//!
+//! Shared data behaves like Envoy's where it matters: marks come from one counter for all keys, and nothing is deleted.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use forebay_admission::Nanos;
+
+use crate::host::{Expected, Host, StoreError};
+
+/// A proxy without workers: what they share.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The steady clock.
+    pub now: Nanos,
+    /// The wall clock, in nanoseconds since 1970.
+    pub wall_nanos: u64,
+    /// Shared data: value and mark by key.
+    pub shared: BTreeMap<String, (Vec<u8>, u32)>,
+    /// Reads and writes of shared data so far.
+    pub accesses: u64,
+    last_mark: u32,
+}
+
+/// One callback's view of a [`Memory`].
+#[derive(Debug)]
+pub struct MemoryHost<'a> {
+    memory: &'a mut Memory,
+    headers: &'a [(&'a str, &'a [u8])],
+}
+
+impl Memory {
+    /// The host during a request with these headers; names in lower case.
+    pub fn request<'a>(&'a mut self, headers: &'a [(&'a str, &'a [u8])]) -> MemoryHost<'a> {
+        MemoryHost { memory: self, headers }
+    }
+
+    /// The host during a tick or an answer.
+    pub fn host(&mut self) -> MemoryHost<'_> {
+        self.request(&[])
+    }
+
+    /// Lets time pass on both clocks.
+    pub fn advance_nanos(&mut self, nanos: u64) {
+        self.now = self.now.plus(nanos);
+        self.wall_nanos = self.wall_nanos.saturating_add(nanos);
+    }
+}
+
+impl Host for MemoryHost<'_> {
+    fn now(&mut self) -> Nanos {
+        self.memory.now
+    }
+
+    fn wall_nanos(&mut self) -> u64 {
+        self.memory.wall_nanos
+    }
+
+    fn header(&mut self, name: &str) -> Option<Vec<u8>> {
+        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_vec())
+    }
+
+    fn shared_get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        self.memory.accesses += 1;
+        self.memory.shared.get(key).cloned()
+    }
+
+    fn shared_set(&mut self, key: &str, value: &[u8], expected: Expected) -> Result<(), StoreError> {
+        self.memory.accesses += 1;
+        let mark = self.memory.shared.get(key).map(|(_, mark)| *mark);
+        let fits = match (expected, mark) {
+            (Expected::Anything, _) | (Expected::Unchanged(_) | Expected::Absent, None) => true,
+            (Expected::Unchanged(expected), Some(mark)) => expected == mark,
+            (Expected::Absent, Some(_)) => false,
+        };
+        if !fits {
+            return Err(StoreError::Conflict);
+        }
+        self.memory.last_mark = self.memory.last_mark.wrapping_add(1).max(1);
+        self.memory.shared.insert(key.to_string(), (value.to_vec(), self.memory.last_mark));
+        Ok(())
+    }
+
+    fn proxy_name(&mut self) -> Option<Vec<u8>> {
+        Some(b"memory".to_vec())
+    }
+}

@@ -1,0 +1,338 @@
+//! Workers on an in-memory host: the life cycle from the first request to the loss of everything.
+
+use forebay_admission::{Lane, Nanos};
+use forebay_engine::leader::Answer;
+use forebay_engine::memory::Memory;
+use forebay_engine::{CallKind, CallOut, Effect, Metric, Outcome, Worker};
+use forebay_protocol::v1::{Grant, Limit, Slot};
+use forebay_protocol::{Counters, Generation, GrantTable, Message, Report, ReportAck};
+
+const MS: u64 = Nanos::MILLI;
+const CONFIG: &str = r#"{
+    "proxy_id": "p1",
+    "controller": {"cluster": "ctl"},
+    "rules": [{"resource": "requests", "others": {"rate_per_s": 10, "burst": 5}}],
+    "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 100, "burst": 50}]
+}"#;
+
+/// A proxy with workers, driven by hand.
+struct Proxy {
+    memory: Memory,
+    workers: Vec<Worker>,
+    calls: Vec<(usize, CallOut)>,
+    counted: Vec<(Metric, u64)>,
+}
+
+impl Proxy {
+    fn new(workers: usize, config: &str) -> Self {
+        let mut memory = Memory::default();
+        (memory.now, memory.wall_nanos) = (Nanos(1_000 * MS), 77);
+        let worker = || Worker::configure(config.as_bytes()).unwrap();
+        let workers = (0..workers).map(|_| worker()).collect();
+        Self { memory, workers, calls: vec![], counted: vec![] }
+    }
+
+    fn advance_ms(&mut self, ms: u64) {
+        for _ in 0..ms / 50 {
+            self.memory.advance_nanos(50 * MS);
+            for worker in 0..self.workers.len() {
+                let effects = self.workers[worker].on_tick(&mut self.memory.host());
+                self.take(worker, effects);
+            }
+        }
+    }
+
+    fn take(&mut self, worker: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Call(call) => self.calls.push((worker, call)),
+                Effect::Count(metric, n) => self.counted.push((metric, n)),
+                Effect::OverAdmissionBound(_) | Effect::Warn(_) => {}
+            }
+        }
+    }
+
+    fn request(&mut self, worker: usize, headers: &[(&str, &[u8])]) -> Outcome {
+        self.workers[worker].on_request(&mut self.memory.request(headers))
+    }
+
+    fn admitted(&mut self, worker: usize, tenant: &[u8], tries: usize) -> usize {
+        let admit = |_: &usize| matches!(self.request(worker, &[("x-tenant", tenant)]), Outcome::Admit(_));
+        (0..tries).filter(admit).count()
+    }
+
+    /// The next call of a kind that is waiting for its answer.
+    fn call(&mut self, kind: CallKind) -> (usize, Message) {
+        let place = self.calls.iter().position(|(_, call)| call.kind == kind).expect("a call is waiting");
+        let (worker, call) = self.calls.remove(place);
+        (worker, forebay_protocol::decode(&call.body).unwrap())
+    }
+
+    fn answer(&mut self, worker: usize, kind: CallKind, answer: Answer) {
+        let effects = self.workers[worker].on_answer(kind, answer, &mut self.memory.host());
+        self.take(worker, effects);
+    }
+
+    fn report(&mut self) -> Report {
+        let (worker, message) = self.call(CallKind::Report);
+        let Message::Report(report) = message else { panic!("not a report") };
+        let ack = ReportAck { generation: report.generation, valid_for_ms: 2_000, extensions: vec![] };
+        self.answer(worker, CallKind::Report, received(&Message::ReportAck(ack)));
+        report
+    }
+
+    fn push(&mut self, table: GrantTable) {
+        let (worker, _) = self.call(CallKind::Watch);
+        self.answer(worker, CallKind::Watch, received(&Message::GrantTable(table)));
+    }
+
+    fn count(&self, metric: Metric) -> u64 {
+        self.counted.iter().filter(|(known, _)| *known == metric).map(|(_, n)| n).sum()
+    }
+}
+
+fn received(message: &Message) -> Answer {
+    Answer::Received { status: 200, body: forebay_protocol::encode(message) }
+}
+
+fn generation(sequence: u64) -> Generation {
+    Generation { shard: 0, epoch: 1, sequence }
+}
+
+fn grant(tenant: &str, rate: u64, burst: u64, slots: Vec<Slot>) -> Grant {
+    Grant {
+        tenant: tenant.into(),
+        resource: "requests".into(),
+        standard: Limit { rate_milli_per_s: rate * 1_000, burst },
+        safe: Limit { rate_milli_per_s: 1_000, burst: 1 },
+        forecast_version: 1,
+        slots,
+    }
+}
+
+fn table(sequence: u64, grants: Vec<Grant>) -> GrantTable {
+    let generation = generation(sequence);
+    GrantTable { generation, part: 0, parts: 1, valid_for_ms: 2_000, grants, extensions: vec![] }
+}
+
+#[test]
+fn contracts_others_and_the_answer_to_a_refused_request() {
+    let mut proxy = Proxy::new(1, CONFIG);
+    assert_eq!(proxy.admitted(0, b"a", 60), 50, "the burst");
+    assert_eq!(proxy.admitted(0, b"stranger", 3) + proxy.admitted(0, b"other stranger", 3), 5, "they share a bucket");
+    let Outcome::Refuse(refusal) = proxy.request(0, &[]) else { panic!("unidentified requests are others too") };
+    assert_eq!(refusal.retry_after_s, Some(1));
+    assert!(refusal.body.contains("\"status\":429") && refusal.body.contains("\"requests\""), "{}", refusal.body);
+}
+
+#[test]
+fn preflights_and_probes_without_tenant_are_exempt() {
+    let mut proxy = Proxy::new(1, &CONFIG.replace("\"rules\"", "\"unidentified\":\"refuse\",\"rules\""));
+    let preflight: &[(&str, &[u8])] = &[(":method", b"OPTIONS"), ("access-control-request-method", b"PUT")];
+    assert_eq!(proxy.request(0, preflight), Outcome::Pass);
+    assert_eq!(proxy.request(0, &[("user-agent", b"kube-probe/1.30")]), Outcome::Pass);
+    let Outcome::Refuse(refusal) = proxy.request(0, &[(":method", b"OPTIONS")]) else { panic!("refused") };
+    assert_eq!(refusal.details, "forebay_no_tenant");
+    proxy.advance_ms(200);
+    assert_eq!(proxy.count(Metric::Exempt), 2);
+}
+
+#[test]
+fn costs_come_from_headers_and_paths_choose_the_rules() {
+    let config = r#"{"rules":[
+        {"resource":"requests","others":{"rate_per_s":100,"burst":100}},
+        {"resource":"tokens","path_prefix":"/v1/chat","cost":{"header":"x-tokens","default":10,"max":50},
+         "others":{"rate_per_s":100,"burst":60}}]}"#;
+    let mut proxy = Proxy::new(1, config);
+    let mut chat =
+        |tokens: &[u8]| proxy.request(0, &[("x-tenant", b"a"), (":path", b"/v1/chat/x"), ("x-tokens", tokens)]);
+    assert_eq!(chat(b"45"), Outcome::Admit(Lane::Standard));
+    assert_eq!(chat(b"\xff\xfe"), Outcome::Admit(Lane::Standard), "not a number: 10");
+    assert!(matches!(chat(b"999999"), Outcome::Refuse(_)), "5 are left");
+    assert_eq!(chat(b"5"), Outcome::Admit(Lane::Standard));
+    assert_eq!(proxy.request(0, &[("x-tenant", b"a"), (":path", b"/")]), Outcome::Admit(Lane::Standard));
+}
+
+#[test]
+fn switched_off_it_counts_and_refuses_nothing() {
+    let mut proxy = Proxy::new(1, &CONFIG.replace("\"rules\"", "\"enforce\":false,\"rules\""));
+    for _ in 0..60 {
+        assert!(!matches!(proxy.request(0, &[("x-tenant", b"a")]), Outcome::Refuse(_)));
+    }
+    proxy.advance_ms(200);
+    assert_eq!((proxy.count(Metric::Standard), proxy.count(Metric::Refused)), (50, 10));
+}
+
+#[test]
+fn hostile_tenants_cost_nothing() {
+    let mut proxy = Proxy::new(2, CONFIG);
+    proxy.advance_ms(1_000);
+    let keys = |proxy: &Proxy| proxy.memory.shared.len();
+    proxy.admitted(0, b"first stranger", 1);
+    proxy.advance_ms(200);
+    let before = keys(&proxy);
+    for number in 0..100_000 {
+        proxy.admitted(number % 2, format!("tenant-{number}").as_bytes(), 1);
+    }
+    proxy.admitted(0, &[b'x'; 60 << 10], 1);
+    proxy.admitted(0, b"\xff\xfe\0\x01", 1);
+    proxy.advance_ms(200);
+    assert_eq!(keys(&proxy), before, "names of clients never reach shared data");
+}
+
+#[test]
+fn a_push_reaches_every_worker_and_falls_to_the_safe_share_when_nobody_renews_it() {
+    let mut proxy = Proxy::new(3, CONFIG);
+    proxy.advance_ms(1_000);
+    let slot = Slot {
+        id: 9,
+        starts_in_ms: 0,
+        length_ms: 1_500,
+        amount: 30,
+        pace: Limit { rate_milli_per_s: 30_000, burst: 30 },
+    };
+    proxy.push(table(1, vec![grant("a", 10, 10, vec![slot])]));
+    proxy.advance_ms(50);
+    for worker in &proxy.workers {
+        assert_eq!(worker.generation(), generation(1));
+    }
+    let lanes: Vec<_> = (0..30).map(|i| proxy.request(i % 3, &[("x-tenant", b"a")])).collect();
+    assert!(lanes.iter().all(|lane| *lane == Outcome::Admit(Lane::Reserved)), "{lanes:?}");
+    assert_eq!(proxy.request(0, &[("x-tenant", b"a")]), Outcome::Admit(Lane::Standard));
+    // Reports renew validity; without them it ends after two seconds.
+    proxy.calls.clear();
+    proxy.advance_ms(10_000);
+    assert_eq!(proxy.admitted(0, b"a", 10), 1, "the safe burst");
+}
+
+#[test]
+fn pushing_a_slot_again_refills_nothing() {
+    let mut proxy = Proxy::new(1, CONFIG);
+    proxy.advance_ms(1_000);
+    let slot = |starts_in_ms, amount| Slot {
+        id: 9,
+        starts_in_ms,
+        length_ms: 60_000,
+        amount,
+        pace: Limit { rate_milli_per_s: 1, burst: 1_000 },
+    };
+    let none = |slots| vec![grant("a", 0, 0, slots)];
+    proxy.push(table(1, none(vec![slot(0, 10)])));
+    proxy.advance_ms(50);
+    assert_eq!(proxy.admitted(0, b"a", 50), 10);
+    proxy.push(table(2, none(vec![slot(-50, 10)])));
+    proxy.advance_ms(50);
+    assert_eq!(proxy.admitted(0, b"a", 50), 0);
+    proxy.push(table(3, none(vec![slot(-100, 15)])));
+    proxy.advance_ms(50);
+    assert_eq!(proxy.admitted(0, b"a", 50), 5);
+}
+
+#[test]
+fn whatever_the_network_sends_is_counted_and_the_last_good_table_stays() {
+    let mut proxy = Proxy::new(1, CONFIG);
+    proxy.advance_ms(1_000);
+    proxy.push(table(5, vec![grant("a", 10, 10, vec![])]));
+    let good = forebay_protocol::encode(&Message::GrantTable(table(6, vec![grant("a", 1, 1, vec![])])));
+    let status_200 = |body: Vec<u8>| Answer::Received { status: 200, body };
+    let mut insane = table(7, vec![]);
+    insane.part = 9;
+    let bad = [
+        status_200(b"garbage".to_vec()),
+        status_200(good[..good.len() - 1].to_vec()),
+        status_200([good.as_slice(), b"x"].concat()),
+        status_200(vec![]),
+        received(&Message::GrantTable(insane)),
+        Answer::Oversized,
+        Answer::Failed,
+        Answer::Received { status: 500, body: good.clone() },
+        received(&Message::GrantTable(table(4, vec![]))),
+    ];
+    for answer in bad {
+        // A pause follows every failure, so a while passes before the next watch.
+        while !proxy.calls.iter().any(|(_, call)| call.kind == CallKind::Watch) {
+            proxy.advance_ms(50);
+        }
+        let (worker, _) = proxy.call(CallKind::Watch);
+        proxy.answer(worker, CallKind::Watch, answer);
+        assert_eq!(proxy.workers[0].generation(), generation(5));
+    }
+    proxy.advance_ms(500);
+    let counts = [Metric::UndecodableAnswers, Metric::OversizedAnswers, Metric::FailedCalls, Metric::StaleTables];
+    assert_eq!(counts.map(|metric| proxy.count(metric)), [5, 1, 2, 1]);
+    assert_eq!(proxy.count(Metric::TablesApplied), 1);
+}
+
+#[test]
+fn tables_come_in_parts_and_come_into_force_whole() {
+    let mut proxy = Proxy::new(2, CONFIG);
+    proxy.advance_ms(1_000);
+    let part = |sequence, part: u16| {
+        let grants = vec![grant(&format!("t{part}"), 100 + u64::from(part), 50, vec![])];
+        GrantTable { part, parts: 3, ..table(sequence, grants) }
+    };
+    proxy.push(part(1, 0));
+    proxy.advance_ms(50);
+    assert_eq!(proxy.workers[1].generation(), Generation::default());
+    proxy.push(part(1, 1));
+    proxy.advance_ms(50);
+    // A newer table in between starts over.
+    proxy.push(part(2, 0));
+    for next in 1..3 {
+        proxy.advance_ms(50);
+        let (worker, message) = proxy.call(CallKind::Watch);
+        let Message::Watch(watch) = message else { panic!("not a watch") };
+        assert_eq!(watch.collecting, Some((generation(2), next)));
+        proxy.answer(worker, CallKind::Watch, received(&Message::GrantTable(part(2, next))));
+    }
+    proxy.advance_ms(50);
+    assert_eq!(proxy.workers[1].generation(), generation(2));
+    assert!(proxy.admitted(1, b"t2", 60) >= 50);
+}
+
+#[test]
+fn counts_are_cumulative_whoever_leads_and_nothing_is_lost_with_an_answer() {
+    let mut proxy = Proxy::new(2, CONFIG);
+    proxy.advance_ms(1_000);
+    proxy.calls.clear();
+    let leader = 0;
+    proxy.admitted(0, b"a", 20);
+    proxy.admitted(1, b"a", 20);
+    proxy.admitted(1, b"nobody", 7);
+    // The first report got no answer (the call was dropped); the next carries the same counts.
+    let effects = proxy.workers[leader].on_answer(CallKind::Report, Answer::Failed, &mut proxy.memory.host());
+    proxy.take(leader, effects);
+    proxy.advance_ms(2_000);
+    let report = proxy.report();
+    let row =
+        |report: &Report, tenant: &str| report.rows.iter().find(|row| row.tenant == tenant).map(|row| row.counters);
+    let expected = Counters { standard_requests: 40, standard_units: 40, ..Counters::default() };
+    assert_eq!(row(&report, "a"), Some(expected));
+    assert_eq!(row(&report, "*").map(|counters| counters.refused_requests), Some(2));
+    assert_eq!((report.proxy.as_str(), report.boot_id), ("p1", 77 + 50 * MS), "the boot is named by its wall time");
+    // Acknowledged rows are not sent again until they move.
+    proxy.advance_ms(1_500);
+    assert_eq!(proxy.report().rows, []);
+    // The leader's VM dies; the other takes over and reports everything, still cumulative.
+    let dead = proxy.workers.remove(0);
+    drop(dead);
+    proxy.calls.clear();
+    proxy.admitted(0, b"a", 5);
+    proxy.advance_ms(5_000);
+    let report = proxy.report();
+    assert_eq!(row(&report, "a").map(|counters| counters.standard_requests), Some(45));
+}
+
+#[test]
+fn a_reloaded_vm_refills_nothing_and_a_restarted_proxy_starts_with_one_second() {
+    let config = CONFIG.replace("\"rate_per_s\": 100, \"burst\": 50", "\"rate_per_s\": 2, \"burst\": 50");
+    let mut proxy = Proxy::new(1, &config);
+    assert_eq!(proxy.admitted(0, b"a", 10), 2, "a proxy that just booted has one second of rate");
+    proxy.advance_ms(30_000);
+    assert_eq!(proxy.admitted(0, b"a", 100), 50, "later the burst is there");
+    proxy.workers = vec![Worker::configure(config.as_bytes()).unwrap()];
+    assert_eq!(proxy.admitted(0, b"a", 10), 0, "a new VM finds the bucket as it was");
+    proxy.memory.shared.clear();
+    proxy.workers = vec![Worker::configure(config.as_bytes()).unwrap()];
+    assert_eq!(proxy.admitted(0, b"a", 10), 2, "shared data is gone: one second of rate");
+}

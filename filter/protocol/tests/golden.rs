@@ -1,0 +1,131 @@
+//! The bytes of version 1, held for ever, and the promise that no bytes make decoding panic.
+
+use forebay_protocol::v1::{Grant, Limit, Slot};
+use forebay_protocol::{
+    Counters, DecodeError, Extension, Generation, GrantTable, MAX_BODY_BYTES, Message, Report, ReportAck, Row,
+    SyncStats, Watch, decode, encode,
+};
+use proptest::prelude::*;
+
+fn generation() -> Generation {
+    Generation { shard: 1, epoch: 1_800_000_000, sequence: 42 }
+}
+
+fn report() -> Message {
+    let counters = Counters {
+        reserved_requests: 1,
+        reserved_units: 2,
+        standard_requests: 3,
+        standard_units: 4,
+        refused_requests: 5,
+        refused_units: 600,
+    };
+    Message::Report(Report {
+        proxy: "gateway-1".into(),
+        boot_id: 7,
+        sequence: 8,
+        uptime_ms: 1_500,
+        generation: generation(),
+        speaks: vec![1],
+        rows: vec![Row { tenant: "shop".into(), resource: "requests".into(), counters }],
+        stats: SyncStats { stale_tables: 9, ..SyncStats::default() },
+        extensions: vec![],
+    })
+}
+
+fn ack() -> Message {
+    Message::ReportAck(ReportAck { generation: generation(), valid_for_ms: 30_000, extensions: vec![] })
+}
+
+fn watch() -> Message {
+    Message::Watch(Watch {
+        proxy: "gateway-1".into(),
+        boot_id: 7,
+        known: Generation::default(),
+        collecting: Some((generation(), 3)),
+        speaks: vec![1],
+        extensions: vec![Extension { tag: 500, bytes: vec![1, 2] }],
+    })
+}
+
+fn table() -> Message {
+    let limit = |rate_milli_per_s, burst| Limit { rate_milli_per_s, burst };
+    let slot = Slot { id: 5_958_720, starts_in_ms: -250, length_ms: 300_000, amount: 9_000, pace: limit(30_000, 30) };
+    let grant = Grant {
+        tenant: "shop".into(),
+        resource: "requests".into(),
+        standard: limit(100_000, 200),
+        safe: limit(50_000, 100),
+        forecast_version: 3,
+        slots: vec![slot],
+    };
+    Message::GrantTable(GrantTable {
+        generation: generation(),
+        part: 0,
+        parts: 1,
+        valid_for_ms: 30_000,
+        grants: vec![grant],
+        extensions: vec![],
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn version_1_keeps_its_bytes() {
+    let golden = [
+        (
+            report(),
+            "46424159010001003100000009676174657761792d3107080180a4a7da062a0101010473686f700872657175657374730102030405d804000009000000",
+        ),
+        (ack(), "46424159010002000b0000000180a4a7da062ab0ea0100"),
+        (watch(), "46424159010003001f00000009676174657761792d3107000000010180a4a7da062a03010101f403020102"),
+        (
+            table(),
+            "4642415901000400360000000180a4a7da062a0001b0ea01010473686f70087265717565737473a08d06c801d08603640301c0d8eb02f303e0a712a846b0ea011e00",
+        ),
+    ];
+    for (message, bytes) in golden {
+        assert_eq!(hex(&encode(&message)), bytes, "{message:?}");
+        assert_eq!(decode(&encode(&message)), Ok(message));
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let good = encode(&table());
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        decode(&bytes)
+    };
+    assert_eq!(with(0, b'X'), Err(DecodeError::BadMagic));
+    assert_eq!(with(4, 2), Err(DecodeError::UnknownVersion(2)));
+    assert_eq!(with(6, 9), Err(DecodeError::UnknownKind(9)));
+    assert_eq!(with(6, 2), Err(DecodeError::BadBody), "a table is no acknowledgement");
+    assert_eq!(decode(&good[..good.len() - 1]), Err(DecodeError::Truncated));
+    assert_eq!(decode(&[good.as_slice(), b"x"].concat()), Err(DecodeError::Oversized));
+    let mut long = good.clone();
+    long[8..12].copy_from_slice(&(MAX_BODY_BYTES as u32 + 1).to_le_bytes());
+    assert_eq!(decode(&long), Err(DecodeError::Oversized));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = decode(&bytes);
+    }
+
+    /// Damage anywhere is either refused or yields another well-formed message.
+    #[test]
+    fn damage_is_survived(at in 0usize..140, flip in 1u8..=255, cut in 0usize..140) {
+        let mut bytes = encode(&table());
+        let last = bytes.len() - 1;
+        bytes[at.min(last)] ^= flip;
+        let _ = decode(&bytes);
+        bytes.truncate(cut.min(last));
+        prop_assert!(decode(&bytes).is_err());
+    }
+}

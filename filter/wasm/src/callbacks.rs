@@ -1,0 +1,183 @@
+//! The callbacks that the host finds by name, and the effects that follow.
+//!
+//! Per request the host calls two of them: `proxy_on_context_create` and `proxy_on_request_headers`.
+#![allow(unsafe_code, unreachable_pub, reason = "exported names")]
+
+use forebay_engine::leader::Answer;
+use forebay_engine::request::Refusal;
+use forebay_engine::table::MAX_ANSWER_BYTES;
+use forebay_engine::{CallOut, Effect, Outcome, Worker};
+
+use crate::abi::{self, Buffer, Level, Map};
+use crate::envoy::Envoy;
+use crate::instances::{self, Instance};
+
+const LANE_HEADER: &str = "x-forebay-lane";
+const PRIORITY_HEADER: &str = "priority";
+
+/// RFC 9218: what the forecast reserved goes before the default urgency of 3, which the standard lane keeps by saying
+/// nothing.
+const RESERVED_PRIORITY: &str = "u=1";
+
+/// gRPC RESOURCE_EXHAUSTED.
+const RESOURCE_EXHAUSTED: i32 = 8;
+
+const CONTINUE: u32 = 0;
+const STOP: u32 = 1;
+
+/// The VM has started; there is nothing to do before a plugin is configured.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_vm_start(_root: u32, _size: usize) -> u32 {
+    1
+}
+
+/// A plugin instance (no parent) or a stream came into being.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
+    if parent != 0 {
+        instances::with(|instances| instances.stream_created(context, parent));
+    }
+}
+
+/// Reads a plugin instance's configuration; 0 refuses it.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
+    let json = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
+    match Worker::configure(&json) {
+        Ok(worker) => {
+            instances::with(|instances| instances.configured(root, worker));
+            instances::start_ticking();
+            1
+        }
+        Err(error) => {
+            abi::log(Level::Critical, &error.to_string());
+            0
+        }
+    }
+}
+
+/// Time passes.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_tick(root: u32) {
+    instances::with(|instances| {
+        instances.ticked(root);
+        if let Some(instance) = instances.of_root(root) {
+            let effects = instance.worker.on_tick(&mut Envoy);
+            carry_out(instance, effects);
+        }
+    });
+}
+
+/// A request's headers are here.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end_of_stream: u32) -> u32 {
+    let outcome =
+        instances::with(|instances| instances.of_stream(stream).map(|instance| instance.worker.on_request(&mut Envoy)));
+    match outcome.flatten() {
+        Some(Outcome::Admit(lane)) => {
+            // Replacing also drops a client's own copy of the header.
+            let _ = abi::replace_header(Map::Request, LANE_HEADER, lane.name());
+            if lane == forebay_admission::Lane::Reserved && abi::header(Map::Request, PRIORITY_HEADER).is_err() {
+                let _ = abi::add_header(Map::Request, PRIORITY_HEADER, RESERVED_PRIORITY);
+            }
+            CONTINUE
+        }
+        Some(Outcome::Refuse(refusal)) => refuse(&refusal),
+        Some(Outcome::Pass) | None => {
+            // A mutation clears the route cache, so only what is there is removed.
+            if abi::header(Map::Request, LANE_HEADER).is_ok() {
+                let _ = abi::remove_header(Map::Request, LANE_HEADER);
+            }
+            CONTINUE
+        }
+    }
+}
+
+/// The controller answered, or did not.
+#[unsafe(no_mangle)]
+pub extern "C" fn proxy_on_http_call_response(
+    root: u32,
+    token: u32,
+    headers: usize,
+    body_size: usize,
+    _trailers: usize,
+) {
+    instances::with(|instances| {
+        let Some(instance) = instances.of_root(root) else { return };
+        let Some(place) = instance.calls.iter().position(|(known, _)| *known == token) else { return };
+        let (_, kind) = instance.calls.swap_remove(place);
+        let effects = instance.worker.on_answer(kind, answer(headers, body_size), &mut Envoy);
+        carry_out(instance, effects);
+    });
+}
+
+/// Without headers there was no answer at all: connection failure or reset.
+fn answer(headers: usize, body_size: usize) -> Answer {
+    if headers == 0 {
+        return Answer::Failed;
+    }
+    if body_size > MAX_ANSWER_BYTES {
+        return Answer::Oversized;
+    }
+    let status = abi::header(Map::CallResponse, ":status").ok();
+    let status = status.and_then(|status| std::str::from_utf8(&status).ok().and_then(|status| status.parse().ok()));
+    match status {
+        Some(status) => {
+            Answer::Received { status, body: abi::buffer(Buffer::CallResponseBody, body_size).unwrap_or_default() }
+        }
+        None => Answer::Failed,
+    }
+}
+
+fn refuse(refusal: &Refusal) -> u32 {
+    let retry_after = refusal.retry_after_s.map(|seconds| seconds.to_string());
+    let mut headers = vec![("content-type", "application/problem+json"), ("x-envoy-ratelimited", "true")];
+    if let Some(retry_after) = &retry_after {
+        headers.push(("retry-after", retry_after));
+    }
+    match abi::send_local_response(429, refusal.details, &headers, &refusal.body, RESOURCE_EXHAUSTED) {
+        Ok(()) => STOP,
+        // Without an answer the stream would hang; the host said no, so it goes on.
+        Err(_) => CONTINUE,
+    }
+}
+
+fn carry_out(instance: &mut Instance, effects: Vec<Effect>) {
+    for effect in effects {
+        match effect {
+            Effect::Call(call) => dispatch(instance, &call),
+            Effect::Count(metric, by) => {
+                if let Some((_, id)) = instance.metrics.iter().find(|(known, _)| *known == metric) {
+                    abi::increment_metric(*id, by);
+                }
+            }
+            Effect::OverAdmissionBound(units) => {
+                if let Some(id) = instance.over_admission_bound {
+                    abi::record_metric(id, units);
+                }
+            }
+            Effect::Warn(text) => abi::log(Level::Warn, &text),
+        }
+    }
+}
+
+fn dispatch(instance: &mut Instance, call: &CallOut) {
+    let headers = [
+        (":method", "POST"),
+        (":path", "/v1/sync"),
+        (":authority", call.authority.as_str()),
+        ("content-type", "application/octet-stream"),
+    ];
+    match abi::http_call(&call.cluster, &headers, &call.body, call.timeout_ms) {
+        Ok(token) => instance.calls.push((token, call.kind)),
+        // Most likely the cluster does not exist (yet); the leader tries again after its pause.
+        Err(_) => {
+            let effects = instance.worker.on_answer(call.kind, Answer::Failed, &mut Envoy);
+            for effect in effects {
+                if let Effect::Warn(text) = effect {
+                    abi::log(Level::Warn, &text);
+                }
+            }
+        }
+    }
+}

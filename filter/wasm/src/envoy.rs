@@ -1,0 +1,48 @@
+//! The engine's host port on Envoy and its kin.
+//!
+//! Two dialects meet here. Envoy inserts an absent key whatever the compare mark, so "only if absent" is a mark that
+//! nobody ever gets: the counter behind the marks would have to wrap around exactly onto it.
+
+use forebay_admission::Nanos;
+use forebay_engine::{Expected, Host, StoreError};
+
+use crate::abi::{self, Map, Status};
+
+const NEVER_A_MARK: u32 = u32::MAX;
+
+/// The host, as seen from one callback.
+pub(crate) struct Envoy;
+
+impl Host for Envoy {
+    fn now(&mut self) -> Nanos {
+        Nanos(abi::steady_nanos())
+    }
+
+    fn wall_nanos(&mut self) -> u64 {
+        abi::wall_nanos()
+    }
+
+    fn header(&mut self, name: &str) -> Option<Vec<u8>> {
+        abi::header(Map::Request, name).ok()
+    }
+
+    fn shared_get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
+        abi::shared_data(key).ok()
+    }
+
+    fn shared_set(&mut self, key: &str, value: &[u8], expected: Expected) -> Result<(), StoreError> {
+        let mark = match expected {
+            Expected::Absent => NEVER_A_MARK,
+            Expected::Unchanged(mark) => mark,
+            Expected::Anything => 0,
+        };
+        abi::set_shared_data(key, value, mark).map_err(|status| match status {
+            Status::CasMismatch => StoreError::Conflict,
+            Status::NotFound | Status::Other => StoreError::Failed,
+        })
+    }
+
+    fn proxy_name(&mut self) -> Option<Vec<u8>> {
+        abi::property("xds\0node\0id").ok()
+    }
+}

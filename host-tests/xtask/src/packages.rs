@@ -1,0 +1,41 @@
+//! Debian packages, for the few tools that neither cargo nor pip can bring.
+//!
+//! apt is only run as root. Anyone else gets the exact command to run: a task runner that asks for a password, or uses
+//! a sudo that happens to need none, does more than its user asked for.
+
+use std::process::Command;
+
+use crate::failure::{Failure, probe, run};
+
+/// Installs Debian packages, or says how. `why` completes the sentence "... is needed: {why}".
+pub(crate) fn install(packages: &[&str], why: &str) -> Result<(), Failure> {
+    let list = packages.join(" ");
+    if probe(Command::new("apt-get").arg("--version")).is_none() {
+        return Err(Failure::new(format!("{list} is needed ({why}), and this machine has no apt-get"))
+            .with_remedy(format!("install what Debian calls: {list}")));
+    }
+    if probe(Command::new("id").arg("-u")).as_deref() != Some("0") {
+        return Err(Failure::new(format!("{list} is needed ({why}), and only root can install packages"))
+            .with_remedy(format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {list}")));
+    }
+    println!("    installing {list} from Debian: {why}");
+    let installed = run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages));
+    if installed.is_ok() {
+        return Ok(());
+    }
+    // The lists of a fresh machine are empty or old: that is the usual reason, so one more try with new ones.
+    println!("    apt-get could not install it with the package lists on this machine: fetching new ones");
+    run(apt_get().arg("update"))
+        .and_then(|()| run(apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages)))
+        .map_err(|failure| {
+            failure.with_remedy(format!(
+                "apt-get update && apt-get install -y --no-install-recommends {list}    # needs root and the network"
+            ))
+        })
+}
+
+fn apt_get() -> Command {
+    let mut apt_get = Command::new("apt-get");
+    apt_get.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
+    apt_get
+}

@@ -1,0 +1,170 @@
+//! `demo`, `test` and `bench`: setup, then the right cargo commands in the right order.
+//!
+//! All three use the dev profile, so that a dependency is compiled once whichever verb came first, and all three build
+//! the `forebay` daemon first and pass its path on in `FOREBAY_BIN`, since the real stack starts it as a process.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, probe, run};
+use crate::workspace::Workspace;
+use crate::{packages, setup};
+
+/// What `cargo xtask demo --help` prints.
+pub(crate) const DEMO_HELP: &str = "\
+Runs the main job end to end: upstreams, controller, a real Envoy with the filter, history and live traffic in
+compressed time, beside Envoy's own local_ratelimit; prints a table and the checks that hold or do not.
+
+Usage: cargo xtask demo [ARGUMENTS OF THE DEMO]
+
+`cargo xtask demo -- --help` lists the demo's own arguments.";
+
+/// What `cargo xtask test --help` prints.
+pub(crate) const TEST_HELP: &str = "\
+Runs every check: formatting, lints, all tests (the real-Envoy ones included), licences and sources of dependencies.
+
+Usage: cargo xtask test [ARGUMENTS OF `cargo test`]
+
+  cargo xtask test               everything
+  cargo xtask test push          only the tests whose name contains `push` (formatting and lints still run)";
+
+/// What `cargo xtask bench --help` prints.
+pub(crate) const BENCH_HELP: &str = "\
+Lists the benches, or runs one of them.
+
+Usage: cargo xtask bench [NAME [ARGUMENTS OF THE BENCH]]
+
+  cargo xtask bench                    the names, one line each
+  cargo xtask bench overhead --json    runs one; with --json it ends with one JSON object on one line";
+
+/// Every bench: its cargo name and what it measures. A new bench is one row here and one file in host-tests/benches.
+const BENCHES: [(&str, &str); 1] =
+    [("overhead", "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay")];
+
+/// The tests leave the two wasm modules out: they have no native form, and setup has built them for wasm32.
+const NOT_NATIVE: [&str; 4] = ["--exclude", "forebay-filter", "--exclude", "forebay-empty-filter"];
+
+/// `cargo xtask demo`.
+pub(crate) fn demo(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    setup::run(workspace)?;
+    println!("demo: building");
+    build_daemon(workspace)?;
+    run(with_daemon(workspace, &["run", "--quiet", "--package", "forebay-host-tests", "--bin", "demo", "--"])
+        .args(arguments))
+}
+
+/// `cargo xtask test`.
+pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    let mut phases = Phases::default();
+    let outcome = test_phases(workspace, arguments, &mut phases);
+    phases.print();
+    outcome
+}
+
+fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases) -> Result<(), Failure> {
+    phases.time("setup", || setup::run(workspace))?;
+    phases.time("build the daemon", || build_daemon(workspace))?;
+    phases.time("formatting", || {
+        run(workspace.cargo().args(["fmt", "--all", "--check"]))
+            .map_err(|failure| failure.with_remedy("cargo fmt --all    # or: rustup component add rustfmt"))
+    })?;
+    phases.time("lints", || {
+        run(workspace.cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+            .map_err(|failure| failure.with_remedy("see the lints above; without clippy: rustup component add clippy"))
+    })?;
+    phases.time("tests", || run(with_daemon(workspace, &["test", "--workspace"]).args(NOT_NATIVE).args(arguments)))?;
+    phases.time("licences and sources", || check_dependencies(workspace))
+}
+
+/// cargo-deny takes minutes to compile, so it is used where it is and missed aloud where it is not.
+fn check_dependencies(workspace: &Workspace) -> Result<(), Failure> {
+    if probe(workspace.cargo().args(["deny", "--version"])).is_none() {
+        println!("    NOT RUN: licences and sources of the dependencies, because cargo-deny is not on this machine.");
+        println!("    To run it: cargo install --locked cargo-deny && cargo deny check licenses bans sources");
+        return Ok(());
+    }
+    run(workspace.cargo().args(["deny", "check", "licenses", "bans", "sources"]))
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    let Some((name, rest)) = arguments.split_first() else {
+        print!("{}", bench_list());
+        return Ok(());
+    };
+    if !BENCHES.iter().any(|(known, _)| known == name) {
+        return Err(Failure::usage(&format!("there is no bench `{name}`"), &bench_list()));
+    }
+    setup::run(workspace)?;
+    if probe(Command::new("sh").args(["-c", "command -v wrk"])).is_none() {
+        packages::install(&["wrk"], "the load generator of the benches")?;
+    }
+    println!("bench {name}: building");
+    build_daemon(workspace)?;
+    run(with_daemon(workspace, &["bench", "--quiet", "--profile", "dev", "--package", "forebay-host-tests", "--bench"])
+        .args([name.as_str(), "--"])
+        .args(rest))
+}
+
+fn bench_list() -> String {
+    let mut list = String::from("Benches (`cargo xtask bench NAME` runs one):\n");
+    for (name, what) in BENCHES {
+        list.push_str(&format!("  {name:<12} {what}\n"));
+    }
+    list
+}
+
+fn build_daemon(workspace: &Workspace) -> Result<(), Failure> {
+    run(workspace.cargo().args(["build", "--package", "forebay"]))
+}
+
+fn with_daemon(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut cargo = workspace.cargo();
+    cargo.args(arguments).env("FOREBAY_BIN", workspace.target().join("debug/forebay"));
+    cargo
+}
+
+/// How long each phase took, in order, with the one that failed marked.
+#[derive(Default)]
+struct Phases(Vec<(&'static str, Duration, bool)>);
+
+impl Phases {
+    fn time(&mut self, name: &'static str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+        println!("test: {name}");
+        let started = Instant::now();
+        let outcome = work();
+        self.0.push((name, started.elapsed(), outcome.is_ok()));
+        outcome
+    }
+
+    fn print(&self) {
+        println!("\n  {:<24}{:>9}", "phase", "seconds");
+        for (name, took, passed) in &self.0 {
+            println!("  {name:<24}{:>9.1}{}", took.as_secs_f64(), if *passed { "" } else { "  FAILED" });
+        }
+        let total: Duration = self.0.iter().map(|(_, took, _)| *took).sum();
+        println!("  {:<24}{:>9.1}", "total", total.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_benches_names_each_with_what_it_measures() {
+        let list = bench_list();
+        for (name, what) in BENCHES {
+            assert!(list.contains(name) && list.contains(what), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_failed_phase_stops_the_run_and_stays_in_the_times() {
+        let mut phases = Phases::default();
+        assert!(phases.time("first", || Ok(())).is_ok());
+        assert!(phases.time("second", || Err(Failure::new("no"))).is_err());
+        let seen: Vec<_> = phases.0.iter().map(|(name, _, passed)| (*name, *passed)).collect();
+        assert_eq!(seen, [("first", true), ("second", false)]);
+    }
+}
