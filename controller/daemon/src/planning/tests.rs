@@ -50,6 +50,7 @@ impl Loop {
             proxy: "gateway".to_owned(),
             boot_id: 1,
             sequence,
+            uptime_ms: 1_000,
             generation: Generation::default(),
             speaks: vec![1],
             rows: vec![Row { tenant: "shop".to_owned(), resource: "requests".to_owned(), counters }],
