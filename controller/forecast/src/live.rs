@@ -3,15 +3,14 @@
 //! Why pinball loss against a baseline and not an absolute error: a service may be hard to forecast and the forecast
 //! still the best there is. Only a forecast that a naive rule would have beaten is worse than none.
 //!
-//! Trip: the loss is above [`TRIP_RATIO`] times the baseline's, from at least [`LIVE_MIN_SAMPLES`] samples on. Recovery: it
-//! is no higher than the baseline's. Between the two nothing changes, so the gate does not flutter. Losses count half
-//! after [`HALF_LIFE_DAYS`]: patterns are daily and weekly, and a forecast that is right about the burst and dull in between,
-//! or right on weekdays and dull on Sundays, must not be judged on the dull part alone.
+//! Trip: the loss is above [`TRIP_RATIO`] times the baseline's, once a whole day and at least [`LIVE_MIN_SAMPLES`] samples
+//! were seen. Recovery: it is no higher than the baseline's. Between the two nothing changes, so the gate does not flutter.
+//! Losses count half after [`HALF_LIFE_DAYS`]. Both times are that long because patterns are daily and weekly: a forecast
+//! that is right about the burst and dull in between must not be judged on the dull part alone.
 
 use crate::score::pinball_loss;
 
-/// Fewest scored forecasts before anything is judged: two hours of four leads at five-minute steps, one day of four
-/// leads at steps of an hour.
+/// Fewest scored forecasts before anything is judged, where a day has fewer: one day of four leads at steps of an hour.
 pub const LIVE_MIN_SAMPLES: u64 = 96;
 /// Days after which a loss counts half.
 const HALF_LIFE_DAYS: f64 = 2.0;
@@ -25,6 +24,8 @@ pub struct LiveScore {
     upper_quantile: f64,
     /// What is left of a sample's weight after the next one.
     decay: f64,
+    /// Samples before anything is judged.
+    min_samples: u64,
     samples: u64,
     weight: f64,
     loss: f64,
@@ -48,10 +49,12 @@ impl ForecastPair {
 
 impl LiveScore {
     pub(crate) fn new(upper_quantile: f64, day_steps: usize, horizon_steps: usize) -> Self {
-        let half_life = HALF_LIFE_DAYS * (day_steps * horizon_steps) as f64;
+        let day_samples = day_steps * horizon_steps;
+        let half_life = HALF_LIFE_DAYS * day_samples as f64;
         Self {
             upper_quantile,
             decay: 0.5_f64.powf(1.0 / half_life),
+            min_samples: LIVE_MIN_SAMPLES.max(day_samples as u64),
             samples: 0,
             weight: 0.0,
             loss: 0.0,
@@ -72,7 +75,7 @@ impl LiveScore {
         self.loss = self.loss * self.decay + own.loss(self.upper_quantile, actual);
         self.baseline_loss = self.baseline_loss * self.decay + baseline.loss(self.upper_quantile, actual);
         self.covered = self.covered * self.decay + f64::from(u8::from(actual <= own.upper));
-        if self.samples >= LIVE_MIN_SAMPLES {
+        if self.samples >= self.min_samples {
             let tolerated = if self.worse { self.baseline_loss } else { TRIP_RATIO * self.baseline_loss };
             self.worse = self.loss > tolerated;
         }
@@ -134,6 +137,16 @@ mod tests {
             live.record(pair(8.95), pair(9.0), 10.0);
         }
         assert!(!live.is_worse_than_naive());
+    }
+
+    #[test]
+    fn a_day_is_seen_before_anything_is_judged() {
+        let mut live = LiveScore::new(0.95, 288, 4);
+        for sample in 1..=288 * 4 {
+            assert!(!live.is_worse_than_naive(), "judged after {sample} samples");
+            live.record(pair(0.0), pair(9.0), 10.0);
+        }
+        assert!(live.is_worse_than_naive());
     }
 
     #[test]

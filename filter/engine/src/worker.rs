@@ -34,8 +34,10 @@ const MEMBER_TTL: u64 = 10 * Nanos::SECOND;
 /// Most workers on the list; a proxy with more sizes its leases for so many.
 const MAX_MEMBERS: usize = 256;
 
-/// How often counts go to shared data; what a crashing VM can lose.
-const FLUSH: u64 = 200 * Nanos::MILLI;
+/// Counts go to shared data this often within a report interval, so that a report tells of its own time and not of the
+/// time before; at most [`FLUSH_MAX`] apart, which is what a crashing VM can lose.
+const FLUSHES_PER_REPORT: u64 = 4;
+const FLUSH_MAX: u64 = 200 * Nanos::MILLI;
 
 /// A plugin instance.
 #[derive(Debug)]
@@ -111,7 +113,7 @@ impl Worker {
         }
         self.follow_version(host, &mut effects);
         if now >= self.next_flush {
-            self.next_flush = now.plus(FLUSH);
+            self.next_flush = now.plus(self.flush_interval());
             self.hand_over_counts(host, &mut effects);
             self.give_back_idle(host, now);
         }
@@ -207,6 +209,11 @@ impl Worker {
         let bound = |limit: u64| lease_units(limit, self.workers, 1).saturating_mul(self.workers);
         let bursts = self.keys.accounts.iter().map(|account| account.grant().standard.burst);
         if self.workers == u64::MAX { 0 } else { bursts.map(bound).max().unwrap_or(0) }
+    }
+
+    fn flush_interval(&self) -> u64 {
+        let report = self.config.controller.as_ref().map(|controller| u64::from(controller.report_interval_ms));
+        report.map_or(FLUSH_MAX, |ms| (ms * Nanos::MILLI / FLUSHES_PER_REPORT).min(FLUSH_MAX))
     }
 
     /// Adds what was counted since the last time to shared data.

@@ -33,7 +33,7 @@ const LIVE: Duration = Duration::from_secs(80);
 /// From the start of the controller to the first request: reading the past, fitting, starting two Envoys.
 const LEAD_TIME: Duration = Duration::from_secs(12);
 /// Steps are short in compressed time, so proxies report more often than once a second.
-const REPORT_INTERVAL_MS: u32 = 200;
+const REPORT_INTERVAL_MS: u32 = 100;
 /// The bucket of whoever is no tenant of the demo.
 const OTHERS: TokenBucket = TokenBucket { rate_per_s: 5, burst: 5 };
 

@@ -39,7 +39,8 @@ fn the_gate_closes_on_a_pattern_that_has_ended() {
     let mut forecaster = fit_as(ModelKind::SeasonalNaive, &history, &Settings::default()).unwrap();
     assert_eq!(forecaster.report().reference, ModelKind::LastValue);
     assert!(!forecaster.is_worse_than_naive());
-    roll(&mut forecaster, &series, (begin, begin + 288), |_, _, _| {});
+    // A day, and the steps until all of its leads have come to pass.
+    roll(&mut forecaster, &series, (begin, begin + 288 + 4), |_, _, _| {});
     assert!(forecaster.live().samples() >= LIVE_MIN_SAMPLES);
     assert!(forecaster.is_worse_than_naive(), "{:?}", forecaster.live().mean_losses());
 
