@@ -71,6 +71,11 @@ pub(crate) fn wall_now_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64()
 }
 
+/// The same in whole milliseconds.
+pub(crate) fn wall_now_ms() -> u64 {
+    (wall_now_s() * 1_000.0) as u64
+}
+
 /// A clock that a test moves by hand.
 #[cfg(test)]
 pub(crate) struct ManualClock {

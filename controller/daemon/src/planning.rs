@@ -11,7 +11,7 @@
 //! forecast is made from k-2 with longer leads, for which every fit has two to spare.
 //!
 //! **Generations.** (epoch, sequence). The epoch at start is above the stored one and at least the wall clock's unix
-//! second, so that also a planner on a restored or empty store is newer than all before it; a filter that still knows a
+//! milliseconds, so that also a planner on a restored or empty store is newer than all before it; a filter that still knows a
 //! newer table raises it further. A plan with a violation is logged and not published; the last good table stays.
 //!
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
@@ -30,7 +30,7 @@ use forebay_forecast::Settings;
 use forebay_plan::Inputs;
 use forebay_provision::{Declared, InstanceManager};
 
-use crate::clock::wall_now_s;
+use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
@@ -73,7 +73,7 @@ impl Planner {
     /// Reads history and takes a new epoch.
     pub(crate) fn new(shared: Arc<Shared>, mut store: Box<dyn HistoryStore>) -> Result<Self, PlanningError> {
         let config = &shared.config;
-        let epoch = (store.epoch()? + 1).max(wall_now_s() as u64);
+        let epoch = (store.epoch()? + 1).max(wall_now_ms());
         store.set_epoch(epoch)?;
         let step_s = i64::from(config.step_s);
         let now_step = step_at(shared.now().calendar_s, step_s);

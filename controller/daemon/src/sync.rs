@@ -6,7 +6,7 @@
 //! from proxy to proxy, so that a mesh that was started at one moment does not ask at one moment for ever.
 //!
 //! A filter may know a newer table than this planner made, because the store was restored from an older copy. Then the
-//! epoch is raised above it at once. An epoch further than [`MAX_EPOCH_LEAD_S`] ahead is no planner's work and is ignored,
+//! epoch is raised above it at once. An epoch further than [`MAX_EPOCH_LEAD_MS`] ahead is no planner's work and is ignored,
 //! else one forged message could use up all epochs there are.
 
 pub(crate) mod parts;
@@ -23,12 +23,12 @@ use axum::response::{IntoResponse, Response};
 use forebay_protocol::{Generation, Message, Report, ReportAck, Watch, decode, encode};
 use tokio::sync::watch::Receiver;
 
-use crate::clock::wall_now_s;
+use crate::clock::wall_now_ms;
 use crate::observe::Outcome;
 use crate::state::{Shared, Table};
 
-/// How far ahead of the wall clock an epoch may be: ten years of seconds. Epochs begin at the wall clock.
-const MAX_EPOCH_LEAD_S: u64 = 10 * 366 * 86_400;
+/// How far ahead of the wall clock an epoch may be: ten years of milliseconds. Epochs begin at the wall clock.
+const MAX_EPOCH_LEAD_MS: u64 = 10 * 366 * 86_400 * 1_000;
 
 /// What the handler needs: the shared state, and whether the daemon stops.
 #[derive(Clone)]
@@ -141,7 +141,7 @@ impl SyncState {
             return;
         };
         let is_newer = (known.epoch, known.sequence) > (ours.epoch, ours.sequence);
-        if is_newer && known.epoch <= wall_now_s() as u64 + MAX_EPOCH_LEAD_S {
+        if is_newer && known.epoch <= wall_now_ms() + MAX_EPOCH_LEAD_MS {
             self.shared.raise_epoch(known.epoch + 1);
         }
     }

@@ -120,7 +120,11 @@ impl Worker {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.plus(HOUSEKEEPING);
             self.join(host);
+            let workers = self.workers;
             self.keep_membership(host, now);
+            if self.workers != workers {
+                effects.extend(self.over_admission_bound());
+            }
             if let (Some(member), true) = (self.member, self.config.controller.is_some()) {
                 self.leader.stand(member, host, now);
             }
@@ -201,14 +205,18 @@ impl Worker {
         self.hand_over_counts(host, effects);
         self.keys = self.keys.rebuilt(&self.config, &grants);
         self.version = version;
-        effects.push(Effect::OverAdmissionBound(self.over_admission_bound_units()));
+        effects.extend(self.over_admission_bound());
     }
 
-    /// The most that all workers together can hold of one key outside its bucket.
-    fn over_admission_bound_units(&self) -> u64 {
+    /// The most that all workers together can hold of one key outside its bucket, as a metric. A worker that does not
+    /// serve does not know how many do, and says nothing.
+    fn over_admission_bound(&self) -> Option<Effect> {
+        if self.workers == u64::MAX {
+            return None;
+        }
         let bound = |limit: u64| lease_units(limit, self.workers, 1).saturating_mul(self.workers);
         let bursts = self.keys.accounts.iter().map(|account| account.grant().standard.burst);
-        if self.workers == u64::MAX { 0 } else { bursts.map(bound).max().unwrap_or(0) }
+        Some(Effect::OverAdmissionBound(bursts.map(bound).max().unwrap_or(0)))
     }
 
     fn flush_interval(&self) -> u64 {

@@ -1,6 +1,15 @@
 //! The tests of the whole: the layering of the workspace, the real wasm file on the deterministic host, and the real
 //! stack on a real Envoy. One binary, so that it links once.
 
+mod envoy_faults;
+mod envoy_forecast;
+mod envoy_hostile;
+mod envoy_lanes;
+mod envoy_limits;
+mod envoy_outages;
+mod envoy_push;
+mod envoy_rig;
+mod envoy_scripted;
 mod layers;
 mod native_and_wasm;
 mod wasm_filter;

@@ -133,6 +133,7 @@ fn two_workers_with_skewed_connections_use_the_limit_and_keep_the_bound() -> Res
         admitted += u64::from(lane(&mut process, vms[0], b"a")? == "standard");
     }
     let limit = 1_000 * seconds + 2_000;
+    assert_eq!(process.metric("forebay.over_admission_bound_units"), Some(40), "2 % of 2,000, as documented");
     println!("skewed: {admitted} admitted of {limit} ({:.2} %)", 100.0 * admitted as f64 / limit as f64);
     assert!(admitted * 100 >= limit * 99, "{admitted} of {limit}");
     assert!(admitted <= limit + 40, "{admitted} of {limit}");

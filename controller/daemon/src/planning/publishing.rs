@@ -12,7 +12,7 @@ use forebay_protocol::Generation;
 
 use super::Planner;
 use super::demand::KeyDemand;
-use crate::clock::wall_now_s;
+use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::Table;
 
@@ -71,7 +71,7 @@ impl Planner {
         let generation = Generation { shard: 0, epoch: self.epoch, sequence: self.sequence };
         metrics.generation_epoch.set(self.epoch as i64);
         metrics.generation_sequence.set(self.sequence as i64);
-        let published_unix_ms = (wall_now_s() * 1000.0) as u64;
+        let published_unix_ms = wall_now_ms();
         let table = Table { generation, step, plan: made, findings, proxies, published_unix_ms };
         tracing::debug!(epoch = self.epoch, sequence = self.sequence, step, proxies = table.proxies.len(), "published");
         self.shared.table.send_replace(Some(Arc::new(table)));
