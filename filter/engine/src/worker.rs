@@ -79,6 +79,12 @@ impl Worker {
 
     /// Decides about the request whose headers the host holds.
     pub fn on_request(&mut self, host: &mut impl Host) -> Outcome {
+        if self.boot.is_none() {
+            // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
+            // yet, so there are no effects to carry out.
+            self.join(host);
+            self.follow_version(host, &mut Vec::new());
+        }
         let row = match request::identify(&self.config, &self.keys, host) {
             Identity::Row(row) => row,
             Identity::Free => {
@@ -87,9 +93,6 @@ impl Worker {
             }
             Identity::Missing => return request::missing_tenant(&self.config),
         };
-        if self.boot.is_none() {
-            self.join(host);
-        }
         let charges = Charges::of(&self.config, &self.keys, row, host);
         if charges.as_slice().is_empty() {
             return Outcome::Pass;

@@ -206,6 +206,15 @@ fn a_push_reaches_every_worker_and_falls_to_the_safe_share_when_nobody_renews_it
 }
 
 #[test]
+fn a_new_vm_decides_by_the_table_in_force_from_its_first_request_on() {
+    let mut proxy = Proxy::new(1, CONFIG);
+    proxy.advance_ms(1_000);
+    proxy.push(table(1, vec![grant("only granted", 100, 50, vec![])]));
+    proxy.workers.push(Worker::configure(CONFIG.as_bytes()).unwrap());
+    assert_eq!(proxy.admitted(1, b"only granted", 50), 50, "not the 5 of the others");
+}
+
+#[test]
 fn pushing_a_slot_again_refills_nothing() {
     let mut proxy = Proxy::new(1, CONFIG);
     proxy.advance_ms(1_000);

@@ -1,6 +1,7 @@
 //! Starts the stack, plays the scenario, and collects what happened.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -77,7 +78,10 @@ pub async fn play(
     for (target, envoy) in [(FOREBAY, &ours), (LRL, &theirs), (LRL_SCALED, &theirs)] {
         command.args(["--target", &format!("{target}=http://{}", envoy.address(target)?)]);
     }
-    let output = command.stderr(std::process::Stdio::inherit()).output().await.context("running forebay replay")?;
+    // Its progress is ours; its result is on stdout.
+    let replaying =
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().context("running forebay replay")?;
+    let output = replaying.wait_with_output().await.context("running forebay replay")?;
     if !output.status.success() {
         bail!("forebay replay ended with {}", output.status);
     }

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what demo, test and bench need before they can start.
 //!
 //! Two things only: the wasm modules and an Envoy. Both steps are cheap when their work is done, which is why every
-//! other verb simply runs setup first. Load tools are not among them: only `bench` needs one, and gets it itself.
+//! other verb simply runs setup first. Load tools need no step: traffic comes from `forebay replay` and the benches' client.
 
 use std::time::Instant;
 

@@ -1,14 +1,16 @@
 //! `demo`, `test` and `bench`: setup, then the right cargo commands in the right order.
 //!
-//! All three use the dev profile, so that a dependency is compiled once whichever verb came first, and all three build
-//! the `forebay` daemon first and pass its path on in `FOREBAY_BIN`, since the real stack starts it as a process.
+//! All three use the dev profile and select the whole workspace, so that a dependency is compiled once, with one set of
+//! features, whichever verb came first. All three build the binaries first and pass the daemon's path on in `FOREBAY_BIN`,
+//! since the real stack starts it as a process.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, probe, run};
+use crate::setup;
 use crate::workspace::Workspace;
-use crate::{packages, setup};
 
 /// What `cargo xtask demo --help` prints.
 pub(crate) const DEMO_HELP: &str = "\
@@ -41,16 +43,16 @@ Usage: cargo xtask bench [NAME [ARGUMENTS OF THE BENCH]]
 const BENCHES: [(&str, &str); 1] =
     [("overhead", "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay")];
 
-/// The tests leave the two wasm modules out: they have no native form, and setup has built them for wasm32.
-const NOT_NATIVE: [&str; 4] = ["--exclude", "forebay-filter", "--exclude", "forebay-empty-filter"];
+/// Everything but the two wasm modules: they have no native form, and setup has built them for wasm32.
+const NATIVE: [&str; 5] = ["--workspace", "--exclude", "forebay-filter", "--exclude", "forebay-empty-filter"];
 
 /// `cargo xtask demo`.
 pub(crate) fn demo(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     setup::run(workspace)?;
     println!("demo: building");
-    build_daemon(workspace)?;
-    run(with_daemon(workspace, &["run", "--quiet", "--package", "forebay-host-tests", "--bin", "demo", "--"])
-        .args(arguments))
+    build_binaries(workspace)?;
+    let mut demo = Command::new(workspace.target().join("debug/demo"));
+    run(demo.env("FOREBAY_BIN", daemon(workspace)).args(arguments))
 }
 
 /// `cargo xtask test`.
@@ -63,7 +65,7 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<(), Fa
 
 fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases) -> Result<(), Failure> {
     phases.time("setup", || setup::run(workspace))?;
-    phases.time("build the daemon", || build_daemon(workspace))?;
+    phases.time("build the binaries", || build_binaries(workspace))?;
     phases.time("formatting", || {
         run(workspace.cargo().args(["fmt", "--all", "--check"]))
             .map_err(|failure| failure.with_remedy("cargo fmt --all    # or: rustup component add rustfmt"))
@@ -72,7 +74,9 @@ fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases)
         run(workspace.cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
             .map_err(|failure| failure.with_remedy("see the lints above; without clippy: rustup component add clippy"))
     })?;
-    phases.time("tests", || run(with_daemon(workspace, &["test", "--workspace"]).args(NOT_NATIVE).args(arguments)))?;
+    phases.time("tests", || {
+        run(workspace.cargo().env("FOREBAY_BIN", daemon(workspace)).arg("test").args(NATIVE).args(arguments))
+    })?;
     phases.time("licences and sources", || check_dependencies(workspace))
 }
 
@@ -96,14 +100,11 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<(), F
         return Err(Failure::usage(&format!("there is no bench `{name}`"), &bench_list()));
     }
     setup::run(workspace)?;
-    if probe(Command::new("sh").args(["-c", "command -v wrk"])).is_none() {
-        packages::install(&["wrk"], "the load generator of the benches")?;
-    }
     println!("bench {name}: building");
-    build_daemon(workspace)?;
-    run(with_daemon(workspace, &["bench", "--quiet", "--profile", "dev", "--package", "forebay-host-tests", "--bench"])
-        .args([name.as_str(), "--"])
-        .args(rest))
+    build_binaries(workspace)?;
+    let mut cargo = workspace.cargo();
+    cargo.env("FOREBAY_BIN", daemon(workspace)).args(["bench", "--quiet", "--profile", "dev"]).args(NATIVE);
+    run(cargo.args(["--bench", name.as_str(), "--"]).args(rest))
 }
 
 fn bench_list() -> String {
@@ -114,14 +115,12 @@ fn bench_list() -> String {
     list
 }
 
-fn build_daemon(workspace: &Workspace) -> Result<(), Failure> {
-    run(workspace.cargo().args(["build", "--package", "forebay"]))
+fn build_binaries(workspace: &Workspace) -> Result<(), Failure> {
+    run(workspace.cargo().arg("build").args(NATIVE).arg("--bins"))
 }
 
-fn with_daemon(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut cargo = workspace.cargo();
-    cargo.args(arguments).env("FOREBAY_BIN", workspace.target().join("debug/forebay"));
-    cargo
+fn daemon(workspace: &Workspace) -> PathBuf {
+    workspace.target().join("debug/forebay")
 }
 
 /// How long each phase took, in order, with the one that failed marked.
