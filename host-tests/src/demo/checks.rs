@@ -18,7 +18,7 @@ use super::scenario::{INTRUDER, Scenario, Tenant};
 const REPEATED: f64 = 0.8;
 /// The controller's minimum of history, in seconds.
 const PAST_MIN_S: i64 = 2 * 86_400;
-/// Fewer refusals of `local_ratelimit` than this are too few to compare a tenth with.
+/// Fewer refusals of `local_ratelimit` than this are too few to compare a tenth with; then Forebay must not refuse more.
 const COMPARABLE_REFUSALS: u64 = 20;
 /// Forebay may refuse this share of what `local_ratelimit` refuses in forecastable bursts.
 const REFUSED_SHARE_MAX: f64 = 0.1;
@@ -105,12 +105,12 @@ pub fn all(scenario: &Scenario, replay: &Replay, forecastable: &Bursts) -> Resul
 }
 
 fn bursts_are_met(bursts: &Bursts) -> Check {
-    let allowed = REFUSED_SHARE_MAX * bursts.refused_local_ratelimit as f64;
     let ratio = bursts.refused_forebay as f64 / (bursts.refused_local_ratelimit as f64).max(1.0);
     let comparable = bursts.refused_local_ratelimit >= COMPARABLE_REFUSALS;
+    let share_max = if comparable { REFUSED_SHARE_MAX } else { 1.0 };
     let detail = if !comparable {
         format!(
-            "{} refused, local_ratelimit {}: too few in this trace to compare",
+            "{} refused, local_ratelimit {}: too few to compare a tenth, so at most as many",
             bursts.refused_forebay, bursts.refused_local_ratelimit
         )
     } else {
@@ -121,7 +121,7 @@ fn bursts_are_met(bursts: &Bursts) -> Check {
     };
     Check {
         name: "in forecastable bursts Forebay refuses at most a tenth of what local_ratelimit refuses",
-        holds: !comparable || bursts.refused_forebay as f64 <= allowed,
+        holds: bursts.refused_forebay as f64 <= share_max * bursts.refused_local_ratelimit as f64,
         detail,
     }
 }
@@ -201,5 +201,8 @@ mod tests {
         let bursts = |forebay| Bursts { refused_forebay: forebay, refused_local_ratelimit: 100, ..Bursts::default() };
         assert!(bursts_are_met(&bursts(10)).holds);
         assert!(!bursts_are_met(&bursts(11)).holds);
+        let few = |forebay| Bursts { refused_forebay: forebay, refused_local_ratelimit: 2, ..Bursts::default() };
+        assert!(bursts_are_met(&few(2)).holds);
+        assert!(!bursts_are_met(&few(3)).holds, "too few to compare is no licence to refuse");
     }
 }
