@@ -9,6 +9,9 @@
 //!
 //! Where even the largest residual does not reach the asked weight (p = 0.999 from a hundred residuals) the largest is
 //! given: nothing is extrapolated.
+//!
+//! All that assumes that what comes is as noisy as what was held out. Where it is noisier, weeks of old residuals hold the
+//! quantile down, so live misses widen it at once ([`LiveWidth`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +23,34 @@ pub(crate) const MAX_RESIDUALS: usize = 2016;
 /// Newer residuals after which one counts half: three and a half days of five-minute steps. Live residuals that all lie
 /// beyond the old 95th percentile move it after about 70 steps.
 const HALF_LIFE: f64 = 1008.0;
+
+/// How far one live forecast moves the width: a miss widens by 10 %, twenty hits narrow by as much.
+const WIDTH_STEP: f64 = 0.1;
+/// Widest, as a factor: demand that is four times as noisy as its history calls for a new fit, not for more width.
+const MAX_WIDTH: f64 = 4.0;
+
+/// What upper quantiles are stretched by, measured from the median, because live values missed them too often.
+///
+/// The logarithm of the factor goes up with every miss and down with every hit, by amounts that balance exactly when
+/// misses come as often as the quantile allows: so the live coverage tends to the asked one whatever the demand does
+/// (adaptive conformal inference: Gibbs and Candes, 2021, in the quantile-tracking form of Angelopoulos et al., Conformal PID
+/// control, 2023). Never below 1: a calm week is no reason to forget what held-out history has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct LiveWidth {
+    log_factor: f64,
+}
+
+impl LiveWidth {
+    /// Takes in whether a live value stayed within the quantile of probability `p`.
+    pub(crate) fn observe(&mut self, p: f64, covered: bool) {
+        let missed = f64::from(u8::from(!covered));
+        self.log_factor = (self.log_factor + WIDTH_STEP * (missed - (1.0 - p))).clamp(0.0, MAX_WIDTH.ln());
+    }
+
+    pub(crate) fn factor(self) -> f64 {
+        self.log_factor.exp()
+    }
+}
 
 /// The last residuals of one lead, in order of time.
 #[derive(Debug, Clone)]
@@ -66,6 +97,8 @@ pub(crate) struct Residual {
 pub(crate) struct LeadResiduals {
     all: ResidualRing,
     high: ResidualRing,
+    /// Of the other steps and of the high ones.
+    widths: [LiveWidth; 2],
 }
 
 impl LeadResiduals {
@@ -75,7 +108,25 @@ impl LeadResiduals {
         Self {
             all: ResidualRing::new(oldest_first.map(|residual| residual.value)),
             high: ResidualRing::new(high.map(|residual| residual.value)),
+            widths: [LiveWidth::default(); 2],
         }
+    }
+
+    /// Takes in whether a live value stayed within the quantile of probability `p` of its forecast.
+    pub(crate) fn observe_coverage(&mut self, high: bool, p: f64, covered: bool) {
+        let [others, of_high] = &mut self.widths;
+        if high { of_high } else { others }.observe(p, covered);
+    }
+
+    /// What upper quantiles are stretched by at present.
+    pub(crate) fn width(&self, high: bool) -> f64 {
+        let [others, of_high] = self.widths;
+        if high { of_high } else { others }.factor()
+    }
+
+    /// Goes on with the widths of the residuals that these replace.
+    pub(crate) fn take_over_widths(&mut self, replaced: &Self) {
+        self.widths = replaced.widths;
     }
 
     pub(crate) fn push(&mut self, residual: Residual) {
@@ -191,6 +242,24 @@ mod tests {
     fn without_residuals_nothing_is_added() {
         assert_eq!(quantiles(&[]).quantile(0.95), 0.0);
         assert_eq!(quantiles(&[f64::NAN, f64::INFINITY]).len(), 0);
+    }
+
+    #[test]
+    fn live_misses_widen_until_coverage_is_as_asked() {
+        let mut width = LiveWidth::default();
+        // Live values are uniform up to 2; the history said up to 1.
+        let mut missed_late = 0;
+        for step in 0..2000_u32 {
+            let actual = f64::from(step * 7919 % 1000) / 500.0;
+            let covered = actual <= 0.95 * width.factor();
+            width.observe(0.95, covered);
+            missed_late += u32::from(step >= 1000 && !covered);
+        }
+        assert!((30..=70).contains(&missed_late), "{missed_late} of 1000 missed");
+        for _ in 0..1000 {
+            width.observe(0.95, true);
+        }
+        assert_eq!(width.factor(), 1.0, "never narrower than the held-out residuals say");
     }
 
     #[test]

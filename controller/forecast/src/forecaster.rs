@@ -73,6 +73,8 @@ pub struct Distribution {
     scale: f64,
     ceiling: f64,
     high: bool,
+    /// What quantiles above the median are stretched by.
+    width: f64,
     residuals: Arc<ResidualQuantiles>,
 }
 
@@ -80,7 +82,14 @@ impl Distribution {
     /// The value that is not exceeded with probability `p`; finite, not negative, and not falling when `p` rises.
     #[must_use]
     pub fn quantile(&self, p: f64) -> f64 {
-        (self.point + self.scale * self.residuals.quantile(p)).clamp(0.0, self.ceiling)
+        let residual = self.residuals.quantile(p);
+        let stretched = if p > 0.5 {
+            let median = self.residuals.quantile(0.5);
+            median + self.width * (residual - median)
+        } else {
+            residual
+        };
+        (self.point + self.scale * stretched).clamp(0.0, self.ceiling)
     }
 
     fn normalised_residual(&self, actual: f64) -> Residual {
@@ -165,8 +174,8 @@ impl Forecaster {
             return;
         }
         self.live.record(forecast.own.pair(self.upper_quantile), forecast.naive.pair(self.upper_quantile), actual);
-        self.own.observe(forecast.lead, forecast.own.normalised_residual(actual));
-        self.naive.observe(forecast.lead, forecast.naive.normalised_residual(actual));
+        self.own.observe(forecast.lead, &forecast.own, self.upper_quantile, actual);
+        self.naive.observe(forecast.lead, &forecast.naive, self.upper_quantile, actual);
     }
 
     /// Goes on with the live record of the forecaster that this one replaces, if it was kept for the same horizon, step
@@ -174,6 +183,8 @@ impl Forecaster {
     pub fn take_over_live_score(&mut self, replaced: &Self) {
         if self.live.is_alike(&replaced.live) {
             self.live = replaced.live.clone();
+            self.own.take_over_widths(&replaced.own);
+            self.naive.take_over_widths(&replaced.naive);
         }
     }
 
@@ -210,14 +221,22 @@ impl Channel {
             .map(|((&point, target), residuals)| {
                 let high = burst_expected(history, origin, target, point, mean_level);
                 let scale = self.scale.at(history, origin, target, point, mean_level);
-                Distribution { point, scale, ceiling, high, residuals: residuals.quantiles(high) }
+                let width = residuals.width(high);
+                Distribution { point, scale, ceiling, high, width, residuals: residuals.quantiles(high) }
             })
             .collect()
     }
 
-    fn observe(&mut self, lead: usize, residual: Residual) {
+    fn observe(&mut self, lead: usize, forecast: &Distribution, upper_quantile: f64, actual: f64) {
         if let Some(residuals) = lead.checked_sub(1).and_then(|index| self.residuals.get_mut(index)) {
-            residuals.push(residual);
+            residuals.observe_coverage(forecast.high, upper_quantile, actual <= forecast.quantile(upper_quantile));
+            residuals.push(forecast.normalised_residual(actual));
+        }
+    }
+
+    fn take_over_widths(&mut self, replaced: &Self) {
+        for (residuals, replaced) in self.residuals.iter_mut().zip(&replaced.residuals) {
+            residuals.take_over_widths(replaced);
         }
     }
 }

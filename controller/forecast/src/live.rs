@@ -3,10 +3,14 @@
 //! Why pinball loss against a baseline and not an absolute error: a service may be hard to forecast and the forecast
 //! still the best there is. Only a forecast that a naive rule would have beaten is worse than none.
 //!
-//! Trip: the loss is above [`TRIP_RATIO`] times the baseline's, once a whole day and at least [`LIVE_MIN_SAMPLES`] samples
-//! were seen. Recovery: it is no higher than the baseline's. Between the two nothing changes, so the gate does not flutter.
-//! Losses count half after [`HALF_LIFE_DAYS`]. Both times are that long because patterns are daily and weekly: a forecast
-//! that is right about the burst and dull in between must not be judged on the dull part alone.
+//! Trip: the loss is above [`TRIP_RATIO`] times the baseline's, and not by chance, once a whole day and at least
+//! [`LIVE_MIN_SAMPLES`] samples were seen. Recovery: it is no higher than the baseline's. Between the two nothing changes,
+//! so the gate does not flutter. Losses count half after [`HALF_LIFE_DAYS`]. Both times are that long because patterns are
+//! daily and weekly: a forecast that is right about the burst and dull in between must not be judged on the dull part alone.
+//!
+//! By chance: one bad evening decides the ratio of a whole day. Forecasts of one evening err together, so the differences
+//! of losses are summed over [`BLOCKS_PER_DAY`] blocks a day, and their mean has to be [`TRIP_STANDARD_ERRORS`] standard
+//! errors above zero (Diebold and Mariano, Comparing predictive accuracy, 1995, with blocks against the correlation).
 
 use crate::score::pinball_loss;
 
@@ -17,6 +21,10 @@ const HALF_LIFE_DAYS: f64 = 2.0;
 /// Loss relative to the baseline's above which a forecast counts as worse. A single weekend moves the ratio by 15 % on
 /// a generated series whose forecast is the better one over the week.
 const TRIP_RATIO: f64 = 1.25;
+/// Stretches of a day that count as one observation: a morning, an afternoon, an evening, a night.
+const BLOCKS_PER_DAY: u64 = 4;
+/// Standard errors above zero from which a mean difference is no chance. One bad block among four is exactly one.
+const TRIP_STANDARD_ERRORS: f64 = 2.0;
 
 /// Fading score of live forecasts; see the module's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +39,59 @@ pub struct LiveScore {
     loss: f64,
     baseline_loss: f64,
     covered: f64,
+    excess: Blocks,
     worse: bool,
+}
+
+/// By how much the forecasts lost more than the naive ones: fading mean and spread over blocks of time.
+#[derive(Debug, Clone, PartialEq)]
+struct Blocks {
+    samples_per_block: u64,
+    decay: f64,
+    open_samples: u64,
+    open: f64,
+    weight: f64,
+    squared_weight: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Blocks {
+    fn new(day_samples: usize) -> Self {
+        Self {
+            samples_per_block: (day_samples as u64).div_ceil(BLOCKS_PER_DAY).max(1),
+            decay: 0.5_f64.powf(1.0 / (HALF_LIFE_DAYS * BLOCKS_PER_DAY as f64)),
+            open_samples: 0,
+            open: 0.0,
+            weight: 0.0,
+            squared_weight: 0.0,
+            sum: 0.0,
+            squares: 0.0,
+        }
+    }
+
+    fn record(&mut self, difference: f64) {
+        self.open += difference;
+        self.open_samples += 1;
+        if self.open_samples == self.samples_per_block {
+            self.weight = self.weight * self.decay + 1.0;
+            self.squared_weight = self.squared_weight * self.decay * self.decay + 1.0;
+            self.sum = self.sum * self.decay + self.open;
+            self.squares = self.squares * self.decay + self.open * self.open;
+            (self.open, self.open_samples) = (0.0, 0);
+        }
+    }
+
+    /// Whether the mean over whole blocks lies too far above zero for a chance. Two blocks at least.
+    fn is_significant(&self) -> bool {
+        let effective = self.weight * self.weight / self.squared_weight.max(f64::MIN_POSITIVE);
+        if effective < 1.5 {
+            return false;
+        }
+        let mean = self.sum / self.weight;
+        let variance = (self.squares / self.weight - mean * mean).max(0.0) * effective / (effective - 1.0);
+        mean > TRIP_STANDARD_ERRORS * (variance / effective).sqrt()
+    }
 }
 
 /// Median and upper quantile that were forecast for a step.
@@ -60,6 +120,7 @@ impl LiveScore {
             loss: 0.0,
             baseline_loss: 0.0,
             covered: 0.0,
+            excess: Blocks::new(day_samples),
             worse: false,
         }
     }
@@ -72,12 +133,17 @@ impl LiveScore {
     pub(crate) fn record(&mut self, own: ForecastPair, baseline: ForecastPair, actual: f64) {
         self.samples = self.samples.saturating_add(1);
         self.weight = self.weight * self.decay + 1.0;
-        self.loss = self.loss * self.decay + own.loss(self.upper_quantile, actual);
-        self.baseline_loss = self.baseline_loss * self.decay + baseline.loss(self.upper_quantile, actual);
+        let (loss, baseline_loss) = (own.loss(self.upper_quantile, actual), baseline.loss(self.upper_quantile, actual));
+        self.loss = self.loss * self.decay + loss;
+        self.baseline_loss = self.baseline_loss * self.decay + baseline_loss;
+        self.excess.record(loss - baseline_loss);
         self.covered = self.covered * self.decay + f64::from(u8::from(actual <= own.upper));
         if self.samples >= self.min_samples {
-            let tolerated = if self.worse { self.baseline_loss } else { TRIP_RATIO * self.baseline_loss };
-            self.worse = self.loss > tolerated;
+            self.worse = if self.worse {
+                self.loss > self.baseline_loss
+            } else {
+                self.loss > TRIP_RATIO * self.baseline_loss && self.excess.is_significant()
+            };
         }
     }
 
@@ -147,6 +213,23 @@ mod tests {
             live.record(pair(0.0), pair(9.0), 10.0);
         }
         assert!(live.is_worse_than_naive());
+    }
+
+    #[test]
+    fn one_bad_evening_is_no_verdict_but_bad_days_are() {
+        let mut live = LiveScore::new(0.95, 96, 1);
+        let day = |live: &mut LiveScore, bad: std::ops::Range<usize>| {
+            for step in 0..96 {
+                let own = if bad.contains(&step) { pair(0.0) } else { pair(9.2) };
+                // A forecast that is a little better most of the time, and far off in the bad part.
+                live.record(own, pair(9.1), 10.0);
+            }
+            live.is_worse_than_naive()
+        };
+        assert!(!day(&mut live, 72..96), "{:?}", live.mean_losses());
+        let (own, naive) = live.mean_losses().unwrap();
+        assert!(own > TRIP_RATIO * naive, "the evening alone decides the ratio");
+        assert!(day(&mut live, 0..96) || day(&mut live, 0..96), "wrong all day long");
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn quantiles_follow_noise_that_has_grown() {
     });
     let shares = covered.map(|count| f64::from(count) / 288.0);
     println!("coverage by day after the noise grew tenfold: {shares:.3?}");
-    assert!(shares[0] < shares[2] && shares[2] >= 0.9, "{shares:?}");
+    assert!(shares[0] >= 0.85 && shares[1] >= 0.93, "{shares:?}");
 }
 
 #[test]
