@@ -2,7 +2,7 @@
 //!
 //! Header maps come and go with the phase, as in Envoy: request headers can be read and edited until the
 //! request goes on, then not at all, and again read (not edited) in `proxy_on_log`. Response headers can be
-//! edited in `proxy_on_response_headers` only.
+//! edited in `proxy_on_response_headers` only; a piece of the response's body is there for its own callback.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,12 +73,26 @@ impl Request {
 pub struct Response {
     /// Headers with `:status`.
     pub headers: Headers,
+    /// The body in the pieces in which it arrives; none is no body.
+    pub body: Vec<Vec<u8>>,
 }
 
 impl Response {
-    /// A response with this status and no other header.
+    /// A response with this status, no other header and no body.
     pub fn status(status: u16) -> Self {
-        Self { headers: [(":status", status.to_string())].into_iter().collect() }
+        Self { headers: [(":status", status.to_string())].into_iter().collect(), body: Vec::new() }
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        self.headers.add(key.as_ref(), value.as_ref());
+        self
+    }
+
+    /// Adds a piece of the body.
+    pub fn chunk(mut self, piece: impl AsRef<[u8]>) -> Self {
+        self.body.push(piece.as_ref().to_vec());
+        self
     }
 }
 
@@ -173,6 +187,7 @@ pub(crate) enum Phase {
     RequestHeaders,
     Proceeding,
     ResponseHeaders,
+    ResponseBody,
     Log,
 }
 
@@ -194,6 +209,8 @@ pub(crate) struct Stream {
     pub(crate) held: bool,
     pub(crate) request_headers: Headers,
     pub(crate) response_headers: Headers,
+    /// The piece of the response's body that a callback is about.
+    pub(crate) response_body: Vec<u8>,
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
 }
@@ -207,6 +224,7 @@ impl Stream {
             held: false,
             request_headers: request.headers,
             response_headers: Headers::default(),
+            response_body: Vec::new(),
             properties: request.properties,
             filter_state: BTreeMap::new(),
         }
@@ -241,6 +259,7 @@ impl Stream {
             held: self.held,
             request_headers: self.request_headers.clone(),
             response_headers: self.response_headers.clone(),
+            response_body: Vec::new(),
             properties: BTreeMap::new(),
             filter_state: self.filter_state.clone(),
         };

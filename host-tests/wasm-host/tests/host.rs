@@ -45,6 +45,19 @@ fn a_request_passes_with_an_added_header_and_its_stream_ends() {
 }
 
 #[test]
+fn a_response_body_arrives_in_pieces_before_the_stream_ends() {
+    let (mut process, vm) = started("-");
+    let stream = process.open(vm, doing("h")).unwrap().stream;
+    let streaming = process.stream_response(stream, Response::status(200).chunk("one").chunk("two")).unwrap();
+    assert!(streaming.admitted());
+    assert_eq!(texts(&mut process), ["one", "two"], "the stream is still open");
+    assert_eq!(process.open_streams(vm), 1);
+    process.finish(stream, Response::status(200).chunk("three")).unwrap();
+    assert_eq!(texts(&mut process), ["three", "log", "done", "delete"]);
+    assert_eq!(process.open_streams(vm), 0);
+}
+
+#[test]
 fn a_local_reply_carries_everything_and_wins_over_continue() {
     let (mut process, vm) = started("-");
     let exchange = process.open(vm, doing("l")).unwrap();

@@ -159,6 +159,12 @@
       (drop (call $add_header (i32.const 0) (i32.const 230) (i32.const 8) (i32.const 40) (i32.const 1)))))
     (i32.const 0))
 
+  ;; Says every piece of the response's body.
+  (func (export "proxy_on_response_body") (param $context i32) (param $size i32) (param $end i32) (result i32)
+    (drop (call $get_buffer (i32.const 1) (i32.const 0) (local.get $size) (i32.const 0) (i32.const 4)))
+    (call $say (i32.load (i32.const 0)) (i32.load (i32.const 4)))
+    (i32.const 0))
+
   (func (export "proxy_on_log") (param i32) (call $say (i32.const 430) (i32.const 3)))
   (func (export "proxy_on_done") (param i32) (result i32)
     (call $say (i32.const 440) (i32.const 4))

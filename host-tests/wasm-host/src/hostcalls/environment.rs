@@ -5,10 +5,12 @@
 
 use super::{Imports, host_calls};
 use crate::guest::{Guest, Reply, status};
+use crate::stream::Phase;
 use crate::vm::AfterCall;
 use crate::{LogLevel, Status};
 
 /// Buffer types of the ABI that this host has.
+const RESPONSE_BODY: u32 = 1;
 const CALL_RESPONSE_BODY: u32 = 4;
 const VM_CONFIGURATION: u32 = 6;
 const PLUGIN_CONFIGURATION: u32 = 7;
@@ -60,6 +62,11 @@ fn set_tick_period(guest: &mut Guest<'_>, period_ms: u32) -> Reply {
 fn get_buffer(guest: &mut Guest<'_>, kind: u32, start: u32, max: u32, ptr_out: u32, len_out: u32) -> Reply {
     let state = guest.state();
     let buffer = match kind {
+        RESPONSE_BODY => state
+            .streams
+            .get(&state.effective_context)
+            .filter(|stream| stream.phase == Phase::ResponseBody)
+            .map(|stream| &stream.response_body),
         CALL_RESPONSE_BODY => state.call_response.as_ref().map(|answer| &answer.body),
         VM_CONFIGURATION => Some(&state.configuration),
         PLUGIN_CONFIGURATION => state.starting.and_then(|root| state.roots.get(&root)).map(|root| &root.configuration),

@@ -1,6 +1,6 @@
 //! Requests: from `proxy_on_context_create` to `proxy_on_delete`.
 //!
-//! Envoy's order at the end of a stream is response headers, log, done, delete; each is called if exported.
+//! Envoy's order at the end of a stream is response headers and body, log, done, delete; each is called if exported.
 //! A local reply passes `proxy_on_response_headers` too, and its stream ends by itself. The first decision about
 //! a stream stays.
 
@@ -20,7 +20,7 @@ impl Process {
             Opened::Held(stream) => return self.peek(stream),
             Opened::Proceeding(stream) => stream,
         };
-        self.end(stream, Some(Response::status(200).headers))
+        self.end(stream, Some(Response::status(200)))
     }
 
     /// The request phase only: a request that was let through stays open until [`Process::finish`] or
@@ -33,10 +33,20 @@ impl Process {
         }
     }
 
-    /// The upstream's response arrives and the stream ends.
+    /// The upstream's response arrives (what [`Process::stream_response`] has not brought yet) and the stream ends.
     pub fn finish(&mut self, stream: StreamId, response: Response) -> Result<Exchange, HostError> {
         self.begin();
-        self.end(stream, Some(response.headers))
+        self.end(stream, Some(response))
+    }
+
+    /// A part of the upstream's response arrives and more will follow: the headers the first time, then these pieces of
+    /// the body.
+    pub fn stream_response(&mut self, stream: StreamId, response: Response) -> Result<Exchange, HostError> {
+        self.begin();
+        match self.response_callbacks(stream, response, false) {
+            Ok(()) => self.peek(stream),
+            Err(trap) => Ok(self.trapped(stream, &trap)),
+        }
     }
 
     /// The client goes away: log, done, delete, without response headers.
@@ -134,13 +144,13 @@ impl Process {
     }
 
     /// Runs the end of a stream: with response headers from upstream, or those of its local reply, or none.
-    fn end(&mut self, stream: StreamId, upstream: Option<Headers>) -> Result<Exchange, HostError> {
+    fn end(&mut self, stream: StreamId, upstream: Option<Response>) -> Result<Exchange, HostError> {
         let state = self.stream_mut(stream).ok_or(HostError::NoSuchStream { stream })?;
         if state.phase == Phase::Log {
             return Err(HostError::NoSuchStream { stream });
         }
         let response = match &state.decision {
-            Some(Decision::LocalReply(reply)) => Some(reply_headers(reply)),
+            Some(Decision::LocalReply(reply)) => Some(reply_response(reply)),
             _ => upstream,
         };
         if let Err(trap) = self.end_callbacks(stream, response) {
@@ -151,13 +161,33 @@ impl Process {
         Ok(ended.ok_or(HostError::NoSuchStream { stream })?.into_exchange(stream))
     }
 
-    fn end_callbacks(&mut self, stream: StreamId, response: Option<Headers>) -> Result<(), HostError> {
+    fn response_callbacks(&mut self, stream: StreamId, response: Response, last: bool) -> Result<(), HostError> {
         let StreamId { vm, context } = stream;
-        if let (Some(headers), Some(state)) = (response, self.stream_mut(stream)) {
-            let params = (context, headers.len() as u32, 1);
+        let state = self.stream_mut(stream).ok_or(HostError::NoSuchStream { stream })?;
+        if state.phase != Phase::ResponseBody {
+            let params = (context, response.headers.len() as u32, u32::from(last && response.body.is_empty()));
             state.phase = Phase::ResponseHeaders;
-            state.response_headers = headers;
+            state.response_headers = response.headers;
             self.enter(vm, context, "proxy_on_response_headers", |e| &e.on_response_headers, params)?;
+        }
+        let pieces = response.body.len();
+        for (index, piece) in response.body.into_iter().enumerate() {
+            let Some(state) = self.stream_mut(stream) else { break };
+            let params = (context, piece.len() as u32, u32::from(last && index + 1 == pieces));
+            state.phase = Phase::ResponseBody;
+            state.response_body = piece;
+            self.enter(vm, context, "proxy_on_response_body", |e| &e.on_response_body, params)?;
+        }
+        if let Some(state) = self.stream_mut(stream) {
+            state.phase = Phase::ResponseBody;
+        }
+        Ok(())
+    }
+
+    fn end_callbacks(&mut self, stream: StreamId, response: Option<Response>) -> Result<(), HostError> {
+        let StreamId { vm, context } = stream;
+        if let Some(response) = response {
+            self.response_callbacks(stream, response, true)?;
         }
         if let Some(state) = self.stream_mut(stream) {
             state.phase = Phase::Log;
@@ -197,8 +227,9 @@ enum Opened {
     Proceeding(StreamId),
 }
 
-fn reply_headers(reply: &LocalReply) -> Headers {
+fn reply_response(reply: &LocalReply) -> Response {
     let mut headers = reply.headers.clone();
     headers.0.insert(0, (b":status".to_vec(), reply.status.to_string().into_bytes()));
-    headers
+    let body = if reply.body.is_empty() { Vec::new() } else { vec![reply.body.clone()] };
+    Response { headers, body }
 }
