@@ -14,15 +14,19 @@
 
 extern crate alloc;
 
+pub mod answer;
 pub mod config;
 pub mod effect;
 pub mod host;
 pub mod keys;
 pub mod leader;
 pub mod memory;
+mod percent;
+pub mod provenance;
 pub mod request;
 pub mod shared;
 pub mod table;
+pub mod usage;
 pub mod worker;
 
 pub use config::{Config, ConfigError};

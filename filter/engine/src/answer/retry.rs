@@ -1,0 +1,134 @@
+//! When a client shall come back.
+//!
+//! The instant is exact: at it the same request succeeds, when nobody else takes. If every refused client came at it,
+//! one would succeed; so each is told a little more, by a spread that grows with the wait, because a client that waits a
+//! minute does not mind ten seconds more and one that waits 20 ms does. It is never told less.
+//!
+//! The spread is computed from a seed and not drawn, so the same request in a replay gets the same answer.
+
+use forebay_admission::{Nanos, Wait};
+
+use super::{Reason, Refused, Settings};
+
+/// The usual spread, in per cent of the wait.
+pub const JITTER_PERCENT: u8 = 25;
+
+/// The widest spread in seconds. A quarter of four minutes; a client with an hour to wait is not told to take a quarter
+/// of an hour more, for within a minute the requests of 60 clients per second of rate are spread well enough.
+pub const MAX_JITTER_S: u64 = 60;
+
+/// The narrowest spread in nanoseconds for clients that can wait for less than a second: 50 ms, about a round trip,
+/// below which it would not part them.
+pub const MIN_JITTER_NANOS: u64 = 50 * Nanos::MILLI;
+
+/// When to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// From the decision to the exact instant, in nanoseconds.
+    pub exact_nanos: u64,
+    /// The same in whole seconds, rounded up, at least 1: the earliest that whole seconds can say.
+    pub exact_s: u64,
+    /// For `Retry-After`: `exact_s` and the spread, in seconds. The spread is whole seconds too, at least 1.
+    pub after_s: u64,
+    /// For gRPC's RetryInfo: `exact_nanos` and the spread, in nanoseconds.
+    pub after_nanos: u64,
+}
+
+impl Retry {
+    /// When the client of a refused request shall come back; `None` when that would not help.
+    pub fn of(refused: &Refused<'_>, settings: &Settings) -> Option<Self> {
+        if matches!(refused.reason, Reason::MissingTenant(_)) {
+            return None;
+        }
+        let standard = match refused.wait {
+            Wait::Until(at) => Some(at),
+            Wait::Never => None,
+        };
+        let at = match (standard, refused.reserved_at) {
+            (Some(standard), Some(reserved)) => standard.min(reserved),
+            (at, None) | (None, at) => at?,
+        };
+        let exact_nanos = at.since(refused.now);
+        let exact_s = exact_nanos.div_ceil(Nanos::SECOND).max(1);
+        let percent = u64::from(settings.jitter_percent);
+        if percent == 0 {
+            return Some(Self { exact_nanos, exact_s, after_s: exact_s, after_nanos: exact_nanos });
+        }
+        let spread_s = exact_s.saturating_mul(percent).div_ceil(100).clamp(1, MAX_JITTER_S);
+        let spread_nanos = (exact_nanos / 100).saturating_mul(percent);
+        let spread_nanos = spread_nanos.clamp(MIN_JITTER_NANOS, MAX_JITTER_S * Nanos::SECOND);
+        Some(Self {
+            exact_nanos,
+            exact_s,
+            after_s: exact_s.saturating_add(up_to(spread_s, refused.seed)),
+            after_nanos: exact_nanos.saturating_add(up_to(spread_nanos, refused.seed)),
+        })
+    }
+}
+
+/// A number from 0 to `most`, evenly, out of a seed that need not be random.
+fn up_to(most: u64, seed: u64) -> u64 {
+    let product = u128::from(scramble(seed)) * (u128::from(most) + 1);
+    u64::try_from(product >> 64).unwrap_or(most)
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbouring seeds give unrelated numbers.
+fn scramble(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn retry(wait: Wait, reserved_at: Option<Nanos>, seed: u64, jitter_percent: u8) -> Option<Retry> {
+        let refused = Refused { reason: Reason::OverLimit, quotas: &[], wait, reserved_at, now: Nanos(1_000), seed };
+        Retry::of(&refused, &Settings { jitter_percent, ..Settings::default() })
+    }
+
+    #[test]
+    fn whole_seconds_are_rounded_up_and_never_zero() {
+        for (nanos, seconds) in [(0, 1), (1, 1), (Nanos::SECOND, 1), (Nanos::SECOND + 1, 2)] {
+            let retry = retry(Wait::Until(Nanos(1_000 + nanos)), None, 7, 0).unwrap();
+            assert_eq!((retry.exact_nanos, retry.after_s, retry.after_nanos), (nanos, seconds, nanos));
+        }
+        assert_eq!(retry(Wait::Until(Nanos(0)), None, 7, 0).unwrap().exact_nanos, 0, "the clock stepped back");
+    }
+
+    #[test]
+    fn a_reserved_slot_is_named_when_it_comes_first_or_alone() {
+        let at = |seconds: u64| Nanos(1_000 + seconds * Nanos::SECOND);
+        let exact = |wait, reserved| retry(wait, reserved, 1, 25).map(|retry| retry.exact_s);
+        assert_eq!(exact(Wait::Until(at(9)), Some(at(4))), Some(4));
+        assert_eq!(exact(Wait::Until(at(9)), Some(at(20))), Some(9));
+        assert_eq!(exact(Wait::Never, Some(at(20))), Some(20));
+        assert_eq!(exact(Wait::Never, None), None);
+    }
+
+    #[test]
+    fn a_thousand_neighbouring_seeds_are_spread_evenly() {
+        let mut seen = [0u32; 6];
+        for seed in 0..1_000 {
+            let retry = retry(Wait::Until(Nanos(1_000 + 20 * Nanos::SECOND)), None, seed, 25).unwrap();
+            seen[usize::try_from(retry.after_s - 20).unwrap()] += 1;
+        }
+        assert!(seen.iter().all(|&count| (120..=220).contains(&count)), "{seen:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn never_early_and_never_later_than_the_spread(nanos: u64, seed: u64, percent in 0u8..=100) {
+            let retry = retry(Wait::Until(Nanos(nanos)), None, seed, percent).unwrap();
+            let exact = nanos.saturating_sub(1_000);
+            prop_assert!(retry.after_nanos >= exact);
+            prop_assert!(u128::from(retry.after_s) * u128::from(Nanos::SECOND) >= u128::from(exact));
+            prop_assert!(retry.after_s - retry.exact_s <= MAX_JITTER_S.min(retry.exact_s));
+            prop_assert!(retry.after_nanos - exact <= (MAX_JITTER_S * Nanos::SECOND).min(exact.max(MIN_JITTER_NANOS)));
+            prop_assert_eq!(retry, super::tests::retry(Wait::Until(Nanos(nanos)), None, seed, percent).unwrap());
+        }
+    }
+}
