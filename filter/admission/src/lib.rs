@@ -20,9 +20,11 @@ extern crate alloc;
 
 pub mod account;
 pub mod bucket;
+pub mod client_timeout;
 pub mod decision;
 pub mod grant;
 pub mod key_state;
+pub mod queue;
 pub mod shadow;
 pub mod units;
 
@@ -31,5 +33,6 @@ pub use bucket::{Bucket, Wait};
 pub use decision::{Charge, Lane, MAX_CHARGES, Verdict, admit};
 pub use grant::{Grant, Terms};
 pub use key_state::KeyState;
+pub use queue::{Bound, Class, Entry, NoWait, Queue};
 pub use shadow::{ShadowState, Slot};
 pub use units::{Limit, Nanos, Rate};
