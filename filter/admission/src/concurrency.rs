@@ -9,8 +9,8 @@
 //!
 //! **The bound.** In a proxy: requests in flight <= slots held, and no slot is drawn that would take the slots held above
 //! the limit. Therefore, while the limit does not fall, in flight <= limit. When it falls, a worker notices at its next
-//! [`Guard::sync`], gives its free slots back, and nobody draws before the sum is below the new limit: until then in
-//! flight is at most what it was, plus the free slots of less than one tick, which are at most 3 batches a worker. A VM
+//! [`Guard::sync`], gives all its free slots back, and nobody draws before the sum is below the new limit: until every
+//! worker has ticked in flight is at most the old limit, from then on it only falls until it is below the new one. A VM
 //! that crashed frees its slots after [`HOLDER_EXPIRY`], though the upstream may still be busy with them; a VM that was
 //! only asleep so long claims the slots of its requests again at its next sync, above the limit if need be. Those two are
 //! the only slack, each as large as one worker's requests.

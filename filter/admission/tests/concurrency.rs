@@ -60,7 +60,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        8 => (0usize..3, 0usize..3).prop_map(|(worker, rank)| Op::Begin { worker, rank }),
+        8 => (0usize..3, prop_oneof![1 => Just(0usize), 1 => Just(1), 6 => Just(2)]).prop_map(|(worker, rank)| Op::Begin { worker, rank }),
         4 => any::<usize>().prop_map(|pick| Op::End { pick }),
         2 => (0usize..3).prop_map(|worker| Op::Sync { worker }),
         2 => (0u64..50).prop_map(|ms| Op::Pass { ms }),
@@ -74,7 +74,7 @@ proptest! {
 
     /// With a limit that stays: in flight of the live workers <= slots held <= limit, worse lanes within their parts.
     #[test]
-    fn never_more_in_flight_than_the_limit(limit in 1u64..60, ops in proptest::collection::vec(op(), 1..400)) {
+    fn never_more_in_flight_than_the_limit(limit in 1u64..30, ops in proptest::collection::vec(op(), 1..400)) {
         // A target that no request misses holds the limit where it is, at its most.
         let settings = GuardSettings { strategy: By::Delay { target_ns: u64::MAX }, ..settings(limit) };
         let mut shared = Shared::default();
@@ -223,9 +223,9 @@ fn follows_an_upstream_that_gets_slow_and_recovers() {
         let mut workers = [Guard::new(settings, 1), Guard::new(settings, 2)];
         let mut flying: Vec<(Nanos, usize, u32)> = Vec::new();
         let (mut stream, mut limits) = (0, Vec::new());
-        for tick in 0..24_000u64 {
-            let now = Nanos(tick * 10 * MS);
-            let slow = if (100_000..120_000).contains(&(tick * 10)) { 8 } else { 1 };
+        for tick in 0..12_000u64 {
+            let now = Nanos(tick * 20 * MS);
+            let slow = if (100_000..120_000).contains(&(tick * 20)) { 8 } else { 1 };
             flying.retain(|(ends, worker, stream)| {
                 if *ends <= now {
                     workers[*worker].end(*stream, Ending::Measured, now);
@@ -246,14 +246,14 @@ fn follows_an_upstream_that_gets_slow_and_recovers() {
             let limit = workers[0].limit().max(workers[1].limit());
             limits.push(limit);
         }
-        let at = |second: usize| limits[second * 100 - 1];
+        let at = |second: usize| limits[second * 50 - 1];
         let (normal, slow, recovered) = (at(100), at(120), at(240));
         assert!(normal >= 60, "{strategy:?}: {normal}");
         assert!(slow * 2 <= normal, "{strategy:?}: {normal} -> {slow}");
         assert!(recovered * 10 >= normal * 8, "{strategy:?}: {normal} -> {slow} -> {recovered}");
         // A window's growth is capped, and a window is a second at least.
-        for second in limits.chunks(100) {
-            let (first, last) = (second[0], second[99]);
+        for second in limits.chunks(50) {
+            let (first, last) = (second[0], second[49]);
             assert!(last <= first + (first / 10).max(1) * 2 + 2, "{first} -> {last} in a second");
         }
         println!(
