@@ -20,16 +20,21 @@ extern crate alloc;
 
 pub mod account;
 pub mod bucket;
+pub mod client_timeout;
+pub mod concurrency;
 pub mod decision;
 pub mod grant;
 pub mod key_state;
+pub mod queue;
 pub mod shadow;
 pub mod units;
 
 pub use account::{Account, Conditions, Contended, Counts, Ledger, Tally, lease_units};
 pub use bucket::{Bucket, Wait};
+pub use concurrency::{ClusterState, Guard, GuardLedger, GuardSettings};
 pub use decision::{Charge, Lane, MAX_CHARGES, Verdict, admit};
 pub use grant::{Grant, Terms};
 pub use key_state::KeyState;
+pub use queue::{Bound, Class, Entry, NoWait, Queue};
 pub use shadow::{ShadowState, Slot};
 pub use units::{Limit, Nanos, Rate};
