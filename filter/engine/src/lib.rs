@@ -22,6 +22,7 @@ pub mod leader;
 pub mod memory;
 pub mod request;
 pub mod shared;
+pub mod strangers;
 pub mod table;
 pub mod worker;
 
