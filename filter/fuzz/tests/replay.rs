@@ -13,7 +13,9 @@ const CASES: u32 = 40_000;
 /// Where a sync message begins in an input, so that mutations can repair its length.
 type Header = Option<usize>;
 
-const TARGETS: [(&str, fn(&[u8]), Header); 4] = [
+type Target = (&'static str, fn(&[u8]), Header);
+
+const TARGETS: [Target; 4] = [
     ("protocol", forebay_fuzz::protocol, Some(0)),
     ("grants", forebay_fuzz::grants, Some(8)),
     ("config", forebay_fuzz::config, None),
