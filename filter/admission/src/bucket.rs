@@ -93,7 +93,8 @@ impl Bucket {
         *self = Self::new(level.min(limit.burst_nano()), self.at.max(now));
     }
 
-    fn level_nano_at(&self, limit: Limit, now: Nanos) -> u64 {
+    /// The level in nano-units at `now`, cut at the burst.
+    pub fn level_nano_at(&self, limit: Limit, now: Nanos) -> u64 {
         let arrived = limit.rate.nano_units_in(now.since(self.at));
         self.level_nano.saturating_add(arrived).min(limit.burst_nano())
     }

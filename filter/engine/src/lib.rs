@@ -25,6 +25,7 @@ mod percent;
 pub mod provenance;
 pub mod request;
 pub mod shared;
+pub mod strangers;
 pub mod table;
 pub mod usage;
 pub mod worker;

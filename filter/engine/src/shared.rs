@@ -10,10 +10,13 @@
 //! | `fb1/table/<bank>/<part>` | arrival (steady ns) and the answer's bytes as they came | the leader |
 //! | `fb1/k/<tenant>\0<resource>` | a key's buckets | every VM that draws a lease |
 //! | `fb1/c/<tenant>\0<resource>` | a key's cumulative counters | every VM, when it hands over its counts |
+//! | `fb1/seed` | 16 random bytes | the first VM that gives strangers slots |
+//! | `fb1/s/<resource>\0<set>` | eight slots of tenants without contract | every VM that seats or draws for one |
 //! | `fb1/sync` | cumulative counters of the sync path | the leader |
 //!
 //! The prefix holds the layout's version. Keys cannot be deleted on Envoy, so their number is bounded by what the
-//! operator contracted, never by what clients send. Records are rows of 64-bit little-endian words.
+//! operator contracted and by the slots of [`strangers`](crate::strangers), never by what clients send. Records are rows
+//! of 64-bit little-endian words.
 
 use alloc::format;
 use alloc::string::String;

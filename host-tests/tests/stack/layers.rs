@@ -11,6 +11,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("filter/admission", "forebay-admission", &[]),
     ("filter/protocol", "forebay-protocol", &["forebay-admission"]),
     ("filter/engine", "forebay-engine", &["forebay-admission", "forebay-protocol"]),
+    ("filter/fuzz", "forebay-fuzz", &["forebay-admission", "forebay-engine", "forebay-protocol"]),
     ("filter/wasm", "forebay-filter", &["forebay-admission", "forebay-engine"]),
     ("controller/forecast", "forebay-forecast", &[]),
     ("controller/plan", "forebay-plan", &["forebay-admission", "forebay-forecast"]),
