@@ -53,7 +53,7 @@ fn key_grant(wire: &v1::Grant, arrived: Nanos) -> Option<KeyGrant> {
     Some(KeyGrant {
         tenant: wire.tenant.clone(),
         resource: wire.resource.clone(),
-        grant: Grant { standard: limit(&wire.standard), safe: limit(&wire.safe), slots },
+        grant: Grant { standard: limit(&wire.standard), safe: limit(&wire.safe), slots, pool: None },
     })
 }
 
