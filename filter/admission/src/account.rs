@@ -11,12 +11,14 @@ use crate::borrow::{Borrower, Short};
 use crate::bucket::Wait;
 use crate::counts::Counts;
 use crate::decision::{Receipt, Source};
+use crate::demand::Demand;
 use crate::dry::{Dry, pile};
 use crate::grant::{Grant, Terms};
 use crate::key_state::KeyState;
 use crate::lease::{IDLE, Lease, lease_cap};
 use crate::ledger::{Clock, Conditions, Ledger};
 use crate::pool::Pool;
+use crate::score::PlainScore;
 use crate::shadow::Slot;
 use crate::units::Nanos;
 
@@ -37,6 +39,8 @@ pub struct Account {
     pub(crate) borrower: Option<Box<Borrower>>,
     last_spent: Nanos,
     pub(crate) counts: Counts,
+    score: PlainScore,
+    demand: Option<Box<Demand>>,
 }
 
 impl Account {
@@ -149,8 +153,37 @@ impl Account {
         Receipt { key, source, slot_id, units: cost }
     }
 
-    pub(crate) fn count_refusal(&mut self, cost: u64) {
-        self.counts.refused.add(cost);
+    /// Counts a request, once it is decided: what came, and what a plain bucket would have made of it.
+    pub(crate) fn observe(&mut self, cost: u64, admitted: bool, conditions: &Conditions, clock: &Clock) {
+        if !admitted {
+            self.counts.refused.add(cost);
+        }
+        let valid = clock.earliest() < conditions.valid_until;
+        let limit = if valid { self.grant.standard } else { self.grant.safe };
+        match (self.score.admits(limit, conditions.workers, cost, clock), admitted) {
+            (false, true) => {
+                self.counts.would_have_refused_plain.add(cost);
+                self.counts.rescued.add(cost);
+            }
+            (false, false) => self.counts.would_have_refused_plain.add(cost),
+            (true, false) => self.counts.worse_than_plain.add(cost),
+            (true, true) => {}
+        }
+        let running =
+            self.terms.slot.filter(|slot| valid && slot.start <= clock.earliest() && clock.earliest() < slot.end);
+        if let Some(slot) = running {
+            self.demand.get_or_insert_default().add(&slot, cost);
+        }
+    }
+
+    /// What was offered by slot since [`Account::clear_demand`].
+    pub fn demand(&self) -> Demand {
+        self.demand.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Starts counting demand from zero.
+    pub fn clear_demand(&mut self) {
+        self.demand = None;
     }
 
     /// Returns leases that were not used for [`IDLE`], and tells the pool what is still to be told. For the tick.

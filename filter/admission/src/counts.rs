@@ -46,4 +46,10 @@ pub struct Counts {
     pub refused: Tally,
     /// Settled afterwards.
     pub settled: Settled,
+    /// What a plain standard bucket would have refused, whatever happened; [`score`](crate::score) says how exactly.
+    pub would_have_refused_plain: Tally,
+    /// The part of it that was admitted: what shadow and borrowing are worth.
+    pub rescued: Tally,
+    /// Refused although a plain bucket would have admitted it.
+    pub worse_than_plain: Tally,
 }

@@ -136,7 +136,7 @@ pub fn admit_with_receipts(
             Err(wait) => {
                 for charge in charges.iter().take(MAX_CHARGES) {
                     if let Some(account) = accounts.get_mut(charge.key) {
-                        account.count_refusal(charge.cost);
+                        account.observe(charge.cost, false, conditions, clock);
                     }
                 }
                 return (Verdict::Refuse { key: charge.key, wait }, Receipts::default());
@@ -148,6 +148,7 @@ pub fn admit_with_receipts(
     for ((charge, source), receipt) in charges.iter().zip(sources).zip(&mut receipts.receipts) {
         if let Some(account) = accounts.get_mut(charge.key) {
             *receipt = Some(account.spend(charge.key, source, charge.cost, clock.earliest()));
+            account.observe(charge.cost, true, conditions, clock);
             worst = worst.max(source.lane());
         }
     }

@@ -8,6 +8,7 @@
 //! the first instant.
 
 use crate::bucket::{Bucket, Wait};
+use crate::demand::Expected;
 use crate::units::{Limit, Nanos, Rate};
 
 /// Pre-allocated capacity for a stretch of time.
@@ -23,6 +24,8 @@ pub struct Slot {
     pub amount: u64,
     /// How fast.
     pub pace: Limit,
+    /// What the forecast expects, for counting; it decides nothing.
+    pub expected: Expected,
 }
 
 impl Slot {
@@ -95,7 +98,8 @@ mod tests {
     const S: u64 = Nanos::SECOND;
 
     fn slot(id: u64, amount: u64) -> Slot {
-        Slot { id, start: Nanos(id * S), end: Nanos((id + 1) * S), amount, pace: Limit::new(Rate::per_s(amount), 4) }
+        let (start, end, pace) = (Nanos(id * S), Nanos((id + 1) * S), Limit::new(Rate::per_s(amount), 4));
+        Slot { id, start, end, amount, pace, ..Slot::default() }
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Worker {
     member: Option<u64>,
     workers: u64,
     served: bool,
+    /// The last tick, which the coarse clock starts from.
+    ticked: Option<Nanos>,
     exempt: u64,
     next_flush: Nanos,
     next_housekeeping: Nanos,
@@ -69,6 +71,7 @@ impl Worker {
             member: None,
             workers: u64::MAX,
             served: false,
+            ticked: None,
             exempt: 0,
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
@@ -97,7 +100,8 @@ impl Worker {
             return Outcome::Pass;
         }
         self.served = true;
-        let mut clock = Clock::exact(host.now());
+        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
+        let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
         let conditions = self.conditions(clock.earliest());
         let mut ledger = SharedLedger { host, keys: &self.keys.keys };
         let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
@@ -111,6 +115,7 @@ impl Worker {
     pub fn on_tick(&mut self, host: &mut impl Host) -> Vec<Effect> {
         let mut effects = Vec::new();
         let now = host.now();
+        self.ticked = Some(now);
         if self.boot.is_none() {
             self.join(host);
         }

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod clock;
+mod counting;
 mod leases;
 mod pools;
 mod settling;
