@@ -59,3 +59,27 @@ fn a_cold_key_holds_one_request_and_a_crash_loses_no_more_than_the_stated_share(
     }
     assert!(most < lease_cap(limit.burst, 4, 1) && most > 40, "{most}: what a crash of a hot worker loses");
 }
+
+/// The worst case that the bound is made for: hot workers with full leases, a bucket that refills behind them, and then
+/// everything at one instant.
+#[test]
+fn what_hot_workers_hold_while_the_bucket_refills_is_within_the_bound() {
+    let limit = limit(200_000, 10_000);
+    let mut proxy = Proxy::new(4, &[Grant::fixed(limit)]);
+    let mut now = Nanos(Nanos::SECOND);
+    for round in 0..5 {
+        // Stops anywhere in the leases; the pause is too short for them to go back.
+        for request in 0..20_000 + round * 37 {
+            now = now.plus(2_500);
+            proxy.request(request % 4, &one(1), now);
+        }
+        now = now.plus(90 * Nanos::MILLI);
+        proxy.tick(now);
+        let held: u64 = proxy.workers.iter().flatten().map(|account| account.leased_units()).sum();
+        let at_once =
+            (0..50_000).filter(|request| matches!(proxy.request(request % 4, &one(1), now), Verdict::Admit(_)));
+        let admitted = at_once.count() as u64;
+        assert!(held > 0 && held <= 200, "{held} leased");
+        assert!((10_000..=10_200).contains(&admitted), "{admitted}");
+    }
+}

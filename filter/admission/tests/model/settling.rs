@@ -59,6 +59,8 @@ fn a_reserved_request_settles_on_its_slot_while_it_runs() {
     assert_eq!((receipt.source, receipt.slot_id), (Source::Shadow, 5));
     proxy.settle(0, &mut receipt, 5, true, now);
     assert_eq!(proxy.shared.states[0].unwrap().shadow.spent, 5);
+    let idle = proxy.shared.pools[0].unwrap().available(&proxy.pools[0], now);
+    assert_eq!(idle, 5, "ten were idle after a second, five were used: what is refunded can be lent");
     let mut receipt = admit(&mut proxy, 0, 10, now);
     let mut late = admit(&mut proxy, 0, 10, now);
     proxy.settle(0, &mut receipt, 100, true, now);
