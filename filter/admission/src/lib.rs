@@ -26,6 +26,7 @@ pub mod bucket;
 pub mod counts;
 pub mod decision;
 pub mod demand;
+mod draw;
 pub mod dry;
 pub mod grant;
 pub mod key_state;
