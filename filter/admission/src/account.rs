@@ -1,138 +1,66 @@
 //! One worker's account with one key: the leases it holds, what it remembers of an empty bucket, what it counted.
 //!
-//! Shared state costs a lock and two copies per access, so a worker draws a *lease* of several units at once and spends
-//! it from its own memory. What is leased has left the shared bucket; what lies idle goes back ([`Account::give_back_idle`]).
-//!
-//! How large a lease? Leases are what workers may still spend after the bucket has refilled behind them, so their sum
-//! is the over-admission: [`lease_units`] gives every worker an equal part of 2 % of the burst. Below
-//! [`EXACT_BELOW_UNITS`] that part is too small to be worth it, and a lease is exactly the request's cost: such buckets
-//! are exact. 2 % and not more, because it also bounds what an idle worker can withhold from a busy one; not less,
-//! because a hot key then pays for shared state on every few requests.
-//!
-//! A bucket that was found empty is remembered as empty until it has something again, locally, so that a flood of
-//! refusals never touches shared state. When it is time to look again, [`RECHECK`] lets a little pile up first, so that a
-//! key under constant overload draws in batches too; the promised wait stays the exact one.
+//! [`Account::secure`] is the order of admission: shadow, else standard, else borrow. It answers from the worker's own
+//! leases as long as they cover the request, at every instant that the coarse clock allows; else it reads the clock and
+//! draws on the shared state ([`lease`](crate::lease) says how much). What is leased has left the shared bucket; what
+//! lies idle goes back ([`Account::give_back_idle`]).
 
+use alloc::boxed::Box;
+
+use crate::borrow::{Borrower, Short};
 use crate::bucket::Wait;
-use crate::decision::Lane;
+use crate::counts::Counts;
+use crate::decision::{Receipt, Source};
+use crate::demand::Demand;
+use crate::dry::Dry;
 use crate::grant::{Grant, Terms};
-use crate::key_state::KeyState;
+use crate::lease::{IDLE, Lease};
+use crate::ledger::{Clock, Conditions, Ledger};
+use crate::pool::Pool;
+use crate::score::PlainScore;
 use crate::shadow::Slot;
-use crate::units::{Limit, Nanos};
-
-/// Buckets of fewer units are leased request by request.
-pub const EXACT_BELOW_UNITS: u64 = 100;
-
-/// All workers' leases of a key together, as a part of its burst.
-pub const LEASED_PERCENT: u64 = 2;
-
-/// How much of the rate may pile up before an empty bucket is looked at again.
-pub const RECHECK: u64 = 10 * Nanos::MILLI;
-
-/// How long a lease may lie unused before it goes back.
-pub const IDLE: u64 = 100 * Nanos::MILLI;
+use crate::units::Nanos;
 
 /// How long a request waits after losing every compare-and-set race: refuse, never allow.
 const CONTENDED_WAIT: u64 = Nanos::MILLI;
 
-/// Where the [`KeyState`]s are. One method, shaped like compare-and-set.
-pub trait Ledger {
-    /// Replaces key `key`'s state by what `change` makes of it; `None` from `change` leaves it as it is. `change` sees
-    /// `None` when the proxy has no state for the key yet, and runs again after every lost race.
-    ///
-    /// # Errors
-    /// [`Contended`] when every one of a bounded number of tries lost.
-    fn replace(
-        &mut self,
-        key: usize,
-        change: &mut dyn FnMut(Option<KeyState>) -> Option<KeyState>,
-    ) -> Result<(), Contended>;
-}
-
-/// Others changed the state at every try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contended;
-
-/// What a decision depends on beside the key.
-#[derive(Clone, Copy, Debug)]
-pub struct Conditions {
-    /// The steady clock.
-    pub now: Nanos,
-    /// When the proxy's shared state came into being.
-    pub born: Nanos,
-    /// Whether the grants in force are still valid.
-    pub valid: bool,
-    /// Workers that share the key's state, at least 1.
-    pub workers: u64,
-}
-
-/// Requests and units by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Requests.
-    pub requests: u64,
-    /// Their cost.
-    pub units: u64,
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, units: u64) {
-        self.requests = self.requests.saturating_add(1);
-        self.units = self.units.saturating_add(units);
-    }
-}
-
-/// What a worker counted for a key since it last handed its counts over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Admitted from the shadow bucket.
-    pub reserved: Tally,
-    /// Admitted from the standard bucket.
-    pub standard: Tally,
-    /// Refused.
-    pub refused: Tally,
-}
-
 /// A worker's account with one key.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    grant: Grant,
-    standard_units: u64,
-    shadow_units: u64,
-    shadow_slot_id: u64,
-    standard_dry: Dry,
-    shadow_dry: Dry,
+    pub(crate) grant: Grant,
+    /// The grant's terms as of the last look; empty before the first.
+    terms: Terms,
+    pub(crate) standard: Lease,
+    pub(crate) shadow: Lease,
+    pub(crate) shadow_slot_id: u64,
+    pub(crate) standard_dry: Dry,
+    pub(crate) shadow_dry: Dry,
+    pub(crate) borrower: Option<Box<Borrower>>,
     last_spent: Nanos,
-    counts: Counts,
-}
-
-/// The memory of an empty bucket: requests of at least `cost` need not look before `until`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Dry {
-    cost: u64,
-    until: Nanos,
-    ready: Option<Nanos>,
-}
-
-impl Dry {
-    fn covers(&self, cost: u64, now: Nanos) -> bool {
-        now < self.until && cost >= self.cost
-    }
+    pub(crate) counts: Counts,
+    score: PlainScore,
+    demand: Option<Box<Demand>>,
 }
 
 impl Account {
     /// An account under `grant`, with nothing leased.
     pub fn new(grant: Grant) -> Self {
-        Self { grant, ..Self::default() }
+        let borrower = grant.pool.map(|_| Box::default());
+        Self { grant, borrower, ..Self::default() }
     }
 
-    /// Takes a new grant into force. Leases stay: they are paid for.
+    /// Takes a new grant into force. Leases stay: they are paid for. Only what was borrowed from a pool that is no
+    /// longer this key's is void.
     pub fn set_grant(&mut self, grant: Grant) {
-        if self.grant != grant {
-            self.grant = grant;
-            self.standard_dry = Dry::default();
-            self.shadow_dry = Dry::default();
+        if self.grant == grant {
+            return;
         }
+        let same_pool = self.grant.pool.map(|member| member.pool) == grant.pool.map(|member| member.pool);
+        if !same_pool {
+            self.borrower = grant.pool.map(|_| Box::default());
+        }
+        self.grant = grant;
+        self.look_again();
     }
 
     /// The grant in force.
@@ -140,9 +68,10 @@ impl Account {
         &self.grant
     }
 
-    /// Units held outside the shared state, both buckets.
+    /// Units held outside the shared state, all buckets together.
     pub fn leased_units(&self) -> u64 {
-        self.standard_units.saturating_add(self.shadow_units)
+        let borrowed = self.borrower.as_ref().map_or(0, |borrower| borrower.held());
+        self.standard.units.saturating_add(self.shadow.units).saturating_add(borrowed)
     }
 
     /// Counts since [`Account::clear_counts`].
@@ -155,7 +84,7 @@ impl Account {
         self.counts = Counts::default();
     }
 
-    /// Gets `cost` units into this account's hands and says out of which bucket, without spending them.
+    /// Gets `cost` units into this account's hands and says where from, without spending them.
     ///
     /// # Errors
     /// When the request may come again.
@@ -164,201 +93,201 @@ impl Account {
         key: usize,
         cost: u64,
         conditions: &Conditions,
+        clock: &mut Clock,
         ledger: &mut impl Ledger,
-    ) -> Result<Lane, Wait> {
-        let now = conditions.now;
-        let terms = self.grant.terms(now, conditions.valid);
+    ) -> Result<Source, Wait> {
+        if let Some(source) = self.covered(cost, conditions, clock) {
+            return Ok(source);
+        }
+        let now = clock.read(ledger);
+        let terms = self.terms_at(now, conditions);
+        if terms.slot.is_some_and(|slot| self.shadow_held(&slot) >= cost) {
+            return Ok(Source::Shadow);
+        }
         let slot = terms.slot.filter(|_| !self.shadow_dry.covers(cost, now));
-        if slot.is_some_and(|slot| self.shadow_held(&slot) >= cost) {
-            return Ok(Lane::Reserved);
-        }
-        if slot.is_none() {
-            if self.standard_units >= cost {
-                return Ok(Lane::Standard);
+        let own = if slot.is_some() || (self.standard.units < cost && !self.standard_dry.covers(cost, now)) {
+            self.draw(key, cost, &Terms { slot, ..terms }, conditions, now, ledger)
+        } else if self.standard.units >= cost {
+            Ok(Source::Standard)
+        } else {
+            Err(Short::Dry(self.standard_dry.wait(terms.standard, cost)))
+        };
+        let borrowed = match own {
+            Err(Short::Dry(_)) if now < conditions.valid_until => self.borrow(cost, conditions, now, ledger),
+            other => other,
+        };
+        match (own, borrowed) {
+            (Ok(source), _) | (_, Ok(source)) => Ok(source),
+            (Err(Short::Contended), _) | (_, Err(Short::Contended)) => Err(Wait::Until(now.plus(CONTENDED_WAIT))),
+            (Err(Short::Dry(own)), Err(Short::Dry(borrowed))) => {
+                Err(own.min(borrowed).min(self.shadow_wait(&terms, cost, conditions, now)))
             }
-            if self.standard_dry.covers(cost, now) {
-                return Err(self.remembered_wait(terms.standard, cost));
-            }
         }
-        self.draw(key, cost, &Terms { slot, ..terms }, conditions, ledger)
     }
 
-    /// Spends what [`Account::secure`] got.
-    pub(crate) fn spend(&mut self, lane: Lane, cost: u64, now: Nanos) {
-        self.last_spent = now;
-        match lane {
-            Lane::Reserved => {
-                self.shadow_units = self.shadow_units.saturating_sub(cost);
+    /// Spends what [`Account::secure`] got; `now` may be coarse.
+    pub(crate) fn spend(&mut self, key: usize, source: Source, cost: u64, now: Nanos) -> Receipt {
+        self.last_spent = self.last_spent.max(now);
+        match (source, &mut self.borrower) {
+            (Source::Shadow, _) => {
+                self.shadow.spend(cost);
                 self.counts.reserved.add(cost);
             }
-            Lane::Standard => {
-                self.standard_units = self.standard_units.saturating_sub(cost);
+            (Source::Pool, Some(borrower)) => {
+                borrower.pooled.spend(cost);
+                self.counts.borrowed.add(cost);
+            }
+            (Source::Overcommit, Some(borrower)) => {
+                borrower.overcommit.spend(cost);
+                self.counts.borrowed.add(cost);
+                self.counts.overcommitted.add(cost);
+            }
+            // Without membership nothing is ever borrowed.
+            (Source::Standard | Source::Pool | Source::Overcommit, _) => {
+                self.standard.spend(cost);
                 self.counts.standard.add(cost);
             }
         }
+        let slot_id = if source == Source::Shadow { self.shadow_slot_id } else { 0 };
+        Receipt { key, source, slot_id, units: cost }
     }
 
-    pub(crate) fn count_refusal(&mut self, cost: u64) {
-        self.counts.refused.add(cost);
+    /// Counts a request, once it is decided: what came, and what a plain bucket would have made of it.
+    pub(crate) fn observe(&mut self, cost: u64, admitted: bool, conditions: &Conditions, clock: &Clock) {
+        if !admitted {
+            self.counts.refused.add(cost);
+        }
+        let valid = clock.earliest() < conditions.valid_until;
+        let limit = if valid { self.grant.standard } else { self.grant.safe };
+        match (self.score.admits(limit, conditions.workers, cost, clock), admitted) {
+            (false, true) => {
+                self.counts.would_have_refused_plain.add(cost);
+                self.counts.rescued.add(cost);
+            }
+            (false, false) => self.counts.would_have_refused_plain.add(cost),
+            (true, false) => self.counts.worse_than_plain.add(cost),
+            (true, true) => {}
+        }
+        let running =
+            self.terms.slot.filter(|slot| valid && slot.start <= clock.earliest() && clock.earliest() < slot.end);
+        if let Some(slot) = running {
+            self.demand.get_or_insert_default().add(&slot, cost);
+        }
     }
 
-    /// Returns leases that were not used for [`IDLE`].
-    pub fn give_back_idle(&mut self, key: usize, conditions: &Conditions, ledger: &mut impl Ledger) {
-        let now = conditions.now;
-        if self.leased_units() == 0 || now.since(self.last_spent) < IDLE {
+    /// What was offered by slot since [`Account::clear_demand`].
+    pub fn demand(&self) -> Demand {
+        self.demand.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Starts counting demand from zero.
+    pub fn clear_demand(&mut self) {
+        self.demand = None;
+    }
+
+    /// Returns leases that were not used for [`IDLE`], and tells the pool what is still to be told. For the tick.
+    pub fn give_back_idle(&mut self, key: usize, conditions: &Conditions, now: Nanos, ledger: &mut impl Ledger) {
+        if now.since(self.last_spent) < IDLE {
             return;
         }
-        let terms = self.grant.terms(now, conditions.valid);
-        let shadow = terms.slot.map(|slot| (slot, self.shadow_held(&slot)));
-        let returned = ledger.replace(key, &mut |state| {
-            let mut state = state?;
-            state.standard.give_back(terms.standard, self.standard_units, now);
-            if let Some((slot, units)) = shadow {
-                state.shadow.give_back(&slot, units, now);
+        let terms = self.terms_at(now, conditions);
+        if self.standard.units > 0 || self.shadow.units > 0 {
+            let shadow = terms.slot.map(|slot| (slot, self.shadow_held(&slot)));
+            let returned = ledger.replace(key, &mut |state| {
+                let mut state = state?;
+                state.standard.give_back(terms.standard, self.standard.units, now);
+                if let Some((slot, units)) = shadow {
+                    state.shadow.give_back(&slot, units, now);
+                }
+                Some(state)
+            });
+            // After a lost race the lease simply stays until the next try.
+            if returned.is_ok() {
+                (self.standard, self.shadow) = (Lease::default(), Lease::default());
+                if let (Some(borrower), Some((_, units))) = (&mut self.borrower, shadow) {
+                    borrower.owner_returned(units);
+                }
             }
-            Some(state)
-        });
-        // After a lost race the lease simply stays until the next try.
-        if returned.is_ok() {
-            self.standard_units = 0;
-            self.shadow_units = 0;
         }
+        if let (Some(pool), Some(borrower)) = (pool_of(&self.grant, conditions), &mut self.borrower) {
+            // The same here.
+            let _ = borrower.give_back(pool, conditions, now, ledger);
+        }
+    }
+
+    /// What surely covers the request at every instant that `clock` allows, without a look at it.
+    fn covered(&self, cost: u64, conditions: &Conditions, clock: &Clock) -> Option<Source> {
+        let (terms, latest) = (&self.terms, clock.latest());
+        if clock.earliest() < terms.from || latest >= terms.until.min(conditions.valid_until) {
+            return None;
+        }
+        if let Some(slot) = &terms.slot {
+            if self.shadow_held(slot) >= cost {
+                return Some(Source::Shadow);
+            }
+            if !self.shadow_dry.covers(cost, latest) {
+                return None;
+            }
+        }
+        (self.standard.units >= cost).then_some(Source::Standard)
+    }
+
+    /// The terms at an exact instant, kept for the next requests.
+    pub(crate) fn terms_at(&mut self, now: Nanos, conditions: &Conditions) -> Terms {
+        if now >= conditions.valid_until {
+            return self.grant.safe_terms();
+        }
+        if now < self.terms.from || now >= self.terms.until {
+            self.terms = self.grant.terms(now);
+        }
+        self.terms
     }
 
     /// Units held of exactly this slot; what was leased from an earlier one is void.
-    fn shadow_held(&self, slot: &Slot) -> u64 {
-        if self.shadow_slot_id == slot.id { self.shadow_units } else { 0 }
+    pub(crate) fn shadow_held(&self, slot: &Slot) -> u64 {
+        if self.shadow_slot_id == slot.id { self.shadow.units } else { 0 }
     }
 
-    fn draw(
+    /// Forgets every drought and the terms, because they may have changed.
+    pub(crate) fn look_again(&mut self) {
+        self.terms = Terms::default();
+        (self.standard_dry, self.shadow_dry) = (Dry::default(), Dry::default());
+        if let Some(borrower) = &mut self.borrower {
+            borrower.look_again();
+        }
+    }
+
+    fn borrow(
         &mut self,
-        key: usize,
         cost: u64,
-        terms: &Terms,
         conditions: &Conditions,
+        now: Nanos,
         ledger: &mut impl Ledger,
-    ) -> Result<Lane, Wait> {
-        let mut drawn = Draw::default();
-        let replaced = ledger.replace(key, &mut |state| {
-            let mut state = state.unwrap_or_else(|| KeyState::at_boot(terms.standard, conditions.born));
-            drawn = self.draw_from(&mut state, cost, terms, conditions);
-            drawn.changed().then_some(state)
-        });
-        if replaced.is_err() {
-            return Err(Wait::Until(conditions.now.plus(CONTENDED_WAIT)));
+    ) -> Result<Source, Short> {
+        let may_borrow = self.grant.pool.is_some_and(|member| member.may_borrow);
+        match (pool_of(&self.grant, conditions), &mut self.borrower) {
+            (Some(pool), Some(borrower)) if may_borrow => borrower.secure(pool, cost, conditions, now, ledger),
+            _ => Err(Short::Dry(Wait::Never)),
         }
-        self.settle(cost, terms, drawn, conditions.now)
     }
 
-    /// What there is to draw, shadow first; `state` is changed by exactly that.
-    fn draw_from(&self, state: &mut KeyState, cost: u64, terms: &Terms, conditions: &Conditions) -> Draw {
-        let mut draw = Draw::default();
-        if let Some(slot) = &terms.slot {
-            let held = self.shadow_held(slot);
-            let hold = lease_units(slot.amount.min(slot.pace.burst), conditions.workers, cost);
-            match state.shadow.take(slot, cost.saturating_sub(held), hold.saturating_sub(held), conditions.now) {
-                Ok(units) => {
-                    draw.shadow_units = units;
-                    return draw;
-                }
-                Err(wait) => draw.shadow_wait = Some(wait),
-            }
+    /// When a shadow slot could cover `cost`: the running one by its pace, or one that is still to come.
+    fn shadow_wait(&self, terms: &Terms, cost: u64, conditions: &Conditions, now: Nanos) -> Wait {
+        if now >= conditions.valid_until {
+            return Wait::Never;
         }
-        if self.standard_units >= cost {
-            return draw;
-        }
-        let need = cost.saturating_sub(self.standard_units);
-        let limit = terms.standard;
-        let hold = lease_units(limit.burst, conditions.workers, cost);
-        let want = hold.saturating_sub(self.standard_units);
-        let units = state.standard.available(limit, conditions.now).min(want).max(need);
-        let taken =
-            if cost > limit.burst { Err(Wait::Never) } else { state.standard.take(limit, units, conditions.now) };
-        match taken {
-            Ok(()) => draw.standard_units = units,
-            Err(_) => {
-                let pile = need.max(want.min(limit.rate.nano_units_in(RECHECK) / crate::units::NANO));
-                // A cost above the burst never fits, even when a part of it is already held.
-                let whole = if cost > limit.burst { cost } else { need };
-                draw.standard_wait = Some(state.standard.wait_for(limit, whole));
-                draw.recheck = state.standard.wait_for(limit, pile);
-            }
-        }
-        draw
-    }
-
-    fn settle(&mut self, cost: u64, terms: &Terms, draw: Draw, now: Nanos) -> Result<Lane, Wait> {
-        if let (Some(slot), true) = (&terms.slot, draw.shadow_units > 0) {
-            self.shadow_units = self.shadow_held(slot).saturating_add(draw.shadow_units);
-            self.shadow_slot_id = slot.id;
-            return Ok(Lane::Reserved);
-        }
-        if let (Some(slot), Some(wait)) = (&terms.slot, draw.shadow_wait) {
-            let until = match wait {
-                Wait::Until(at) => at,
-                Wait::Never => slot.end,
-            };
-            self.shadow_dry = Dry { cost, until: until.min(slot.end), ready: None };
-        }
-        self.standard_units = self.standard_units.saturating_add(draw.standard_units);
-        let Some(standard_wait) = draw.standard_wait else {
-            return Ok(Lane::Standard);
-        };
-        let until = match draw.recheck {
-            Wait::Until(at) => at,
-            // Only another grant or a cheaper request can change it.
-            Wait::Never => Nanos(u64::MAX),
-        };
-        let ready = match standard_wait {
-            Wait::Until(at) => Some(at.max(now)),
-            Wait::Never => None,
-        };
-        self.standard_dry = Dry { cost, until, ready };
-        Err(match (draw.shadow_wait, ready) {
-            (Some(Wait::Until(shadow)), Some(standard)) => Wait::Until(shadow.min(standard)),
-            (Some(Wait::Until(shadow)), None) => Wait::Until(shadow),
-            (_, Some(standard)) => Wait::Until(standard),
-            (_, None) => Wait::Never,
-        })
-    }
-
-    /// The wait that the last look at the bucket promised, a little longer for a dearer request.
-    fn remembered_wait(&self, limit: Limit, cost: u64) -> Wait {
-        let dearer = cost.saturating_sub(self.standard_dry.cost).saturating_mul(crate::units::NANO);
-        match (self.standard_dry.ready, limit.rate.nanos_for(dearer)) {
-            (Some(ready), Some(more)) if cost <= limit.burst => Wait::Until(ready.plus(more)),
+        let running = terms.slot.filter(|_| self.shadow_dry.covers(cost, now));
+        let paced = running.map_or(Wait::Never, |slot| match self.shadow_dry.wait(slot.pace, cost) {
+            Wait::Until(at) if at < slot.end => Wait::Until(at),
             _ => Wait::Never,
-        }
+        });
+        let coming = self.grant.next_slot(cost, now).filter(|start| *start < conditions.valid_until);
+        paced.min(coming.map_or(Wait::Never, Wait::Until))
     }
 }
 
-/// What one look at the shared state gave.
-#[derive(Clone, Copy, Debug)]
-struct Draw {
-    shadow_units: u64,
-    standard_units: u64,
-    shadow_wait: Option<Wait>,
-    standard_wait: Option<Wait>,
-    recheck: Wait,
-}
-
-impl Default for Draw {
-    fn default() -> Self {
-        Self { shadow_units: 0, standard_units: 0, shadow_wait: None, standard_wait: None, recheck: Wait::Never }
-    }
-}
-
-impl Draw {
-    fn changed(&self) -> bool {
-        self.shadow_units > 0 || self.standard_units > 0
-    }
-}
-
-/// How many units a worker may hold of a bucket of `burst` units when a request costs `cost`: the worker's part of
-/// [`LEASED_PERCENT`] of the burst, exactly the cost for buckets below [`EXACT_BELOW_UNITS`], never less than the cost.
-pub fn lease_units(burst: u64, workers: u64, cost: u64) -> u64 {
-    if burst < EXACT_BELOW_UNITS {
-        return cost;
-    }
-    (burst / 100).saturating_mul(LEASED_PERCENT).checked_div(workers.max(1)).unwrap_or(0).max(cost)
+/// The pool that a grant belongs to, with its number.
+pub(crate) fn pool_of<'a>(grant: &Grant, conditions: &Conditions<'a>) -> Option<(usize, &'a Pool)> {
+    let number = grant.pool?.pool;
+    conditions.pools.get(number).map(|pool| (number, pool))
 }

@@ -25,7 +25,9 @@ mod record;
 pub use limit::{GROWTH_PERCENT, GuardSettings, Limiter, MILLI_SLOTS, MIN_SAMPLES, Strategy, WINDOW, Window, growth};
 pub use record::{CLUSTER_STATE_BYTES, ClusterState, HOLDER_EXPIRY, Holder, LANE_PERCENT, MAX_HOLDERS, MAX_SLOTS};
 
-use crate::account::{Contended, IDLE, LEASED_PERCENT, RECHECK};
+use crate::dry::RECHECK;
+use crate::lease::{IDLE, LEASED_PERCENT};
+use crate::ledger::Contended;
 use crate::queue::LANES;
 use crate::units::Nanos;
 

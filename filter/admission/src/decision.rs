@@ -1,13 +1,14 @@
-//! The decision about one request: shadow, else standard, else refuse; over several keys all or nothing.
+//! The decision about one request: shadow, else standard, else borrow, else refuse; over several keys all or nothing.
 //!
 //! All or nothing needs no refunds: [`admit`] first *secures* every charge (the units are leased by this worker, not
 //! spent), and spends only when all are secured. What a refused request secured stays in the worker's lease for the next
 //! one, or goes back when idle.
 //!
-//! Borrowing idle reservations and queues come between "standard" and "refuse"; they are not here yet.
+//! A queue comes between "borrow" and "refuse" and is not part of this crate's decision: who waits asks again.
 
-use crate::account::{Account, Conditions, Ledger};
+use crate::account::Account;
 use crate::bucket::Wait;
+use crate::ledger::{Clock, Conditions, Ledger};
 
 /// Most keys that one request can charge.
 pub const MAX_CHARGES: usize = 8;
@@ -19,6 +20,8 @@ pub enum Lane {
     Reserved,
     /// The standard bucket.
     Standard,
+    /// Capacity reserved for others, who do not use it.
+    Borrowed,
 }
 
 impl Lane {
@@ -27,6 +30,31 @@ impl Lane {
         match self {
             Self::Reserved => "reserved",
             Self::Standard => "standard",
+            Self::Borrowed => "borrowed",
+        }
+    }
+}
+
+/// The bucket that units come out of: a lane, with the two kinds of borrowing told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The key's shadow bucket.
+    Shadow,
+    /// The key's standard bucket.
+    Standard,
+    /// Idle reservations of the key's pool.
+    Pool,
+    /// The pool's best effort.
+    Overcommit,
+}
+
+impl Source {
+    /// The lane that clients and upstreams see.
+    pub fn lane(self) -> Lane {
+        match self {
+            Self::Shadow => Lane::Reserved,
+            Self::Standard => Lane::Standard,
+            Self::Pool | Self::Overcommit => Lane::Borrowed,
         }
     }
 }
@@ -34,10 +62,36 @@ impl Lane {
 /// One key that a request takes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charge {
-    /// Index of the key's account.
+    /// Index of the key's account; each key at most once per request.
     pub key: usize,
     /// Units.
     pub cost: u64,
+}
+
+/// What one charge of an admitted request took, for settling it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Index of the key's account. Whoever renumbers accounts renumbers receipts.
+    pub key: usize,
+    /// Where the units came from.
+    pub source: Source,
+    /// The slot, when they came from the shadow bucket.
+    pub slot_id: u64,
+    /// Units accounted for so far.
+    pub units: u64,
+}
+
+/// The receipts of an admitted request, one per charge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipts {
+    receipts: [Option<Receipt>; MAX_CHARGES],
+}
+
+impl Receipts {
+    /// In the order of the charges.
+    pub fn iter(&self) -> impl Iterator<Item = Receipt> + '_ {
+        self.receipts.iter().flatten().copied()
+    }
 }
 
 /// The decision.
@@ -45,7 +99,7 @@ pub struct Charge {
 pub enum Verdict {
     /// Go on. Of several keys, the worst lane counts.
     Admit(Lane),
-    /// Not now, or never.
+    /// Not now, or never. The [`Clock`] has been read.
     Refuse {
         /// The key that had too little.
         key: usize,
@@ -60,29 +114,43 @@ pub fn admit(
     accounts: &mut [Account],
     charges: &[Charge],
     conditions: &Conditions,
+    clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> Verdict {
-    let mut lanes = [Lane::Reserved; MAX_CHARGES];
-    for (charge, lane) in charges.iter().zip(&mut lanes) {
+    admit_with_receipts(accounts, charges, conditions, clock, ledger).0
+}
+
+/// [`admit`] for requests whose true cost is known only afterwards; no receipts when refused.
+pub fn admit_with_receipts(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    conditions: &Conditions,
+    clock: &mut Clock,
+    ledger: &mut impl Ledger,
+) -> (Verdict, Receipts) {
+    let mut sources = [Source::Shadow; MAX_CHARGES];
+    for (charge, source) in charges.iter().zip(&mut sources) {
         let Some(account) = accounts.get_mut(charge.key) else { continue };
-        match account.secure(charge.key, charge.cost, conditions, ledger) {
-            Ok(secured) => *lane = secured,
+        match account.secure(charge.key, charge.cost, conditions, clock, ledger) {
+            Ok(secured) => *source = secured,
             Err(wait) => {
-                for charge in charges {
+                for charge in charges.iter().take(MAX_CHARGES) {
                     if let Some(account) = accounts.get_mut(charge.key) {
-                        account.count_refusal(charge.cost);
+                        account.observe(charge.cost, false, conditions, clock);
                     }
                 }
-                return Verdict::Refuse { key: charge.key, wait };
+                return (Verdict::Refuse { key: charge.key, wait }, Receipts::default());
             }
         }
     }
     let mut worst = Lane::Reserved;
-    for (charge, lane) in charges.iter().zip(lanes) {
+    let mut receipts = Receipts::default();
+    for ((charge, source), receipt) in charges.iter().zip(sources).zip(&mut receipts.receipts) {
         if let Some(account) = accounts.get_mut(charge.key) {
-            account.spend(lane, charge.cost, conditions.now);
-            worst = worst.max(lane);
+            *receipt = Some(account.spend(charge.key, source, charge.cost, clock.earliest()));
+            account.observe(charge.cost, true, conditions, clock);
+            worst = worst.max(source.lane());
         }
     }
-    Verdict::Admit(worst)
+    (Verdict::Admit(worst), receipts)
 }

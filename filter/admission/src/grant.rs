@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::pool::Membership;
 use crate::shadow::Slot;
 use crate::units::{Limit, Nanos};
 
@@ -15,6 +16,8 @@ pub struct Grant {
     pub safe: Limit,
     /// The shadow schedule, ascending and not overlapping.
     pub slots: Vec<Slot>,
+    /// The pool that the slots belong to and that the key may borrow from.
+    pub pool: Option<Membership>,
 }
 
 /// What of a grant is in force at one instant.
@@ -24,22 +27,41 @@ pub struct Terms {
     pub standard: Limit,
     /// The slot that is running.
     pub slot: Option<Slot>,
+    /// First instant of these terms.
+    pub from: Nanos,
+    /// First instant after them.
+    pub until: Nanos,
 }
 
 impl Grant {
     /// A grant without a forecast, the same whether valid or not.
     pub fn fixed(limit: Limit) -> Self {
-        Self { standard: limit, safe: limit, slots: Vec::new() }
+        Self { standard: limit, safe: limit, slots: Vec::new(), pool: None }
     }
 
-    /// The terms at `now`. `valid` says whether the table that this grant came in still holds: when it does not, the key
-    /// falls to its safe share and has no shadow, since nobody knows any more what the others were promised.
-    pub fn terms(&self, now: Nanos, valid: bool) -> Terms {
-        if !valid {
-            return Terms { standard: self.safe, slot: None };
+    /// The terms at `now` while the grant is valid.
+    pub fn terms(&self, now: Nanos) -> Terms {
+        let running = |slot: &Slot| (slot.start <= now && now < slot.end).then_some(*slot);
+        let ended = self.slots.iter().rev().find(|slot| slot.end <= now).map_or(Nanos(0), |slot| slot.end);
+        match self.slots.iter().find(|slot| now < slot.end) {
+            Some(slot) => match running(slot) {
+                Some(slot) => Terms { standard: self.standard, slot: Some(slot), from: slot.start, until: slot.end },
+                None => Terms { standard: self.standard, slot: None, from: ended, until: slot.start },
+            },
+            None => Terms { standard: self.standard, slot: None, from: ended, until: Nanos(u64::MAX) },
         }
-        let slot = self.slots.iter().find(|slot| now < slot.end).filter(|slot| now >= slot.start);
-        Terms { standard: self.standard, slot: slot.copied() }
+    }
+
+    /// The terms once the grant is no longer valid: its safe share and no shadow, since nobody knows any more what the
+    /// others were promised.
+    pub fn safe_terms(&self) -> Terms {
+        Terms { standard: self.safe, slot: None, from: Nanos(0), until: Nanos(u64::MAX) }
+    }
+
+    /// When a slot begins that can cover `cost`, after `now`.
+    pub fn next_slot(&self, cost: u64, now: Nanos) -> Option<Nanos> {
+        let covers = |slot: &&Slot| slot.start > now && slot.amount >= cost && slot.pace.burst >= cost;
+        self.slots.iter().find(covers).map(|slot| slot.start)
     }
 }
 
@@ -51,17 +73,23 @@ mod tests {
 
     #[test]
     fn the_running_slot_and_the_safe_share() {
-        let slot = |id| Slot { id, start: Nanos(id * 10), end: Nanos(id * 10 + 5), amount: 1, pace: Limit::default() };
+        let slot = |id| Slot { id, start: Nanos(id * 10), end: Nanos(id * 10 + 5), ..Slot::default() };
         let grant = Grant {
             standard: Limit::new(Rate::per_s(10), 10),
             safe: Limit::new(Rate::per_s(1), 1),
             slots: vec![slot(1), slot(2)],
+            pool: None,
         };
-        let id_at = |now| grant.terms(Nanos(now), true).slot.map(|slot| slot.id);
-        assert_eq!(
-            [id_at(9), id_at(10), id_at(14), id_at(15), id_at(20), id_at(25)],
-            [None, Some(1), Some(1), None, Some(2), None]
-        );
-        assert_eq!(grant.terms(Nanos(12), false), Terms { standard: grant.safe, slot: None });
+        for now in 0..40 {
+            let terms = grant.terms(Nanos(now));
+            let id = [(10, 15, 1), (20, 25, 2)].iter().find(|(start, end, _)| (*start..*end).contains(&now));
+            assert_eq!(terms.slot.map(|slot| slot.id), id.map(|(.., id)| *id), "{now}");
+            let boundaries = [0, 10, 15, 20, 25, u64::MAX];
+            assert_eq!(terms.from.0, *boundaries.iter().rev().find(|at| **at <= now).unwrap(), "{now}");
+            assert_eq!(terms.until.0, *boundaries.iter().find(|at| **at > now).unwrap(), "{now}");
+        }
+        assert_eq!(grant.safe_terms().standard, grant.safe);
+        assert_eq!([grant.next_slot(0, Nanos(9)), grant.next_slot(0, Nanos(20))], [Some(Nanos(10)), None]);
+        assert_eq!(grant.next_slot(1, Nanos(9)), None, "nothing that would cover it");
     }
 }

@@ -8,10 +8,11 @@
 //! the first instant.
 
 use crate::bucket::{Bucket, Wait};
-use crate::units::{Limit, Nanos};
+use crate::demand::Expected;
+use crate::units::{Limit, Nanos, Rate};
 
 /// Pre-allocated capacity for a stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The same for the same stretch in every generation; rises with time.
     pub id: u64,
@@ -23,6 +24,17 @@ pub struct Slot {
     pub amount: u64,
     /// How fast.
     pub pace: Limit,
+    /// What the forecast expects, for counting; it decides nothing.
+    pub expected: Expected,
+}
+
+impl Slot {
+    /// The rate at which the amount arrives over the slot, not faster than its pace: what the slot reserves of a pool.
+    pub fn reserved_rate(&self) -> Rate {
+        let length = u128::from(self.end.since(self.start).max(1));
+        let milli = u128::from(self.amount) * 1_000 * u128::from(Nanos::SECOND) / length;
+        Rate::from_milli_per_s(u64::try_from(milli).unwrap_or(u64::MAX)).min(self.pace.rate)
+    }
 }
 
 /// What has been spent of the newest slot that this key has seen.
@@ -58,6 +70,18 @@ impl ShadowState {
         Ok(units)
     }
 
+    /// Takes units that have been used already, as far as the slot's amount goes; the pace may owe for a while. Returns
+    /// the units taken, 0 when the slot is over.
+    pub fn charge(&mut self, slot: &Slot, units: u64, now: Nanos) -> u64 {
+        if slot.id != self.slot_id {
+            return 0;
+        }
+        let units = units.min(slot.amount.saturating_sub(self.spent));
+        self.spent = self.spent.saturating_add(units);
+        self.pace.charge(slot.pace, units, slot.amount, now);
+        units
+    }
+
     /// Puts back units that were leased from slot `slot.id` and not used.
     pub fn give_back(&mut self, slot: &Slot, units: u64, now: Nanos) {
         if slot.id == self.slot_id {
@@ -70,12 +94,12 @@ impl ShadowState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Rate;
 
     const S: u64 = Nanos::SECOND;
 
     fn slot(id: u64, amount: u64) -> Slot {
-        Slot { id, start: Nanos(id * S), end: Nanos((id + 1) * S), amount, pace: Limit::new(Rate::per_s(amount), 4) }
+        let (start, end, pace) = (Nanos(id * S), Nanos((id + 1) * S), Limit::new(Rate::per_s(amount), 4));
+        Slot { id, start, end, amount, pace, ..Slot::default() }
     }
 
     #[test]

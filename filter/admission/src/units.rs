@@ -63,9 +63,14 @@ impl Rate {
 
     /// Nano-units that arrive in `nanos` nanoseconds, rounded down.
     pub fn nano_units_in(self, nanos: u64) -> u64 {
-        // milli-units/s x ns = 1e-12 units = a thousandth of a nano-unit.
-        let thousandths = u128::from(self.milli_per_s) * u128::from(nanos);
-        u64::try_from(thousandths / 1_000).unwrap_or(u64::MAX)
+        // milli-units/s x ns = 1e-12 units = a thousandth of a nano-unit. The wide division is slow and seldom needed.
+        match self.milli_per_s.checked_mul(nanos) {
+            Some(thousandths) => thousandths / 1_000,
+            None => {
+                let thousandths = u128::from(self.milli_per_s) * u128::from(nanos);
+                u64::try_from(thousandths / 1_000).unwrap_or(u64::MAX)
+            }
+        }
     }
 
     /// Nanoseconds until `nano_units` have arrived, rounded up; `None` when the rate is zero.

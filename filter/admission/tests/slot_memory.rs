@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use forebay_admission::seats::{Entry, MAX_SLOTS};
 use forebay_admission::sketch::DEFAULT_COLUMNS;
 use forebay_admission::{
-    Account, Charge, Conditions, Contended, Grant, Limit, Nanos, Place, Rate, Seats, Seed, Sketch, SlotLedger, SlotSet,
-    SlotStore, Verdict, admit,
+    Account, Charge, Clock, Conditions, Contended, Grant, Limit, Nanos, Place, Rate, Seats, Seed, Sketch, SlotLedger,
+    SlotSet, SlotStore, Verdict, admit,
 };
 
 struct Counting;
@@ -79,9 +79,15 @@ fn a_million_names_at_ten_thousand_live_ones_within_32_mib() {
                     slot
                 }
             };
-            let conditions = Conditions { now, born: Nanos(0), valid: true, workers: 8 };
+            let conditions = Conditions { born: Nanos(0), valid_until: Nanos(u64::MAX), workers: 8, pools: &[] };
             let mut ledger = SlotLedger { seats: &mut seats, store: &mut store, now };
-            let verdict = admit(&mut accounts, &[Charge { key: slot, cost: 1 }], &conditions, &mut ledger);
+            let verdict = admit(
+                &mut accounts,
+                &[Charge { key: slot, cost: 1 }],
+                &conditions,
+                &mut Clock::exact(now),
+                &mut ledger,
+            );
             admitted += u64::from(matches!(verdict, Verdict::Admit(_)));
         }
     }

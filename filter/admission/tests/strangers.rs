@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use forebay_admission::account::EXACT_BELOW_UNITS;
+use forebay_admission::lease::EXACT_BELOW_UNITS;
 use forebay_admission::sketch::DEFAULT_COLUMNS;
 use forebay_admission::slot_set::WAYS;
 use forebay_admission::units::NANO;
 use forebay_admission::{
-    Account, Bucket, Charge, Conditions, Contended, Fingerprint, Grant, Limit, Nanos, Place, Rate, Seats, Seed, Sketch,
-    SlotLedger, SlotSet, SlotStore, Verdict, admit, seats::Entry,
+    Account, Bucket, Charge, Clock, Conditions, Contended, Fingerprint, Grant, Limit, Nanos, Place, Rate, Seats, Seed,
+    Sketch, SlotLedger, SlotSet, SlotStore, Verdict, admit, seats::Entry,
 };
 use proptest::prelude::*;
 
@@ -77,12 +77,12 @@ impl Proxy {
         }
     }
 
-    fn conditions(&self, now: Nanos) -> Conditions {
-        Conditions { now, born: BORN, valid: true, workers: self.workers.len() as u64 }
+    fn conditions(&self) -> Conditions<'static> {
+        Conditions { born: BORN, valid_until: Nanos(u64::MAX), workers: self.workers.len() as u64, pools: &[] }
     }
 
     fn request(&mut self, worker: usize, name: Fingerprint, cost: u64, now: Nanos) -> Done {
-        let conditions = self.conditions(now);
+        let conditions = self.conditions();
         let Worker { seats, sketch, accounts } = &mut self.workers[worker];
         let entry = Entry { limit: self.limit, born: BORN, now };
         let place = seats.place(name, &entry, sketch, &mut self.store);
@@ -99,7 +99,7 @@ impl Proxy {
         };
         let before = accounts[slot].leased_units();
         let mut ledger = SlotLedger { seats, store: &mut self.store, now };
-        let verdict = admit(accounts, &[Charge { key: slot, cost }], &conditions, &mut ledger);
+        let verdict = admit(accounts, &[Charge { key: slot, cost }], &conditions, &mut Clock::exact(now), &mut ledger);
         let admitted = matches!(verdict, Verdict::Admit(_));
         let spent = if admitted { cost } else { 0 };
         Done { place, admitted, drawn: accounts[slot].leased_units() + spent - before }
@@ -107,7 +107,7 @@ impl Proxy {
 
     /// A worker's tick. Calls `returned` with each lease that went back.
     fn tick(&mut self, worker: usize, now: Nanos, mut returned: impl FnMut(Fingerprint, u64)) {
-        let conditions = self.conditions(now);
+        let conditions = self.conditions();
         let Worker { seats, sketch, accounts } = &mut self.workers[worker];
         sketch.age(now);
         seats.refresh(seats.sets() / 300 + 1, now, &mut self.store);
@@ -117,7 +117,7 @@ impl Proxy {
         for (slot, account) in accounts.iter_mut().enumerate() {
             let Some(name) = seats.name_at(slot) else { continue };
             let before = account.leased_units();
-            account.give_back_idle(slot, &conditions, &mut SlotLedger { seats, store: &mut self.store, now });
+            account.give_back_idle(slot, &conditions, now, &mut SlotLedger { seats, store: &mut self.store, now });
             if before > account.leased_units() {
                 returned(name, before - account.leased_units());
             }

@@ -6,7 +6,7 @@
 //!
 //! | key in shared data | value | how many |
 //! |---|---|---|
-//! | `fb1/s/<resource>\0<set>` | eight slots, 288 bytes | an eighth of the slots, at most 8,192 in all |
+//! | `fb1/s/<resource>\0<set>` | eight slots, 288 bytes | an eighth of the slots, at most 4,096 in all |
 //! | `fb1/seed` | the proxy's secret, 16 bytes | 1 |
 //!
 //! What names of this kind used is counted for `others`: reports do not grow with what clients invent.

@@ -53,7 +53,7 @@ fn key_grant(wire: &v1::Grant, arrived: Nanos) -> Option<KeyGrant> {
     Some(KeyGrant {
         tenant: wire.tenant.clone(),
         resource: wire.resource.clone(),
-        grant: Grant { standard: limit(&wire.standard), safe: limit(&wire.safe), slots },
+        grant: Grant { standard: limit(&wire.standard), safe: limit(&wire.safe), slots, pool: None },
     })
 }
 
@@ -70,7 +70,7 @@ fn slot(wire: &v1::Slot, arrived: Nanos) -> Slot {
     } else {
         (arrived.plus(offset), arrived.plus(offset).plus(length))
     };
-    Slot { id: wire.id, start, end, amount: wire.amount, pace: limit(&wire.pace) }
+    Slot { id: wire.id, start, end, amount: wire.amount, pace: limit(&wire.pace), ..Slot::default() }
 }
 
 #[cfg(test)]

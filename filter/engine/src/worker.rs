@@ -9,8 +9,7 @@
 
 use alloc::vec::Vec;
 
-use forebay_admission::account::Contended;
-use forebay_admission::{Conditions, Counts, KeyState, Ledger, Nanos, admit, lease_units};
+use forebay_admission::{Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap};
 use forebay_protocol::{Counters, Generation};
 
 use crate::config::{Config, ConfigError};
@@ -50,6 +49,8 @@ pub struct Worker {
     member: Option<u64>,
     workers: u64,
     served: bool,
+    /// The last tick, which the coarse clock starts from.
+    ticked: Option<Nanos>,
     exempt: u64,
     next_flush: Nanos,
     next_housekeeping: Nanos,
@@ -70,6 +71,7 @@ impl Worker {
             member: None,
             workers: u64::MAX,
             served: false,
+            ticked: None,
             exempt: 0,
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
@@ -98,10 +100,12 @@ impl Worker {
             return Outcome::Pass;
         }
         self.served = true;
-        let conditions = self.conditions(host.now());
+        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
+        let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
+        let conditions = self.conditions(clock.earliest());
         let mut ledger = SharedLedger { host, keys: &self.keys.keys };
-        let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut ledger);
-        match request::outcome(verdict, &self.keys, conditions.now) {
+        let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
+        match request::outcome(verdict, &self.keys, clock.earliest()) {
             Outcome::Refuse(_) if !self.config.enforce => Outcome::Pass,
             outcome => outcome,
         }
@@ -111,6 +115,7 @@ impl Worker {
     pub fn on_tick(&mut self, host: &mut impl Host) -> Vec<Effect> {
         let mut effects = Vec::new();
         let now = host.now();
+        self.ticked = Some(now);
         if self.boot.is_none() {
             self.join(host);
         }
@@ -156,13 +161,13 @@ impl Worker {
         self.keys.accounts.iter().map(forebay_admission::Account::leased_units).sum()
     }
 
-    fn conditions(&self, now: Nanos) -> Conditions {
+    fn conditions(&self, now: Nanos) -> Conditions<'static> {
         Conditions {
-            now,
             born: self.boot.map_or(now, |boot| boot.born),
             // Without any table the fallback policy is all there is, and it does not expire.
-            valid: self.version.parts == 0 || now < self.version.expires_at,
+            valid_until: if self.version.parts == 0 { Nanos(u64::MAX) } else { self.version.expires_at },
             workers: self.workers,
+            pools: &[],
         }
     }
 
@@ -217,7 +222,7 @@ impl Worker {
         if self.workers == u64::MAX {
             return None;
         }
-        let bound = |limit: u64| lease_units(limit, self.workers, 1).saturating_mul(self.workers);
+        let bound = |limit: u64| lease_cap(limit, self.workers, 1).saturating_mul(self.workers);
         let bursts = self.keys.accounts.iter().map(|account| account.grant().standard.burst);
         Some(Effect::OverAdmissionBound(bursts.map(bound).max().unwrap_or(0)))
     }
@@ -261,7 +266,7 @@ impl Worker {
         let conditions = self.conditions(now);
         let mut ledger = SharedLedger { host, keys: &self.keys.keys };
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
-            account.give_back_idle(index, &conditions, &mut ledger);
+            account.give_back_idle(index, &conditions, now, &mut ledger);
         }
     }
 
@@ -323,6 +328,10 @@ struct SharedLedger<'a, H> {
 }
 
 impl<H: Host> Ledger for SharedLedger<'_, H> {
+    fn now(&mut self) -> Nanos {
+        self.host.now()
+    }
+
     fn replace(
         &mut self,
         key: usize,
@@ -333,5 +342,14 @@ impl<H: Host> Ledger for SharedLedger<'_, H> {
             change(bytes.and_then(KeyState::decode)).map(|state| state.encode().to_vec())
         })
         .map_err(|_| Contended)
+    }
+
+    /// No policy names a pool yet.
+    fn replace_pool(
+        &mut self,
+        _pool: usize,
+        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
+    ) -> Result<(), Contended> {
+        Err(Contended)
     }
 }

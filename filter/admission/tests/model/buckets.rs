@@ -1,95 +1,13 @@
-//! The admission core against naive oracles: several workers, random operations, every window checked.
+//! Standard and shadow buckets under several workers.
 
-use forebay_admission::account::IDLE;
-use forebay_admission::units::NANO;
-use forebay_admission::{
-    Account, Charge, Conditions, Contended, Grant, KeyState, Lane, Ledger, Limit, Nanos, Rate, Slot, Verdict, Wait,
-    admit, lease_units,
-};
+use forebay_admission::lease::IDLE;
+
+use forebay_admission::{Charge, Grant, Lane, Nanos, Slot, Verdict, Wait};
 use proptest::prelude::*;
 
+use crate::support::{Proxy, bound, check_every_window, limit, one};
+
 const MS: u64 = Nanos::MILLI;
-
-/// Shared state without concurrency: one state per key.
-#[derive(Default)]
-struct Shared {
-    states: Vec<Option<KeyState>>,
-    accesses: u64,
-}
-
-impl Ledger for Shared {
-    fn replace(
-        &mut self,
-        key: usize,
-        change: &mut dyn FnMut(Option<KeyState>) -> Option<KeyState>,
-    ) -> Result<(), Contended> {
-        self.accesses += 1;
-        if self.states.len() <= key {
-            self.states.resize(key + 1, None);
-        }
-        if let Some(new) = change(self.states[key]) {
-            self.states[key] = Some(new);
-        }
-        Ok(())
-    }
-}
-
-struct Proxy {
-    shared: Shared,
-    /// Accounts by worker.
-    workers: Vec<Vec<Account>>,
-}
-
-impl Proxy {
-    fn new(workers: usize, grants: &[Grant]) -> Self {
-        let accounts = || grants.iter().cloned().map(Account::new).collect();
-        Self { shared: Shared::default(), workers: (0..workers).map(|_| accounts()).collect() }
-    }
-
-    fn conditions(&self, now: Nanos) -> Conditions {
-        Conditions { now, born: Nanos(0), valid: true, workers: self.workers.len() as u64 }
-    }
-
-    fn request(&mut self, worker: usize, charges: &[Charge], now: Nanos) -> Verdict {
-        let conditions = self.conditions(now);
-        admit(&mut self.workers[worker], charges, &conditions, &mut self.shared)
-    }
-
-    fn tick(&mut self, now: Nanos) {
-        let conditions = self.conditions(now);
-        for worker in &mut self.workers {
-            for (key, account) in worker.iter_mut().enumerate() {
-                account.give_back_idle(key, &conditions, &mut self.shared);
-            }
-        }
-    }
-}
-
-fn limit(rate: u64, burst: u64) -> Limit {
-    Limit::new(Rate::per_s(rate), burst)
-}
-
-fn one(cost: u64) -> [Charge; 1] {
-    [Charge { key: 0, cost }]
-}
-
-/// The most that lies outside the bucket: what the documentation promises as the over-admission bound.
-fn bound(limit: Limit, workers: u64, cost: u64) -> u64 {
-    (workers * cost).max(limit.burst * 2 / 100)
-}
-
-/// Checks `admitted <= rate x time + burst + bound` over every window that begins and ends with an admission.
-fn check_every_window(admitted: &[(Nanos, u64)], limit: Limit, bound: u64) -> Result<(), TestCaseError> {
-    for (i, (start, _)) in admitted.iter().enumerate() {
-        let mut sum = 0;
-        for (end, units) in &admitted[i..] {
-            sum += units;
-            let allowed = (limit.rate.nano_units_in(end.since(*start)) + limit.burst_nano()) / NANO + 1 + bound;
-            prop_assert!(sum <= allowed, "{} admitted between {:?} and {:?}, {} allowed", sum, start, end, allowed);
-        }
-    }
-    Ok(())
-}
 
 #[test]
 fn skewed_load_uses_the_limit_and_exceeds_it_by_no_more_than_the_bound() {
@@ -154,8 +72,8 @@ fn several_resources_are_all_or_nothing() {
 
 #[test]
 fn the_shadow_goes_first_and_leaves_the_standard_bucket_alone() {
-    let slot = Slot { id: 7, start: Nanos(0), end: Nanos(1_000 * MS), amount: 3, pace: limit(3, 3) };
-    let grant = Grant { standard: limit(2, 2), safe: limit(1, 1), slots: vec![slot] };
+    let slot = Slot { id: 7, start: Nanos(0), end: Nanos(1_000 * MS), amount: 3, pace: limit(3, 3), ..Slot::default() };
+    let grant = Grant { standard: limit(2, 2), safe: limit(1, 1), slots: vec![slot], pool: None };
     let mut proxy = Proxy::new(1, &[grant]);
     let lanes: Vec<_> = (0..6)
         .map(|_| match proxy.request(0, &one(1), Nanos(1)) {
@@ -166,17 +84,6 @@ fn the_shadow_goes_first_and_leaves_the_standard_bucket_alone() {
     assert_eq!(lanes, ["reserved", "reserved", "reserved", "standard", "standard", "refused"]);
     let counts = proxy.workers[0][0].counts();
     assert_eq!((counts.reserved.units, counts.standard.units, counts.refused.units), (3, 2, 1));
-}
-
-#[test]
-fn leases_are_shares_of_two_percent_and_exact_for_small_buckets() {
-    assert_eq!([lease_units(99, 2, 1), lease_units(99, 2, 5)], [1, 5]);
-    assert_eq!([lease_units(1_000, 2, 1), lease_units(1_000, 4, 1), lease_units(1_000, u64::MAX, 1)], [10, 5, 1]);
-    for burst in [100, 1_000, 12_345] {
-        for workers in 1..40 {
-            assert!(workers * lease_units(burst, workers, 1) <= bound(limit(1, burst), workers, 1));
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -208,15 +115,16 @@ proptest! {
     ) {
         let standard = limit(rate, burst);
         let slots: Vec<_> = (0..200)
-            .map(|id| Slot { id, start: Nanos(id * 50 * MS), end: Nanos((id + 1) * 50 * MS), amount, pace: limit(amount * 20, amount) })
+            .map(|id| Slot { id, start: Nanos(id * 50 * MS), end: Nanos((id + 1) * 50 * MS), amount, pace: limit(amount * 20, amount), ..Slot::default() })
             .collect();
-        let mut proxy = Proxy::new(workers, &[Grant { standard, safe: standard, slots }]);
+        let mut proxy = Proxy::new(workers, &[Grant { standard, safe: standard, slots, pool: None }]);
         let (mut now, mut admitted, mut spent) = (Nanos(0), Vec::new(), vec![0; 200]);
         for step in seed {
             now = now.plus(step.gap_micros * 1_000);
             match proxy.request(step.worker % workers, &one(step.cost), now) {
                 Verdict::Admit(Lane::Standard) => admitted.push((now, step.cost)),
                 Verdict::Admit(Lane::Reserved) => spent[(now.0 / (50 * MS)) as usize] += step.cost,
+                Verdict::Admit(Lane::Borrowed) => unreachable!("no pool"),
                 Verdict::Refuse { .. } => {}
             }
             if step.tick {

@@ -1,0 +1,99 @@
+//! The counterfactual: what would the contract's plain token bucket alone have done with these requests?
+//!
+//! Every request, admitted or refused, is put to a simulated standard bucket in this worker's memory. No host call and
+//! no shared state, so it runs always, in dry run too.
+//!
+//! What it approximates: with one worker and exact instants it *is* the plain bucket. With `W` workers each simulates a
+//! `W`th of the limit (at least one request deep), which is right when the load is even over workers; a worker that gets
+//! more than its part counts too many refusals, by as much as a local limiter per worker would refuse. Coarse instants
+//! let a request use what arrives within [`COARSE_MAX`](crate::ledger::COARSE_MAX), so over any time the simulated bucket
+//! admits at most 50 ms of rate more. A key that begins starts full.
+
+use crate::bucket::Bucket;
+use crate::ledger::Clock;
+use crate::units::{Limit, NANO, Rate};
+
+/// The simulated bucket of one worker and key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlainScore {
+    bucket: Option<Bucket>,
+    whole: Limit,
+    workers: u64,
+    part: Limit,
+}
+
+impl PlainScore {
+    /// Whether the plain bucket would have admitted a request of `cost`.
+    pub(crate) fn admits(&mut self, limit: Limit, workers: u64, cost: u64, clock: &Clock) -> bool {
+        if (self.whole, self.workers) != (limit, workers) {
+            // A worker that has not been counted yet takes itself for the only one.
+            let counted = if workers == u64::MAX { 1 } else { workers.max(1) };
+            let rate = Rate::from_milli_per_s(limit.rate.milli_per_s() / counted);
+            self.part = Limit::new(rate, limit.burst.div_ceil(counted));
+            (self.whole, self.workers) = (limit, workers);
+        }
+        if cost > limit.burst {
+            return false;
+        }
+        let part = Limit { burst: self.part.burst.max(cost), ..self.part };
+        let now = clock.earliest();
+        let bucket = self.bucket.get_or_insert(Bucket::full(part, now));
+        let soon = part.rate.nano_units_in(clock.latest().since(now));
+        let refilled = bucket.refilled(part.rate.nano_units_in(now.since(bucket.at())), part.burst_nano(), now);
+        let there = refilled.level_nano().saturating_add(soon);
+        let admits = there >= refilled.owed_nano().saturating_add(cost.saturating_mul(NANO));
+        *bucket = refilled;
+        if admits {
+            bucket.charge_stored(cost, u64::MAX);
+        }
+        admits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Nanos;
+    use proptest::prelude::*;
+
+    fn limit(rate: u64, burst: u64) -> Limit {
+        Limit::new(Rate::per_s(rate), burst)
+    }
+
+    proptest! {
+        /// Alone and with exact instants the score is the plain bucket; with coarse ones it admits at most a tick more.
+        #[test]
+        fn one_worker_scores_like_the_plain_bucket(
+            rate in 1u64..2_000, burst in 1u64..200, steps in proptest::collection::vec((0u64..20_000_000, 1u64..5), 1..300),
+        ) {
+            let limit = limit(rate, burst);
+            let (mut exact, mut coarse) = (PlainScore::default(), PlainScore::default());
+            let mut plain = Bucket::full(limit, Nanos(0));
+            let (mut now, mut units) = (Nanos(0), [0u64; 2]);
+            for (gap, cost) in steps {
+                now = now.plus(gap);
+                let admitted = plain.take(limit, cost, now).is_ok();
+                prop_assert_eq!(exact.admits(limit, 1, cost, &Clock::exact(now)), admitted);
+                let tick = Nanos(now.0 / crate::ledger::COARSE_MAX * crate::ledger::COARSE_MAX);
+                units[0] += if admitted { cost } else { 0 };
+                units[1] += if coarse.admits(limit, 1, cost, &Clock::coarse(tick)) { cost } else { 0 };
+            }
+            let bound = (limit.rate.nano_units_in(now.0 + crate::ledger::COARSE_MAX)) / NANO + 1 + burst;
+            prop_assert!(units[1] <= bound, "{:?}", units);
+        }
+    }
+
+    #[test]
+    fn eight_even_workers_score_like_one_bucket() {
+        let limit = limit(800, 80);
+        let mut scores = [PlainScore::default(); 8];
+        let mut admitted = 0u64;
+        for request in 0..16_000usize {
+            let clock = Clock::exact(Nanos(request as u64 * 625_000));
+            admitted += u64::from(scores[request % 8].admits(limit, 8, 1, &clock));
+        }
+        assert!((8_000..=8_100).contains(&admitted), "{admitted} of 800 per second in 10 s and 80");
+        assert!(!scores[0].admits(limit, 8, 81, &Clock::exact(Nanos(0))), "above the whole burst");
+        assert!(scores[0].admits(limit, 8, 80, &Clock::exact(Nanos(100 * Nanos::SECOND))), "above a worker's part");
+    }
+}
