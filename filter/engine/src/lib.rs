@@ -20,6 +20,7 @@ pub mod host;
 pub mod keys;
 pub mod leader;
 pub mod memory;
+pub mod policy;
 pub mod request;
 pub mod shared;
 pub mod table;
@@ -27,6 +28,6 @@ pub mod worker;
 
 pub use config::{Config, ConfigError};
 pub use effect::{CallKind, CallOut, Effect, Metric};
-pub use host::{Expected, Host, StoreError};
+pub use host::{Expected, Host, StoreError, Unreadable};
 pub use request::Outcome;
 pub use worker::Worker;

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 
 use forebay_admission::account::Contended;
 use forebay_admission::{Conditions, Counts, KeyState, Ledger, Nanos, admit, lease_units};
+use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
 
 use crate::config::{Config, ConfigError};
@@ -18,7 +19,8 @@ use crate::effect::{CallKind, Effect, Metric};
 use crate::host::{Expected, Host, replace};
 use crate::keys::{Key, Keys};
 use crate::leader::{Answer, Leader};
-use crate::request::{self, Charges, Identity, Outcome};
+use crate::policy::facts::Store;
+use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
 use crate::table::{self, KeyGrant};
 
@@ -51,6 +53,8 @@ pub struct Worker {
     workers: u64,
     served: bool,
     exempt: u64,
+    failed_open: u64,
+    facts: Store,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
@@ -71,6 +75,8 @@ impl Worker {
             workers: u64::MAX,
             served: false,
             exempt: 0,
+            failed_open: 0,
+            facts: Store::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
@@ -85,26 +91,47 @@ impl Worker {
             self.join(host);
             self.follow_version(host, &mut Vec::new());
         }
-        let row = match request::identify(&self.config, &self.keys, host) {
-            Identity::Row(row) => row,
-            Identity::Free => {
+        let mut facts = self.config.policy.facts(&mut self.facts, host);
+        let (rule, row) = match request::classify(&self.config, &self.keys, &mut facts) {
+            Class::Limited(rule, row) => (rule, row),
+            Class::Unlimited => return Outcome::Pass,
+            Class::Charged => return Outcome::Charged,
+            Class::Free => {
                 self.exempt += 1;
                 return Outcome::Pass;
             }
-            Identity::Missing => return request::missing_tenant(&self.config),
+            Class::Missing(rule) if self.config.enforce && !rule.dry_run => {
+                return request::missing_tenant(self.config.policy.first_source(rule));
+            }
+            Class::Undecided(rule) if rule.on_failure == OnFailure::Closed && self.config.enforce && !rule.dry_run => {
+                return request::undecided();
+            }
+            Class::Undecided(_) => {
+                self.failed_open += 1;
+                return Outcome::Pass;
+            }
+            Class::Missing(_) => return Outcome::Pass,
         };
-        let charges = Charges::of(&self.config, &self.keys, row, host);
-        if charges.as_slice().is_empty() {
-            return Outcome::Pass;
-        }
+        let charges = Charges::of(rule, &self.keys, row, &mut facts);
+        let now = host.now();
         self.served = true;
-        let conditions = self.conditions(host.now());
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys };
+        let conditions = self.conditions(now);
+        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
         let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut ledger);
+        let failed = ledger.failed;
         match request::outcome(verdict, &self.keys, conditions.now) {
-            Outcome::Refuse(_) if !self.config.enforce => Outcome::Pass,
+            Outcome::Refuse(_) if failed && rule.on_failure == OnFailure::Open => {
+                self.failed_open += 1;
+                Outcome::Pass
+            }
+            Outcome::Refuse(_) if rule.dry_run || !self.config.enforce => Outcome::Pass,
             outcome => outcome,
         }
+    }
+
+    /// What the policy marks admitted requests with, and the token by which later proxies know that they are charged.
+    pub fn marks(&self) -> (Tags, Option<&str>) {
+        (self.config.policy.tags, self.config.charged_token.as_deref())
     }
 
     /// The tick.
@@ -253,13 +280,14 @@ impl Worker {
             (Metric::Standard, total.standard.requests),
             (Metric::Refused, total.refused.requests),
             (Metric::Exempt, exempt),
+            (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
         ];
         effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
         let conditions = self.conditions(now);
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys };
+        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
             account.give_back_idle(index, &conditions, &mut ledger);
         }
@@ -320,6 +348,8 @@ fn read_table(version: &Version, host: &mut impl Host) -> Option<Vec<KeyGrant>> 
 struct SharedLedger<'a, H> {
     host: &'a mut H,
     keys: &'a [Key],
+    /// Whether an access has failed or lost every race: then the decision is not about the limit.
+    failed: bool,
 }
 
 impl<H: Host> Ledger for SharedLedger<'_, H> {
@@ -332,6 +362,9 @@ impl<H: Host> Ledger for SharedLedger<'_, H> {
         replace(self.host, &key.state_key, |bytes| {
             change(bytes.and_then(KeyState::decode)).map(|state| state.encode().to_vec())
         })
-        .map_err(|_| Contended)
+        .map_err(|_| {
+            self.failed = true;
+            Contended
+        })
     }
 }
