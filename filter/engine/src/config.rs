@@ -5,16 +5,16 @@
 //! place, reason and remedy; the running one stays.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use forebay_protocol::policy::{Code, Finding, MAX_NAME_BYTES, Policy};
-use serde::Deserialize;
+pub use forebay_protocol::bootstrap::Controller;
+use forebay_protocol::bootstrap::{Bootstrap, Role};
+use forebay_protocol::policy::{Code, Finding, MAX_NAME_BYTES};
 
 use crate::policy::CompiledPolicy;
-use crate::policy::place::Role;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -33,20 +33,6 @@ pub struct Config {
     pub policy: CompiledPolicy,
 }
 
-/// The way to the controller.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Controller {
-    /// Envoy cluster.
-    pub cluster: String,
-    /// `:authority` of the calls.
-    #[serde(default = "default_authority")]
-    pub authority: String,
-    /// Time between two reports.
-    #[serde(default = "default_report_interval_ms")]
-    pub report_interval_ms: u32,
-}
-
 /// Why a configuration is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -63,28 +49,6 @@ impl fmt::Display for ConfigError {
 
 impl core::error::Error for ConfigError {}
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfig {
-    proxy_id: Option<String>,
-    controller: Option<Controller>,
-    #[serde(default = "default_enforce")]
-    enforce: bool,
-    role: Option<Role>,
-    charged_token: Option<String>,
-    policy: Policy,
-}
-
-fn default_authority() -> String {
-    "forebay".to_string()
-}
-fn default_report_interval_ms() -> u32 {
-    1_000
-}
-fn default_enforce() -> bool {
-    true
-}
-
 fn finding(code: Code, path: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { code, path: path.into(), reason: reason.into(), remedy: remedy.into() }
 }
@@ -95,11 +59,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong; only the first thing, when the text is not the expected JSON.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let raw: RawConfig = serde_json::from_slice(json).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            let remedy = "see envoy/standalone/envoy.yaml for a complete example";
-            ConfigError { findings: vec![finding(Code::SHAPE, place, error.to_string(), remedy)] }
-        })?;
+        let raw = Bootstrap::read(json).map_err(|one| ConfigError { findings: vec![one] })?;
         let mut findings = Vec::new();
         if let Some(controller) = &raw.controller {
             check_controller(controller, &mut findings);
@@ -154,6 +114,8 @@ fn check_name(path: &str, name: &str, findings: &mut Vec<Finding>) {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     const POLICY: &str = r#""policy":{"resources":[{"name":"requests","others":{"rate_per_s":1.5,"burst":2}}]}"#;

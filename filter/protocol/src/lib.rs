@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+pub mod bootstrap;
 pub mod envelope;
 pub mod policy;
 pub mod v1;

@@ -7,8 +7,8 @@
 //! trusted only with that token, so a client's own copy changes nothing, and the first proxy replaces it. Without a
 //! token the header is neither read nor written, and each proxy with the filter charges.
 
+use forebay_protocol::bootstrap::Role;
 use forebay_protocol::policy::EnforceAt;
-use serde::Deserialize;
 
 use super::facts::Facts;
 use crate::host::Host;
@@ -18,18 +18,6 @@ pub const CHARGED_HEADER: &str = "x-forebay-charged";
 
 /// `TrafficDirection` of Envoy's listener, a little-endian word: 1 inbound, 2 outbound.
 const DIRECTION: &str = "xds\0listener_direction";
-
-/// What this proxy is on a request's way, in that order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Where traffic comes into the mesh.
-    Gateway,
-    /// The caller's sidecar.
-    Outbound,
-    /// The callee's sidecar.
-    Inbound,
-}
 
 /// Where the charge is, seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
