@@ -12,6 +12,7 @@ mod import;
 mod metrics;
 mod observe;
 mod planning;
+mod policy;
 mod serve;
 mod state;
 mod store;
@@ -42,6 +43,8 @@ enum Command {
     Controller(controller::ControllerArgs),
     /// Load history from CSV files
     Import(import::ImportArgs),
+    /// Check policy documents, or print their schema
+    Policy(policy::PolicyArgs),
     /// Write a seeded traffic trace
     Generate(traffic::generate::GenerateArgs),
     /// Send a trace as real HTTP requests
@@ -54,7 +57,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("forebay: {error:#}");
-            let is_config = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(StoreError::Step { .. }));
+            let is_config = error.is::<ConfigError>()
+                || error.is::<policy::Refused>()
+                || matches!(error.downcast_ref(), Some(StoreError::Step { .. }));
             if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
@@ -68,6 +73,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime()?.block_on(controller::run(config))
         }
         Command::Import(args) => import::run(&args),
+        Command::Policy(args) => policy::run(&args),
         Command::Generate(args) => traffic::generate::run(args),
         Command::Replay(args) => {
             start_log(false, tracing::Level::WARN);

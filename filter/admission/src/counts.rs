@@ -18,6 +18,11 @@ impl Tally {
         self.requests = self.requests.saturating_add(1);
         self.units = self.units.saturating_add(units);
     }
+
+    fn absorb(&mut self, more: &Self) {
+        self.requests = self.requests.saturating_add(more.requests);
+        self.units = self.units.saturating_add(more.units);
+    }
 }
 
 /// Units by what settlement did with them.
@@ -52,4 +57,21 @@ pub struct Counts {
     pub rescued: Tally,
     /// Refused although a plain bucket would have admitted it.
     pub worse_than_plain: Tally,
+}
+
+impl Counts {
+    /// Adds what another account, or the same one earlier, counted.
+    pub fn absorb(&mut self, more: &Self) {
+        self.reserved.absorb(&more.reserved);
+        self.standard.absorb(&more.standard);
+        self.borrowed.absorb(&more.borrowed);
+        self.overcommitted.absorb(&more.overcommitted);
+        self.refused.absorb(&more.refused);
+        self.settled.refunded = self.settled.refunded.saturating_add(more.settled.refunded);
+        self.settled.charged = self.settled.charged.saturating_add(more.settled.charged);
+        self.settled.forgiven = self.settled.forgiven.saturating_add(more.settled.forgiven);
+        self.would_have_refused_plain.absorb(&more.would_have_refused_plain);
+        self.rescued.absorb(&more.rescued);
+        self.worse_than_plain.absorb(&more.worse_than_plain);
+    }
 }

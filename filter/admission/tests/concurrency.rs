@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use forebay_admission::Nanos;
 use forebay_admission::Contended;
+use forebay_admission::Nanos;
 use forebay_admission::concurrency::{
     ClusterState, Ending, Guard, GuardLedger, GuardSettings, HOLDER_EXPIRY, LANE_PERCENT, MIN_SAMPLES, Strategy as By,
 };

@@ -48,6 +48,7 @@ pub enum Metric {
     Standard,
     Refused,
     Exempt,
+    FailedOpen,
     UndecodableAnswers,
     OversizedAnswers,
     StaleTables,
@@ -57,11 +58,12 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric with its name in the proxy's stats.
-    pub const NAMES: [(Self, &'static str); 9] = [
+    pub const NAMES: [(Self, &'static str); 10] = [
         (Self::Reserved, "forebay.requests.reserved"),
         (Self::Standard, "forebay.requests.standard"),
         (Self::Refused, "forebay.requests.refused"),
         (Self::Exempt, "forebay.requests.exempt"),
+        (Self::FailedOpen, "forebay.requests.failed_open"),
         (Self::UndecodableAnswers, "forebay.sync.undecodable_answers"),
         (Self::OversizedAnswers, "forebay.sync.oversized_answers"),
         (Self::StaleTables, "forebay.sync.stale_tables"),

@@ -25,6 +25,10 @@ pub enum StoreError {
     Failed,
 }
 
+/// The host does not say whether a property exists: it failed, or does not know such properties.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
 /// The host of a worker.
 pub trait Host {
     /// The steady clock, common to all workers of the proxy.
@@ -33,6 +37,12 @@ pub trait Host {
     fn wall_nanos(&mut self) -> u64;
     /// The first value of a request header, by lower-case name; bytes, because clients send what they like.
     fn header(&mut self, name: &str) -> Option<Vec<u8>>;
+    /// A property of the request, its connection or the proxy; the segments of `path` are separated by NUL. `None` when
+    /// there is no such value.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    fn property(&mut self, path: &str) -> Result<Option<Vec<u8>>, Unreadable>;
     /// A shared-data value and its compare mark; `None` when the key does not exist.
     fn shared_get(&mut self, key: &str) -> Option<(Vec<u8>, u32)>;
     /// Writes a shared-data value.

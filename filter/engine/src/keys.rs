@@ -1,7 +1,7 @@
 //! The keys that a worker knows, and the way from a tenant's name to its accounts.
 //!
 //! Built from the fallback policy overlaid by the controller's table; clients never add one. A tenant without contract
-//! for a resource uses the rule's `others` account, and so does any name that is not known: 100,000 invented tenants
+//! for a resource uses the resource's `others` account, and so does any name that is not known: 100,000 invented tenants
 //! cost nothing.
 
 use alloc::boxed::Box;
@@ -35,13 +35,13 @@ pub struct Key {
 /// All keys, with this worker's account of each.
 #[derive(Debug, Default)]
 pub struct Keys {
-    /// Parallel to `accounts`. The first `rules` of them are the `others` keys.
+    /// Parallel to `accounts`. The first `resources` of them are the `others` keys.
     pub keys: Vec<Key>,
     /// Parallel to `keys`.
     pub accounts: Vec<Account>,
-    rules: usize,
+    resources: usize,
     rows: HashMap<Box<[u8]>, usize>,
-    /// Key number by row x rule; row 0 is everybody without contract.
+    /// Key number by row x resource; row 0 is everybody without contract.
     grid: Vec<usize>,
     /// Rises when key numbers change their meaning.
     pub revision: u64,
@@ -50,20 +50,20 @@ pub struct Keys {
 impl Keys {
     /// The keys of `config`, overlaid by the controller's `table`.
     pub fn new(config: &Config, table: &[KeyGrant]) -> Self {
-        let mut keys =
-            Self { rules: config.rules.len(), grid: vec![usize::MAX; config.rules.len()], ..Self::default() };
-        for (rule, slot) in config.rules.iter().enumerate() {
-            keys.put(OTHERS, &slot.resource, rule, Grant::fixed(slot.others));
+        let resources = &config.policy.resources;
+        let mut keys = Self { resources: resources.len(), grid: vec![usize::MAX; resources.len()], ..Self::default() };
+        for (number, resource) in resources.iter().enumerate() {
+            keys.put(OTHERS, &resource.name, number, Grant::fixed(resource.others));
         }
-        let rule_of = |resource: &str| config.rules.iter().position(|rule| rule.resource == resource);
-        for contract in &config.contracts {
-            if let Some(rule) = rule_of(&contract.resource) {
-                keys.put(&contract.tenant, &contract.resource, rule, Grant::fixed(contract.limit));
+        for contract in &config.policy.contracts {
+            if let Some(resource) = resources.get(contract.resource) {
+                keys.put(&contract.tenant, &resource.name, contract.resource, Grant::fixed(contract.limit));
             }
         }
+        let number_of = |name: &str| resources.iter().position(|resource| resource.name == name);
         for entry in table {
-            if let Some(rule) = rule_of(&entry.resource) {
-                keys.put(&entry.tenant, &entry.resource, rule, entry.grant.clone());
+            if let Some(number) = number_of(&entry.resource) {
+                keys.put(&entry.tenant, &entry.resource, number, entry.grant.clone());
             }
         }
         keys
@@ -93,17 +93,17 @@ impl Keys {
         self.rows.get(tenant).copied().unwrap_or(0)
     }
 
-    /// The key that a tenant's row is charged to by a rule.
-    pub fn key(&self, row: usize, rule: usize) -> usize {
-        match self.grid.get(row * self.rules + rule) {
+    /// The key that a tenant's row is charged to for a resource.
+    pub fn key(&self, row: usize, resource: usize) -> usize {
+        match self.grid.get(row * self.resources + resource) {
             Some(&key) if key != usize::MAX => key,
-            _ => rule,
+            _ => resource,
         }
     }
 
-    fn put(&mut self, tenant: &str, resource: &str, rule: usize, grant: Grant) {
+    fn put(&mut self, tenant: &str, resource: &str, number: usize, grant: Grant) {
         let row = self.row_or_new(tenant);
-        let Some(cell) = self.grid.get_mut(row * self.rules + rule) else { return };
+        let Some(cell) = self.grid.get_mut(row * self.resources + number) else { return };
         if let Some(account) = self.accounts.get_mut(*cell) {
             account.set_grant(grant);
             return;
@@ -123,12 +123,12 @@ impl Keys {
         if tenant == OTHERS {
             return 0;
         }
-        let next = self.grid.len() / self.rules.max(1);
+        let next = self.grid.len() / self.resources.max(1);
         if let Some(&row) = self.rows.get(tenant.as_bytes()) {
             return row;
         }
         self.rows.insert(tenant.as_bytes().into(), next);
-        self.grid.resize(self.grid.len() + self.rules, usize::MAX);
+        self.grid.resize(self.grid.len() + self.resources, usize::MAX);
         next
     }
 }
@@ -140,10 +140,11 @@ mod tests {
     use forebay_admission::{Limit, Rate};
 
     fn config() -> Config {
-        let json = br#"{"rules":[
-            {"resource":"requests","others":{"rate_per_s":1,"burst":1}},
-            {"resource":"bytes","others":{"rate_per_s":2,"burst":2}}],
-            "contracts":[{"tenant":"a","resource":"requests","rate_per_s":3,"burst":3}]}"#;
+        let json = br#"{"policy":{"resources":[
+            {"name":"requests","others":{"rate_per_s":1,"burst":1}},
+            {"name":"bytes","others":{"rate_per_s":2,"burst":2}}],
+            "rules":[{"charges":[{"resource":"requests"},{"resource":"bytes"}]}],
+            "contracts":[{"tenant":"a","resource":"requests","rate_per_s":3,"burst":3}]}}"#;
         Config::parse(json).unwrap()
     }
 
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn unknown_tenants_and_missing_contracts_share_the_others() {
-        let keys = Keys::new(&config(), &[granted("b", "bytes", 9), granted("b", "no-such-rule", 1)]);
+        let keys = Keys::new(&config(), &[granted("b", "bytes", 9), granted("b", "no-such-resource", 1)]);
         assert_eq!(name(&keys, "a", 0), "a/requests");
         assert_eq!(name(&keys, "a", 1), "*/bytes");
         assert_eq!(name(&keys, "b", 0), "*/requests");

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod leader;
 pub mod memory;
 mod percent;
+pub mod policy;
 pub mod provenance;
 pub mod request;
 pub mod shared;
@@ -32,6 +33,6 @@ pub mod worker;
 
 pub use config::{Config, ConfigError};
 pub use effect::{CallKind, CallOut, Effect, Metric};
-pub use host::{Expected, Host, StoreError};
+pub use host::{Expected, Host, StoreError, Unreadable};
 pub use request::Outcome;
 pub use worker::Worker;

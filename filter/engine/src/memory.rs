@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use forebay_admission::Nanos;
 
-use crate::host::{Expected, Host, StoreError};
+use crate::host::{Expected, Host, StoreError, Unreadable};
 
 /// A proxy without workers: what they share.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,12 @@ pub struct Memory {
     pub shared: BTreeMap<String, (Vec<u8>, u32)>,
     /// Reads and writes of shared data so far.
     pub accesses: u64,
+    /// Properties by path, its segments separated by NUL; `Err` ones cannot be read.
+    pub properties: BTreeMap<String, Result<Vec<u8>, Unreadable>>,
+    /// Reads of headers and properties so far.
+    pub fact_reads: u64,
+    /// Makes every write to shared data fail.
+    pub broken: bool,
     last_mark: u32,
 }
 
@@ -59,7 +65,13 @@ impl Host for MemoryHost<'_> {
     }
 
     fn header(&mut self, name: &str) -> Option<Vec<u8>> {
+        self.memory.fact_reads += 1;
         self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_vec())
+    }
+
+    fn property(&mut self, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.memory.fact_reads += 1;
+        self.memory.properties.get(path).cloned().transpose()
     }
 
     fn shared_get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {
@@ -69,6 +81,9 @@ impl Host for MemoryHost<'_> {
 
     fn shared_set(&mut self, key: &str, value: &[u8], expected: Expected) -> Result<(), StoreError> {
         self.memory.accesses += 1;
+        if self.memory.broken {
+            return Err(StoreError::Failed);
+        }
         let mark = self.memory.shared.get(key).map(|(_, mark)| *mark);
         let fits = match (expected, mark) {
             (Expected::Anything, _) | (Expected::Unchanged(_) | Expected::Absent, None) => true,

@@ -1,7 +1,4 @@
-//! A request's facts to its keys and costs, and the verdict to what the client sees.
-//!
-//! Only what the policy names is read, because each header costs a crossing into the host. A request that names a tenant
-//! is never looked at for exemption: neither a CORS preflight nor a health probe carries one.
+//! A request's facts to its rule, keys and costs, and the verdict to what the client sees.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,18 +6,20 @@ use alloc::string::String;
 use forebay_admission::{Charge, Lane, MAX_CHARGES, Nanos, Verdict, Wait};
 use serde::Serialize;
 
-use crate::config::{Config, Cost, Unidentified};
+use crate::config::Config;
 use crate::host::Host;
 use crate::keys::Keys;
-
-/// User agents of health checks that are exempt when they name no tenant.
-const PROBES: [&[u8]; 4] = [b"kube-probe/", b"GoogleHC/", b"ELB-HealthChecker/", b"Envoy/HC"];
+use crate::policy::facts::Facts;
+use crate::policy::place::{Turn, turn};
+use crate::policy::{Identity, Rule, Work};
 
 /// What to do with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Not limited: goes on without a lane.
     Pass,
+    /// Charged at an earlier proxy: goes on as it is, that proxy's tags included.
+    Charged,
     /// Goes on with the lane's tags.
     Admit(Lane),
     /// Is answered here.
@@ -38,56 +37,57 @@ pub struct Refusal {
     pub details: &'static str,
 }
 
-/// What identifies a request.
-pub(crate) enum Identity {
-    /// Charged to this row of the keys.
-    Row(usize),
+/// What a request is to the policy.
+pub(crate) enum Class<'a> {
+    /// Charged by this rule to this row of the keys.
+    Limited(&'a Rule, usize),
+    /// Under no rule, or charged at a later proxy.
+    Unlimited,
     /// Exempt or admitted uncounted.
     Free,
-    /// Refused for want of a tenant.
-    Missing,
+    /// Charged at an earlier proxy.
+    Charged,
+    /// Refused by this rule for want of a tenant.
+    Missing(&'a Rule),
+    /// The host does not say who sent it.
+    Undecided(&'a Rule),
 }
 
-pub(crate) fn identify(config: &Config, keys: &Keys, host: &mut impl Host) -> Identity {
-    if let Some(tenant) = host.header(&config.tenant_header).filter(|tenant| !tenant.is_empty()) {
-        return Identity::Row(keys.row(&tenant));
+pub(crate) fn classify<'a, H: Host>(config: &'a Config, keys: &Keys, facts: &mut Facts<'_, H>) -> Class<'a> {
+    let policy = &config.policy;
+    if policy.exempt_path(facts) {
+        return Class::Free;
     }
-    if exempt(host) {
-        return Identity::Free;
+    let Some(rule) = policy.rule(facts, &mut Work::default()) else { return Class::Unlimited };
+    if rule.charges.is_empty() {
+        return Class::Free;
     }
-    match config.unidentified {
-        Unidentified::Others => Identity::Row(0),
-        Unidentified::Admit => Identity::Free,
-        Unidentified::Refuse => Identity::Missing,
+    match turn(rule.enforce_at, config.role, config.charged_token.as_deref(), facts) {
+        Turn::Here => {}
+        Turn::Earlier => return Class::Charged,
+        Turn::Later => return Class::Unlimited,
+    }
+    match policy.identify(rule, facts, |tenant| keys.row(tenant)) {
+        Identity::Tenant(row) => Class::Limited(rule, row),
+        Identity::Others => Class::Limited(rule, 0),
+        Identity::Free => Class::Free,
+        Identity::Missing => Class::Missing(rule),
+        Identity::Undecided => Class::Undecided(rule),
     }
 }
 
-fn exempt(host: &mut impl Host) -> bool {
-    let preflight =
-        host.header(":method").as_deref() == Some(b"OPTIONS") && host.header("access-control-request-method").is_some();
-    preflight || host.header("user-agent").is_some_and(|agent| PROBES.iter().any(|probe| agent.starts_with(probe)))
-}
-
-/// The charges of a request of the tenant in `row`; at most one per rule, and there are at most [`MAX_CHARGES`] rules.
+/// The charges of a request of the tenant in `row`; at most one per resource, and a rule has at most [`MAX_CHARGES`].
 pub(crate) struct Charges {
     charges: [Charge; MAX_CHARGES],
     len: usize,
 }
 
 impl Charges {
-    pub(crate) fn of(config: &Config, keys: &Keys, row: usize, host: &mut impl Host) -> Self {
-        let by_path = config.rules.iter().any(|rule| rule.path_prefix != "/");
-        let path = if by_path { host.header(":path") } else { None };
+    pub(crate) fn of<H: Host>(rule: &Rule, keys: &Keys, row: usize, facts: &mut Facts<'_, H>) -> Self {
         let mut this = Self { charges: [Charge { key: 0, cost: 0 }; MAX_CHARGES], len: 0 };
-        for (index, rule) in config.rules.iter().enumerate() {
-            let path = path.as_deref().unwrap_or_default();
-            if rule.path_prefix != "/" && !path.starts_with(rule.path_prefix.as_bytes()) {
-                continue;
-            }
-            if let Some(slot) = this.charges.get_mut(this.len) {
-                *slot = Charge { key: keys.key(row, index), cost: cost(&rule.cost, host) };
-                this.len += 1;
-            }
+        for (slot, charge) in this.charges.iter_mut().zip(&rule.charges) {
+            *slot = Charge { key: keys.key(row, charge.resource), cost: charge.cost.units(facts) };
+            this.len += 1;
         }
         this
     }
@@ -95,24 +95,6 @@ impl Charges {
     pub(crate) fn as_slice(&self) -> &[Charge] {
         self.charges.get(..self.len).unwrap_or_default()
     }
-}
-
-fn cost(cost: &Cost, host: &mut impl Host) -> u64 {
-    match cost {
-        Cost::Constant(units) => *units,
-        Cost::Header { name, default, max } => {
-            let declared = host.header(name).as_deref().and_then(decimal).unwrap_or(*default);
-            declared.clamp(1, *max)
-        }
-    }
-}
-
-/// A plain decimal number; longer than 20 digits saturates, anything else is no number.
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 64 || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    Some(text.iter().fold(0u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0'))))
 }
 
 /// The client's view of a verdict.
@@ -136,10 +118,17 @@ pub(crate) fn outcome(verdict: Verdict, keys: &Keys, now: Nanos) -> Outcome {
     }
 }
 
-/// The answer to a request that names no tenant where one is demanded.
-pub(crate) fn missing_tenant(config: &Config) -> Outcome {
-    let detail = format!("The request names no tenant in {}.", config.tenant_header);
+/// The answer to a request that names no tenant where one is demanded; `source` is where it was looked for first.
+pub(crate) fn missing_tenant(source: &str) -> Outcome {
+    // The segments of a property's path are separated by NUL.
+    let detail = format!("The request names no tenant in {}.", source.replace('\0', "."));
     Outcome::Refuse(Refusal { retry_after_s: None, body: problem(&detail, None), details: "forebay_no_tenant" })
+}
+
+/// The answer to a request whose sender cannot be found out now.
+pub(crate) fn undecided() -> Outcome {
+    let body = problem("It cannot be found out now who sent the request; try again.", None);
+    Outcome::Refuse(Refusal { retry_after_s: Some(1), body, details: "forebay_undecided" })
 }
 
 #[derive(Serialize)]
@@ -163,18 +152,4 @@ fn problem(detail: &str, resource: Option<&str>) -> String {
     };
     // A struct of strings always serialises.
     serde_json::to_string(&problem).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn costs_from_headers_are_numbers_or_the_default() {
-        assert_eq!(decimal(b"42"), Some(42));
-        assert_eq!(decimal(b"99999999999999999999999"), Some(u64::MAX));
-        for text in [&b""[..], b"-1", b"1.5", b"0x10", b" 1", &[b'1'; 65], b"\xff"] {
-            assert_eq!(decimal(text), None, "{text:?}");
-        }
-    }
 }

@@ -16,11 +16,12 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use forebay_admission::account::{Contended, Ledger};
 use forebay_admission::seats::{Entry, MAX_SLOTS, Place, Seats, SlotLedger, SlotStore};
 use forebay_admission::sketch::DEFAULT_COLUMNS;
 use forebay_admission::slot_set::WAYS;
-use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Limit, Nanos, Seed, Sketch, SlotSet};
+use forebay_admission::{
+    Account, Conditions, Contended, Counts, Grant, KeyState, Ledger, Limit, Nanos, Seed, Sketch, SlotSet,
+};
 
 use crate::host::{Expected, Host, replace};
 use crate::shared;
@@ -139,6 +140,7 @@ impl Strangers {
         rule: usize,
         tenant: &[u8],
         conditions: &Conditions,
+        now: Nanos,
         accounts: &mut [Account],
         host: &mut impl Host,
     ) -> usize {
@@ -147,13 +149,13 @@ impl Strangers {
         };
         let RuleSlots { own, seats, touched, is_touched, departed } = slots;
         let name = self.seed.fingerprint(own.resource.as_bytes(), tenant);
-        let entry = Entry { limit: own.limit, born: conditions.born, now: conditions.now };
+        let entry = Entry { limit: own.limit, born: conditions.born, now };
         let mut sets = Sets { host, resource: &own.resource };
         let place = seats.place(name, &entry, &mut self.sketch, &mut sets);
         let (Place::Slot(slot) | Place::NewSlot(slot)) = place else { return rule };
         let key = self.first_key + index * self.slots_per_rule + slot;
         if let (Place::NewSlot(_), Some(account)) = (place, accounts.get_mut(key)) {
-            add(departed, &account.counts());
+            departed.absorb(&account.counts());
             *account = Account::new(Grant::fixed(own.limit));
         }
         if let Some(known @ false) = is_touched.get_mut(slot) {
@@ -188,16 +190,16 @@ impl Strangers {
     }
 
     /// Forgets, keeps the heat of live names, and returns leases that lie idle.
-    pub fn on_tick(&mut self, conditions: &Conditions, accounts: &mut [Account], host: &mut impl Host) {
-        self.sketch.age(conditions.now);
+    pub fn on_tick(&mut self, conditions: &Conditions, now: Nanos, accounts: &mut [Account], host: &mut impl Host) {
+        self.sketch.age(now);
         for (index, slots) in self.rules.iter_mut().enumerate() {
             let first = self.first_key + index * self.slots_per_rule;
             let mut store = Sets { host, resource: &slots.own.resource };
-            slots.seats.refresh(slots.seats.sets().div_ceil(REFRESH_TICKS), conditions.now, &mut store);
+            slots.seats.refresh(slots.seats.sets().div_ceil(REFRESH_TICKS), now, &mut store);
             for &slot in &slots.touched {
                 let Some(account) = accounts.get_mut(first + slot) else { continue };
-                let mut ledger = SlotLedger { seats: &mut slots.seats, store: &mut store, now: conditions.now };
-                account.give_back_idle(slot, conditions, &mut ledger);
+                let mut ledger = SlotLedger { seats: &mut slots.seats, store: &mut store, now };
+                account.give_back_idle(slot, conditions, now, &mut ledger);
             }
         }
     }
@@ -211,7 +213,7 @@ impl Strangers {
             let mut total = core::mem::take(departed);
             touched.retain(|&slot| {
                 let Some(account) = accounts.get_mut(first_key + index * slots_per_rule + slot) else { return false };
-                add(&mut total, &account.counts());
+                total.absorb(&account.counts());
                 account.clear_counts();
                 // A lease whose name has lost the slot has nobody to go back to.
                 let keep = account.leased_units() > 0 && seats.name_at(slot).is_some();
@@ -232,17 +234,5 @@ impl Strangers {
             slots.seats.heap_bytes() + slots.touched.capacity() * size_of::<usize>() + slots.is_touched.capacity()
         };
         self.sketch.heap_bytes() + self.rules.iter().map(of_rule).sum::<usize>()
-    }
-}
-
-fn add(total: &mut Counts, more: &Counts) {
-    let pairs = [
-        (&mut total.reserved, more.reserved),
-        (&mut total.standard, more.standard),
-        (&mut total.refused, more.refused),
-    ];
-    for (total, more) in pairs {
-        total.requests = total.requests.saturating_add(more.requests);
-        total.units = total.units.saturating_add(more.units);
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use forebay_admission::{Grant, Limit, Nanos, Rate, Slot};
 use forebay_protocol::{GrantTable, v1};
 
-use crate::config::MAX_NAME_BYTES;
+use forebay_protocol::policy::MAX_NAME_BYTES;
 
 /// Longest answer in bytes that is looked at.
 pub const MAX_ANSWER_BYTES: usize = 256 << 10;

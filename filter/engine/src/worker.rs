@@ -10,6 +10,7 @@
 use alloc::vec::Vec;
 
 use forebay_admission::{Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap};
+use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
 
 use crate::config::{Config, ConfigError};
@@ -17,7 +18,8 @@ use crate::effect::{CallKind, Effect, Metric};
 use crate::host::{Expected, Host, replace};
 use crate::keys::{Key, Keys};
 use crate::leader::{Answer, Leader};
-use crate::request::{self, Charges, Identity, Outcome};
+use crate::policy::facts::Store;
+use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
 use crate::table::{self, KeyGrant};
 
@@ -52,6 +54,8 @@ pub struct Worker {
     /// The last tick, which the coarse clock starts from.
     ticked: Option<Nanos>,
     exempt: u64,
+    failed_open: u64,
+    facts: Store,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
@@ -73,6 +77,8 @@ impl Worker {
             served: false,
             ticked: None,
             exempt: 0,
+            failed_open: 0,
+            facts: Store::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
@@ -87,28 +93,48 @@ impl Worker {
             self.join(host);
             self.follow_version(host, &mut Vec::new());
         }
-        let row = match request::identify(&self.config, &self.keys, host) {
-            Identity::Row(row) => row,
-            Identity::Free => {
+        let mut facts = self.config.policy.facts(&mut self.facts, host);
+        let (rule, row) = match request::classify(&self.config, &self.keys, &mut facts) {
+            Class::Limited(rule, row) => (rule, row),
+            Class::Unlimited => return Outcome::Pass,
+            Class::Charged => return Outcome::Charged,
+            Class::Free => {
                 self.exempt += 1;
                 return Outcome::Pass;
             }
-            Identity::Missing => return request::missing_tenant(&self.config),
+            Class::Missing(rule) if self.config.enforce && !rule.dry_run => {
+                return request::missing_tenant(self.config.policy.first_source(rule));
+            }
+            Class::Undecided(rule) if rule.on_failure == OnFailure::Closed && self.config.enforce && !rule.dry_run => {
+                return request::undecided();
+            }
+            Class::Undecided(_) => {
+                self.failed_open += 1;
+                return Outcome::Pass;
+            }
+            Class::Missing(_) => return Outcome::Pass,
         };
-        let charges = Charges::of(&self.config, &self.keys, row, host);
-        if charges.as_slice().is_empty() {
-            return Outcome::Pass;
-        }
+        let charges = Charges::of(rule, &self.keys, row, &mut facts);
         self.served = true;
         // A lease covers most requests, whatever the exact time: the clock is read when it matters.
         let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
         let conditions = self.conditions(clock.earliest());
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys };
+        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
         let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
+        let failed = ledger.failed;
         match request::outcome(verdict, &self.keys, clock.earliest()) {
-            Outcome::Refuse(_) if !self.config.enforce => Outcome::Pass,
+            Outcome::Refuse(_) if failed && rule.on_failure == OnFailure::Open => {
+                self.failed_open += 1;
+                Outcome::Pass
+            }
+            Outcome::Refuse(_) if rule.dry_run || !self.config.enforce => Outcome::Pass,
             outcome => outcome,
         }
+    }
+
+    /// What the policy marks admitted requests with, and the token by which later proxies know that they are charged.
+    pub fn marks(&self) -> (Tags, Option<&str>) {
+        (self.config.policy.tags, self.config.charged_token.as_deref())
     }
 
     /// The tick.
@@ -258,13 +284,14 @@ impl Worker {
             (Metric::Standard, total.standard.requests),
             (Metric::Refused, total.refused.requests),
             (Metric::Exempt, exempt),
+            (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
         ];
         effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
         let conditions = self.conditions(now);
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys };
+        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
             account.give_back_idle(index, &conditions, now, &mut ledger);
         }
@@ -325,6 +352,8 @@ fn read_table(version: &Version, host: &mut impl Host) -> Option<Vec<KeyGrant>> 
 struct SharedLedger<'a, H> {
     host: &'a mut H,
     keys: &'a [Key],
+    /// Whether an access has failed or lost every race: then the decision is not about the limit.
+    failed: bool,
 }
 
 impl<H: Host> Ledger for SharedLedger<'_, H> {
@@ -341,7 +370,10 @@ impl<H: Host> Ledger for SharedLedger<'_, H> {
         replace(self.host, &key.state_key, |bytes| {
             change(bytes.and_then(KeyState::decode)).map(|state| state.encode().to_vec())
         })
-        .map_err(|_| Contended)
+        .map_err(|_| {
+            self.failed = true;
+            Contended
+        })
     }
 
     /// No policy names a pool yet.

@@ -11,8 +11,10 @@ const MS: u64 = Nanos::MILLI;
 const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl"},
-    "rules": [{"resource": "requests", "others": {"rate_per_s": 10, "burst": 5}}],
-    "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 100, "burst": 50}]
+    "policy": {
+        "resources": [{"name": "requests", "others": {"rate_per_s": 10, "burst": 5}}],
+        "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 100, "burst": 50}]
+    }
 }"#;
 
 /// A proxy with workers, driven by hand.
@@ -127,7 +129,7 @@ fn contracts_others_and_the_answer_to_a_refused_request() {
 
 #[test]
 fn preflights_and_probes_without_tenant_are_exempt() {
-    let mut proxy = Proxy::new(1, &CONFIG.replace("\"rules\"", "\"unidentified\":\"refuse\",\"rules\""));
+    let mut proxy = Proxy::new(1, &CONFIG.replace("\"resources\"", "\"unidentified\":\"refuse\",\"resources\""));
     let preflight: &[(&str, &[u8])] = &[(":method", b"OPTIONS"), ("access-control-request-method", b"PUT")];
     assert_eq!(proxy.request(0, preflight), Outcome::Pass);
     assert_eq!(proxy.request(0, &[("user-agent", b"kube-probe/1.30")]), Outcome::Pass);
@@ -139,10 +141,12 @@ fn preflights_and_probes_without_tenant_are_exempt() {
 
 #[test]
 fn costs_come_from_headers_and_paths_choose_the_rules() {
-    let config = r#"{"rules":[
-        {"resource":"requests","others":{"rate_per_s":100,"burst":100}},
-        {"resource":"tokens","path_prefix":"/v1/chat","cost":{"header":"x-tokens","default":10,"max":50},
-         "others":{"rate_per_s":100,"burst":60}}]}"#;
+    let config = r#"{"policy":{
+        "resources":[{"name":"requests","others":{"rate_per_s":100,"burst":100}},
+                     {"name":"tokens","others":{"rate_per_s":100,"burst":60}}],
+        "rules":[{"charges":[{"resource":"requests"}]},
+                 {"match":{"path":"/v1/chat/**"},"charges":[{"resource":"requests"},
+                   {"resource":"tokens","cost":{"header":{"name":"x-tokens","default":10,"max":50}}}]}]}}"#;
     let mut proxy = Proxy::new(1, config);
     let mut chat =
         |tokens: &[u8]| proxy.request(0, &[("x-tenant", b"a"), (":path", b"/v1/chat/x"), ("x-tokens", tokens)]);
@@ -155,7 +159,7 @@ fn costs_come_from_headers_and_paths_choose_the_rules() {
 
 #[test]
 fn switched_off_it_counts_and_refuses_nothing() {
-    let mut proxy = Proxy::new(1, &CONFIG.replace("\"rules\"", "\"enforce\":false,\"rules\""));
+    let mut proxy = Proxy::new(1, &CONFIG.replace("\"policy\"", "\"enforce\":false,\"policy\""));
     for _ in 0..60 {
         assert!(!matches!(proxy.request(0, &[("x-tenant", b"a")]), Outcome::Refuse(_)));
     }

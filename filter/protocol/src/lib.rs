@@ -14,7 +14,9 @@
 
 extern crate alloc;
 
+pub mod bootstrap;
 pub mod envelope;
+pub mod policy;
 pub mod v1;
 
 pub use envelope::{DecodeError, Kind, MAX_BODY_BYTES, decode, encode};

@@ -3,7 +3,10 @@
 //! Per request the host calls two of them: `proxy_on_context_create` and `proxy_on_request_headers`.
 #![allow(unsafe_code, unreachable_pub, reason = "exported names")]
 
+use forebay_admission::Lane;
 use forebay_engine::leader::Answer;
+use forebay_engine::policy::Tags;
+use forebay_engine::policy::place::CHARGED_HEADER;
 use forebay_engine::request::Refusal;
 use forebay_engine::table::MAX_ANSWER_BYTES;
 use forebay_engine::{CallOut, Effect, Outcome, Worker};
@@ -71,25 +74,44 @@ pub extern "C" fn proxy_on_tick(root: u32) {
 /// A request's headers are here.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end_of_stream: u32) -> u32 {
-    let outcome =
-        instances::with(|instances| instances.of_stream(stream).map(|instance| instance.worker.on_request(&mut Envoy)));
+    let outcome = instances::with(|instances| {
+        let instance = instances.of_stream(stream)?;
+        let outcome = instance.worker.on_request(&mut Envoy);
+        let (tags, token) = instance.worker.marks();
+        match &outcome {
+            Outcome::Admit(lane) => mark_admitted(*lane, tags, token),
+            Outcome::Pass if tags.lane => drop_lane(),
+            Outcome::Pass | Outcome::Charged | Outcome::Refuse(_) => {}
+        }
+        Some(outcome)
+    });
     match outcome.flatten() {
-        Some(Outcome::Admit(lane)) => {
-            // Replacing also drops a client's own copy of the header.
-            let _ = abi::replace_header(Map::Request, LANE_HEADER, lane.name());
-            if lane == forebay_admission::Lane::Reserved && abi::header(Map::Request, PRIORITY_HEADER).is_err() {
-                let _ = abi::add_header(Map::Request, PRIORITY_HEADER, RESERVED_PRIORITY);
-            }
-            CONTINUE
-        }
         Some(Outcome::Refuse(refusal)) => refuse(&refusal),
-        Some(Outcome::Pass) | None => {
-            // A mutation clears the route cache, so only what is there is removed.
-            if abi::header(Map::Request, LANE_HEADER).is_ok() {
-                let _ = abi::remove_header(Map::Request, LANE_HEADER);
-            }
+        Some(Outcome::Admit(_) | Outcome::Pass | Outcome::Charged) => CONTINUE,
+        None => {
+            drop_lane();
             CONTINUE
         }
+    }
+}
+
+/// Replacing also drops a client's own copy of the headers.
+fn mark_admitted(lane: Lane, tags: Tags, token: Option<&str>) {
+    if tags.lane {
+        let _ = abi::replace_header(Map::Request, LANE_HEADER, lane.name());
+    }
+    if let Some(token) = token {
+        let _ = abi::replace_header(Map::Request, CHARGED_HEADER, token);
+    }
+    if tags.priority && lane == Lane::Reserved && abi::header(Map::Request, PRIORITY_HEADER).is_err() {
+        let _ = abi::add_header(Map::Request, PRIORITY_HEADER, RESERVED_PRIORITY);
+    }
+}
+
+/// A mutation clears the route cache, so only what is there is removed.
+fn drop_lane() {
+    if abi::header(Map::Request, LANE_HEADER).is_ok() {
+        let _ = abi::remove_header(Map::Request, LANE_HEADER);
     }
 }
 

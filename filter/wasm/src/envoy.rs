@@ -4,7 +4,7 @@
 //! nobody ever gets: the counter behind the marks would have to wrap around exactly onto it.
 
 use forebay_admission::Nanos;
-use forebay_engine::{Expected, Host, StoreError};
+use forebay_engine::{Expected, Host, StoreError, Unreadable};
 
 use crate::abi::{self, Map, Status};
 
@@ -24,6 +24,14 @@ impl Host for Envoy {
 
     fn header(&mut self, name: &str) -> Option<Vec<u8>> {
         abi::header(Map::Request, name).ok()
+    }
+
+    fn property(&mut self, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {
+        match abi::property(path) {
+            Ok(value) => Ok(Some(value)),
+            Err(Status::NotFound) => Ok(None),
+            Err(Status::CasMismatch | Status::Other) => Err(Unreadable),
+        }
     }
 
     fn shared_get(&mut self, key: &str) -> Option<(Vec<u8>, u32)> {

@@ -98,7 +98,7 @@ impl Policy {
     pub(crate) fn committed() -> Result<Self> {
         let plugin_config: Value = serde_json::from_str(FOREBAY_CONFIG).context("forebay.json is no JSON")?;
         let contracts: Vec<Contract> =
-            serde_json::from_value(plugin_config["contracts"].clone()).context("forebay.json: contracts")?;
+            serde_json::from_value(plugin_config["policy"]["contracts"].clone()).context("forebay.json: contracts")?;
         let buckets: BTreeSet<(u32, u32)> = contracts.iter().map(|c| (c.rate_per_s, c.burst)).collect();
         let [(rate_per_s, burst)] = buckets.iter().copied().collect::<Vec<_>>()[..] else {
             bail!("forebay.json: the contracts must all be the same, these are {buckets:?}");

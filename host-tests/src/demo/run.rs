@@ -164,11 +164,13 @@ fn forebay_bootstrap(
     let plugin = json!({
         "proxy_id": "demo-gateway",
         "controller": { "cluster": CONTROLLER_CLUSTER, "report_interval_ms": REPORT_INTERVAL_MS },
-        "rules": [{
-            "resource": "requests",
-            "others": { "rate_per_s": OTHERS.rate_per_s, "burst": OTHERS.burst },
-        }],
-        "contracts": contracts,
+        "policy": {
+            "resources": [{
+                "name": "requests",
+                "others": { "rate_per_s": OTHERS.rate_per_s, "burst": OTHERS.burst },
+            }],
+            "contracts": contracts,
+        },
     });
     let filter = filters::forebay(artefacts, FOREBAY_VM_ID, &plugin);
     Bootstrap::new("demo-gateway")

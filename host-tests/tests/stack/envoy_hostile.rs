@@ -18,7 +18,7 @@ const GROWTH_MAX_KIB: u64 = 6_250;
 #[tokio::test]
 async fn hostile_tenant_headers_get_the_defined_default() -> Result<()> {
     let mut policy = policy(&[("acme", 1_000, 1_000)]);
-    policy["rules"][0]["others"] = json!({ "rate_per_s": 1_000, "burst": 20 });
+    policy["policy"]["resources"][0]["others"] = json!({ "rate_per_s": 1_000, "burst": 20 });
     let rig = Rig::start(policy, None).await?;
     let mut connection = rig.connect().await?;
     let long = vec![b'x'; 60 << 10];

@@ -63,7 +63,7 @@ async fn admitted_requests_carry_their_lane_and_refused_ones_an_answer() -> Resu
 #[tokio::test]
 async fn a_wrong_filter_configuration_is_refused_and_the_old_one_stays() -> Result<()> {
     let mut wrong = policy(&[]);
-    wrong["rules"][0]["others"]["rate_per_s"] = json!(-1);
+    wrong["policy"]["resources"][0]["others"]["rate_per_s"] = json!(-1);
 
     let artefacts = Artefacts::find()?;
     let upstream = Upstream::start().await?;

@@ -89,7 +89,7 @@ async fn new_vms_and_new_configurations_refill_nothing() -> Result<()> {
     judge_refill(&rig, "after new VMs", emptied).await?;
 
     let mut strict = policy(&[SLOW]);
-    strict["unidentified"] = json!("refuse");
+    strict["policy"]["unidentified"] = json!("refuse");
     let emptied = Instant::now();
     load(&mut rig.connect().await?, &of(SLOW.0), at_refusal).await?;
     rig.envoy.replace_listeners(&[listener(&rig.artefacts, &strict)]).await?;

@@ -38,12 +38,14 @@ pub(crate) fn policy(contracts: &[(&str, u64, u64)]) -> Value {
     let contract = |(tenant, rate_per_s, burst): &(&str, u64, u64)| json!({ "tenant": tenant, "resource": "requests", "rate_per_s": rate_per_s, "burst": burst });
     json!({
         "proxy_id": "gateway",
-        "rules": [{
-            "resource": "requests",
-            "cost": { "header": "x-cost", "default": 1, "max": 1_000_000 },
-            "others": { "rate_per_s": 0, "burst": 0 },
-        }],
-        "contracts": contracts.iter().map(contract).collect::<Vec<_>>(),
+        "policy": {
+            "resources": [{ "name": "requests", "others": { "rate_per_s": 0, "burst": 0 } }],
+            "rules": [{ "charges": [{
+                "resource": "requests",
+                "cost": { "header": { "name": "x-cost", "default": 1, "max": 1_000_000 } },
+            }] }],
+            "contracts": contracts.iter().map(contract).collect::<Vec<_>>(),
+        },
     })
 }
 

@@ -20,11 +20,17 @@ const TENANTS: [&str; 4] = ["a", "b", "stranger", ""];
 const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl", "report_interval_ms": 200},
-    "rules": [
-        {"resource": "requests", "others": {"rate_per_s": 20, "burst": 10}},
-        {"resource": "tokens", "path_prefix": "/chat", "cost": {"header": "x-tokens", "default": 3, "max": 50},
-         "others": {"rate_per_s": 40, "burst": 60}}],
-    "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 100, "burst": 300}]
+    "policy": {
+        "resources": [
+            {"name": "requests", "others": {"rate_per_s": 20, "burst": 10}},
+            {"name": "tokens", "others": {"rate_per_s": 40, "burst": 60}}],
+        "rules": [
+            {"charges": [{"resource": "requests"}]},
+            {"match": {"path": "/chat/**"}, "charges": [
+                {"resource": "requests"},
+                {"resource": "tokens", "cost": {"header": {"name": "x-tokens", "default": 3, "max": 50}}}]}],
+        "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 100, "burst": 300}]
+    }
 }"#;
 
 #[derive(Clone, Debug)]
@@ -111,7 +117,7 @@ fn native(operations: &[Operation]) -> Seen {
                     [(":path", path), ("x-tenant", TENANTS[*tenant].as_bytes()), ("x-tokens", tokens.as_bytes())];
                 let outcome = workers[*worker].on_request(&mut memory.request(&headers));
                 seen.decisions.push(match outcome {
-                    Outcome::Pass => "pass".into(),
+                    Outcome::Pass | Outcome::Charged => "pass".into(),
                     Outcome::Admit(lane) => lane.name().into(),
                     Outcome::Refuse(refusal) => format!("{:?} {}", refusal.retry_after_s, refusal.body),
                 });

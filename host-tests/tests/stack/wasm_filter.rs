@@ -12,8 +12,10 @@ const TICK: Duration = Duration::from_millis(50);
 const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl"},
-    "rules": [{"resource": "requests", "others": {"rate_per_s": 10, "burst": 5}}],
-    "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 1000, "burst": 2000}]
+    "policy": {
+        "resources": [{"name": "requests", "others": {"rate_per_s": 10, "burst": 5}}],
+        "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 1000, "burst": 2000}]
+    }
 }"#;
 
 /// The filter as `cargo xtask setup` built it.
@@ -113,7 +115,7 @@ fn a_wrong_configuration_is_refused_with_place_reason_and_remedy() -> Result<()>
     let mut process = Process::of(&code(false)?);
     let wrong = CONFIG.replace("\"rate_per_s\": 10,", "\"rate_per_s\": -1,");
     let error = process.add_vm(wrong.as_bytes(), b"test").expect_err("refused").to_string();
-    assert!(error.contains("rules[0].others.rate_per_s: -1 is out of range; choose 0 to"), "{error}");
+    assert!(error.contains("policy.resources[0].others.rate_per_s: -1 is out of range; choose 0 to"), "{error}");
     assert!(process.add_vm(b"", b"test").is_err());
     Ok(())
 }
@@ -238,7 +240,7 @@ fn lost_races_refuse_and_do_not_trap() -> Result<()> {
 #[test]
 fn two_instances_in_one_vm_keep_their_configurations_apart() -> Result<()> {
     let (mut process, vms) = process(1)?;
-    let strict = CONFIG.replace("\"rules\"", "\"unidentified\":\"refuse\",\"rules\"");
+    let strict = CONFIG.replace("\"resources\"", "\"unidentified\":\"refuse\",\"resources\"");
     let second = process.add_root(vms[0], strict.as_bytes())?;
     let first = process.roots(vms[0])[0];
     process.advance(TICK)?;

@@ -1,0 +1,310 @@
+//! The policy, compiled once: from a checked document to a table that a request is looked up in.
+//!
+//! A request costs the facts that its rule needs and nothing else: a policy whose only rule has no condition reads the
+//! tenant's header. Neither the number of tenants nor that of rules changes the cost of a lookup ([`matching`], [`paths`]);
+//! [`Work`] counts it, for tests.
+//!
+//! The order in which a request is looked at: exempt paths; its rule; whether it is charged at this proxy ([`place`]);
+//! who it is ([`Identity`]); what it costs. What the document says about queues, answers and settlement is carried here
+//! for those that do it.
+
+mod cost;
+pub mod facts;
+mod identity;
+mod matching;
+pub mod paths;
+pub mod place;
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{format, vec};
+
+use forebay_admission::Limit;
+use forebay_protocol::policy::path::parse;
+use forebay_protocol::policy::{
+    Answer, Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified,
+};
+use hashbrown::HashMap;
+
+pub use cost::Cost;
+use facts::{Facts, Origins, Slot, Store};
+pub use forebay_protocol::policy::Tags;
+use identity::Reader;
+use matching::Matcher;
+use paths::Paths;
+
+use crate::host::Host;
+
+/// Most different headers and properties that a policy may name.
+pub const MAX_FACTS: usize = 1_024;
+
+/// User agents of health checks that are exempt when they name no tenant.
+const PROBES: [&str; 4] = ["kube-probe/", "GoogleHC/", "ELB-HealthChecker/", "Envoy/HC"];
+
+/// How much a lookup looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Hosts and suffixes looked up.
+    pub hosts: u32,
+    /// Nodes of path trees visited.
+    pub nodes: u32,
+    /// Rules whose further conditions were tried.
+    pub candidates: u32,
+}
+
+/// A policy in force.
+#[derive(Clone, Debug)]
+pub struct CompiledPolicy {
+    /// What is limited.
+    pub resources: Vec<Resource>,
+    /// Limits of tenants with contracts, until the controller's grants arrive.
+    pub contracts: Vec<Contract>,
+    /// What admitted requests are marked with.
+    pub tags: Tags,
+    rules: Vec<Rule>,
+    matcher: Matcher,
+    exempt: Exempt,
+    origins: Origins,
+}
+
+/// A resource and the limit of everybody without contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name.
+    pub name: String,
+    /// The bucket of everybody without contract.
+    pub others: Limit,
+}
+
+/// A tenant's standard limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contract {
+    /// The tenant.
+    pub tenant: String,
+    /// Number of the resource.
+    pub resource: usize,
+    /// Rate and burst.
+    pub limit: Limit,
+}
+
+/// What holds for the requests of one rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name in metrics and logs.
+    pub name: String,
+    /// What is taken, all or nothing; at most [`forebay_admission::MAX_CHARGES`], each of another resource.
+    pub charges: Vec<Charge>,
+    /// What becomes of a request without tenant.
+    pub unidentified: Unidentified,
+    /// Which of several proxies charges.
+    pub enforce_at: EnforceAt,
+    /// What becomes of a request that cannot be decided.
+    pub on_failure: OnFailure,
+    /// Refuses nothing.
+    pub dry_run: bool,
+    /// Order in queues, 0 (first) to 7.
+    pub priority_class: u8,
+    /// How requests wait; `None`: they do not.
+    pub queue: Option<Queue>,
+    /// What a refused client is told.
+    pub answer: Answer,
+    readers: Vec<Reader>,
+}
+
+/// A resource that is taken from.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// Number of the resource.
+    pub resource: usize,
+    /// How much.
+    pub cost: Cost,
+}
+
+/// Who a request is charged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity<R> {
+    /// What the caller made of the tenant's name.
+    Tenant(R),
+    /// Nobody: the limit of those without contract.
+    Others,
+    /// Exempt, or admitted uncounted.
+    Free,
+    /// Refused for want of a tenant.
+    Missing,
+    /// The host does not say; the rule's `on_failure` decides.
+    Undecided,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Exempt {
+    paths: Option<Paths>,
+    preflights: bool,
+    agents: Vec<Box<str>>,
+    path: Slot,
+    method: Slot,
+    preflight: Slot,
+    agent: Slot,
+}
+
+impl CompiledPolicy {
+    /// Compiles a document.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn compile(policy: &Policy) -> Result<Self, Vec<Finding>> {
+        policy.check()?;
+        let numbers: HashMap<&str, usize> =
+            policy.resources.iter().enumerate().map(|(number, one)| (one.name.as_str(), number)).collect();
+        let resource =
+            |one: &forebay_protocol::policy::Resource| Resource { name: one.name.clone(), others: one.others.units() };
+        let contracts = policy.contracts.iter().filter_map(|contract| {
+            let number = *numbers.get(contract.resource.as_str())?;
+            let limit = contract.limit(policy.resources.get(number)?)?.units();
+            Some(Contract { tenant: contract.tenant.clone(), resource: number, limit })
+        });
+        let mut origins = Origins::default();
+        let documents = policy.rules_in_force();
+        let mut rules = Vec::with_capacity(documents.len());
+        for (number, rule) in documents.iter().enumerate() {
+            // The document has been checked, so that this names a gap between the check and the compiler.
+            let broken = |reason: &str| broken(&format!("rules[{number}]"), reason);
+            let settings = policy.settings(rule);
+            let template = matching::template(&rule.matches).map_err(broken)?.unwrap_or_default();
+            let readers: Option<Vec<_>> =
+                settings.identity.iter().map(|source| Reader::compile(source, &template, &mut origins)).collect();
+            let charges = policy.charges(rule);
+            let charges = charges.iter().map(|charge| {
+                let resource = *numbers.get(charge.resource.as_str()).ok_or("there is no such resource")?;
+                Ok(Charge { resource, cost: Cost::compile(&charge.cost, &mut origins)? })
+            });
+            let charges = charges.collect::<Result<_, _>>().map_err(broken)?;
+            let readers = readers.ok_or_else(|| broken("its path has no such parameter"))?;
+            let name = rule.name.clone().unwrap_or_else(|| format!("rule-{number}"));
+            rules.push(Rule::new(name, charges, readers, settings));
+            if origins.len() > MAX_FACTS {
+                return Err(too_many_facts());
+            }
+        }
+        let matches: Vec<&Match> = documents.iter().map(|rule| &rule.matches).collect();
+        let matcher = Matcher::compile(&matches, &mut origins).map_err(|reason| broken("rules", reason))?;
+        let exempt = Exempt::compile(&policy.exempt, &mut origins).map_err(|reason| broken("exempt", reason))?;
+        if origins.len() > MAX_FACTS {
+            return Err(too_many_facts());
+        }
+        Ok(Self {
+            resources: policy.resources.iter().map(resource).collect(),
+            contracts: contracts.collect(),
+            tags: policy.tags,
+            rules,
+            matcher,
+            exempt,
+            origins,
+        })
+    }
+
+    /// A request's facts; `store` is the worker's.
+    pub fn facts<'a, H: Host>(&'a self, store: &'a mut Store, host: &'a mut H) -> Facts<'a, H> {
+        Facts::new(&self.origins, store, host)
+    }
+
+    /// Whether the request's path is exempt whoever sends it.
+    pub fn exempt_path<H: Host>(&self, facts: &mut Facts<'_, H>) -> bool {
+        let Some(paths) = &self.exempt.paths else { return false };
+        let path = facts.known(self.exempt.path).unwrap_or_default();
+        paths.find(path, &mut Work::default(), &mut |_| true).is_some()
+    }
+
+    /// The request's rule; `None` when it is not limited.
+    pub fn rule<H: Host>(&self, facts: &mut Facts<'_, H>, work: &mut Work) -> Option<&Rule> {
+        self.rules.get(self.matcher.find(facts, work)?)
+    }
+
+    /// Who the request is charged to. The first source that names somebody counts; a source that cannot be read ends the
+    /// search, because a less trusted one must not stand in for it.
+    pub fn identify<H: Host, R>(
+        &self,
+        rule: &Rule,
+        facts: &mut Facts<'_, H>,
+        mut use_name: impl FnMut(&[u8]) -> R,
+    ) -> Identity<R> {
+        for reader in &rule.readers {
+            match reader.read(facts, &mut use_name) {
+                Ok(Some(tenant)) => return Identity::Tenant(tenant),
+                Ok(None) => {}
+                Err(crate::host::Unreadable) => return Identity::Undecided,
+            }
+        }
+        if self.exempt_unidentified(facts) {
+            return Identity::Free;
+        }
+        match rule.unidentified {
+            Unidentified::Others => Identity::Others,
+            Unidentified::Admit => Identity::Free,
+            Unidentified::Refuse => Identity::Missing,
+        }
+    }
+
+    /// Where a rule looks for the tenant first, for people.
+    pub fn first_source(&self, rule: &Rule) -> &str {
+        rule.readers.first().map_or("", |reader| reader.name(&self.origins))
+    }
+
+    /// A probe or a preflight. One that names a tenant is never looked at: neither carries one.
+    fn exempt_unidentified<H: Host>(&self, facts: &mut Facts<'_, H>) -> bool {
+        let exempt = &self.exempt;
+        let preflight = exempt.preflights
+            && facts.known(exempt.method) == Some(b"OPTIONS")
+            && facts.known(exempt.preflight).is_some();
+        let agents = &exempt.agents;
+        preflight
+            || !agents.is_empty()
+                && facts.known(exempt.agent).is_some_and(|it| agents.iter().any(|one| it.starts_with(one.as_bytes())))
+    }
+}
+
+impl Rule {
+    fn new(name: String, charges: Vec<Charge>, readers: Vec<Reader>, settings: Settings) -> Self {
+        Self {
+            name,
+            charges,
+            readers,
+            unidentified: settings.unidentified,
+            enforce_at: settings.enforce_at,
+            on_failure: settings.on_failure,
+            dry_run: settings.dry_run,
+            priority_class: settings.priority_class,
+            queue: settings.queue,
+            answer: settings.answer,
+        }
+    }
+}
+
+impl Exempt {
+    fn compile(document: &forebay_protocol::policy::Exempt, origins: &mut Origins) -> Result<Self, &'static str> {
+        let mut paths = Paths::default();
+        for template in &document.paths {
+            paths.insert(Some(&parse(template)?), 0);
+        }
+        let probes = PROBES.iter().filter(|_| document.probes).copied();
+        Ok(Self {
+            paths: (!document.paths.is_empty()).then_some(paths),
+            preflights: document.preflights,
+            agents: probes.chain(document.user_agents.iter().map(String::as_str)).map(Into::into).collect(),
+            path: origins.header(":path"),
+            method: origins.header(":method"),
+            preflight: origins.header("access-control-request-method"),
+            agent: origins.header("user-agent"),
+        })
+    }
+}
+
+fn broken(path: &str, reason: &str) -> Vec<Finding> {
+    let remedy = "report this: the check should have found it".to_string();
+    vec![Finding { code: Code::SHAPE, path: path.to_string(), reason: reason.to_string(), remedy }]
+}
+
+fn too_many_facts() -> Vec<Finding> {
+    let reason = format!("the rules name more than {MAX_FACTS} different headers and claims");
+    vec![Finding { code: Code::COUNT, path: "rules".to_string(), reason, remedy: "name fewer".to_string() }]
+}
