@@ -62,7 +62,7 @@ pub extern "C" fn proxy_on_tick(root: u32) {
     instances::with(|instances| {
         instances.ticked(root);
         if let Some(instance) = instances.of_root(root) {
-            let effects = instance.worker.on_tick(&mut Envoy);
+            let effects = instance.worker.on_tick(&mut Envoy::root());
             carry_out(instance, effects);
         }
     });
@@ -70,14 +70,14 @@ pub extern "C" fn proxy_on_tick(root: u32) {
 
 /// A request's headers are here.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end_of_stream: u32) -> u32 {
+pub extern "C" fn proxy_on_request_headers(stream: u32, headers: usize, _end_of_stream: u32) -> u32 {
+    let mut host = Envoy::request(headers);
     let outcome =
-        instances::with(|instances| instances.of_stream(stream).map(|instance| instance.worker.on_request(&mut Envoy)));
+        instances::with(|instances| instances.of_stream(stream).map(|instance| instance.worker.on_request(&mut host)));
     match outcome.flatten() {
         Some(Outcome::Admit(lane)) => {
-            // Replacing also drops a client's own copy of the header.
-            let _ = abi::replace_header(Map::Request, LANE_HEADER, lane.name());
-            if lane == forebay_admission::Lane::Reserved && abi::header(Map::Request, PRIORITY_HEADER).is_err() {
+            set_header(&mut host, LANE_HEADER, lane.name());
+            if lane == forebay_admission::Lane::Reserved && !host.headers.has(PRIORITY_HEADER) {
                 let _ = abi::add_header(Map::Request, PRIORITY_HEADER, RESERVED_PRIORITY);
             }
             CONTINUE
@@ -85,12 +85,21 @@ pub extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end_of
         Some(Outcome::Refuse(refusal)) => refuse(&refusal),
         Some(Outcome::Pass) | None => {
             // A mutation clears the route cache, so only what is there is removed.
-            if abi::header(Map::Request, LANE_HEADER).is_ok() {
+            if host.headers.has(LANE_HEADER) {
                 let _ = abi::remove_header(Map::Request, LANE_HEADER);
             }
             CONTINUE
         }
     }
+}
+
+/// Sets a header to this one value, whatever the client sent; adding is cheaper than replacing.
+fn set_header(host: &mut Envoy, name: &str, value: &str) {
+    let _ = if host.headers.has(name) {
+        abi::replace_header(Map::Request, name, value)
+    } else {
+        abi::add_header(Map::Request, name, value)
+    };
 }
 
 /// The controller answered, or did not.
@@ -106,7 +115,7 @@ pub extern "C" fn proxy_on_http_call_response(
         let Some(instance) = instances.of_root(root) else { return };
         let Some(place) = instance.calls.iter().position(|(known, _)| *known == token) else { return };
         let (_, kind) = instance.calls.swap_remove(place);
-        let effects = instance.worker.on_answer(kind, answer(headers, body_size), &mut Envoy);
+        let effects = instance.worker.on_answer(kind, answer(headers, body_size), &mut Envoy::root());
         carry_out(instance, effects);
     });
 }
@@ -172,7 +181,7 @@ fn dispatch(instance: &mut Instance, call: &CallOut) {
         Ok(token) => instance.calls.push((token, call.kind)),
         // Most likely the cluster does not exist (yet); the leader tries again after its pause.
         Err(_) => {
-            let effects = instance.worker.on_answer(call.kind, Answer::Failed, &mut Envoy);
+            let effects = instance.worker.on_answer(call.kind, Answer::Failed, &mut Envoy::root());
             for effect in effects {
                 if let Effect::Warn(text) = effect {
                     abi::log(Level::Warn, &text);
