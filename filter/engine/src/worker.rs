@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 
 use forebay_admission::account::Contended;
-use forebay_admission::{Conditions, Counts, KeyState, Ledger, Nanos, admit, lease_units};
+use forebay_admission::{Account, Conditions, Counts, KeyState, Ledger, Nanos, admit, lease_units};
 use forebay_protocol::{Counters, Generation};
 
 use crate::config::{Config, ConfigError};
@@ -50,6 +50,8 @@ pub struct Worker {
     member: Option<u64>,
     workers: u64,
     served: bool,
+    /// Whether any account may hold a lease or a count: what the tick must look at all of them for.
+    busy: bool,
     exempt: u64,
     next_flush: Nanos,
     next_housekeeping: Nanos,
@@ -70,6 +72,7 @@ impl Worker {
             member: None,
             workers: u64::MAX,
             served: false,
+            busy: false,
             exempt: 0,
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
@@ -98,6 +101,7 @@ impl Worker {
             return Outcome::Pass;
         }
         self.served = true;
+        self.busy = true;
         let conditions = self.conditions(host.now());
         let mut ledger = SharedLedger { host, keys: &self.keys.keys };
         let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut ledger);
@@ -119,6 +123,8 @@ impl Worker {
             self.next_flush = now.plus(self.flush_interval());
             self.hand_over_counts(host, &mut effects);
             self.give_back_idle(host, now);
+            // An idle worker with ten thousand keys must not look at each of them five times a second.
+            self.busy = self.busy && self.keys.accounts.iter().any(holds_something);
         }
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.plus(HOUSEKEEPING);
@@ -153,7 +159,7 @@ impl Worker {
 
     /// Units that this worker holds of all keys together.
     pub fn leased_units(&self) -> u64 {
-        self.keys.accounts.iter().map(forebay_admission::Account::leased_units).sum()
+        self.keys.accounts.iter().map(Account::leased_units).sum()
     }
 
     fn conditions(&self, now: Nanos) -> Conditions {
@@ -230,7 +236,8 @@ impl Worker {
     /// Adds what was counted since the last time to shared data.
     fn hand_over_counts(&mut self, host: &mut impl Host, effects: &mut Vec<Effect>) {
         let mut total = Counts::default();
-        for (key, account) in self.keys.keys.iter().zip(&mut self.keys.accounts) {
+        let busy = if self.busy { usize::MAX } else { 0 };
+        for (key, account) in self.keys.keys.iter().zip(&mut self.keys.accounts).take(busy) {
             let counts = account.counts();
             if counts == Counts::default() {
                 continue;
@@ -258,6 +265,9 @@ impl Worker {
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
+        if !self.busy {
+            return;
+        }
         let conditions = self.conditions(now);
         let mut ledger = SharedLedger { host, keys: &self.keys.keys };
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
@@ -285,6 +295,11 @@ impl Worker {
             self.workers = serving;
         }
     }
+}
+
+/// Whether there is something to give back or to hand over.
+fn holds_something(account: &Account) -> bool {
+    account.leased_units() > 0 || account.counts() != Counts::default()
 }
 
 fn add(counters: &Counters, counts: &Counts) -> Counters {
