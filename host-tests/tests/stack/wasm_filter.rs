@@ -81,7 +81,7 @@ fn headers_are_read_the_same_way_however_many_there_are() -> Result<()> {
     for further in [0, 20, 63, 64, 200] {
         let mut request = Request::get("/").header("x-forebay-lane", "reserved").header("x-forebay-lane", "standard");
         for number in 0..further {
-            request = request.header(&format!("x-further-{number}"), "x".repeat(number * 3));
+            request = request.header(format!("x-further-{number}"), "x".repeat(number * 3));
         }
         // The first of two values counts, and what a client says about its lane does not.
         let request = request.header("x-tenant", "a").header("x-tenant", "nobody");
