@@ -4,6 +4,7 @@
 //! is started from. Something missing is an error that names the command which makes it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -46,6 +47,20 @@ impl Artefacts {
             build_hash: text("build-hash")?,
             envoy,
         })
+    }
+}
+
+impl Artefacts {
+    /// The version that the Envoy binary says; it prints `PATH  version: REVISION/VERSION/...`.
+    ///
+    /// # Errors
+    /// When it does not run or says something else.
+    pub fn envoy_version(&self) -> Result<String> {
+        let output = Command::new(&self.envoy).arg("--version").output().context("cannot run `envoy --version`")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let version = text.split_once("version: ").and_then(|(_, rest)| rest.split('/').nth(1));
+        let version = version.with_context(|| format!("`envoy --version` says {text:?}"))?;
+        Ok(version.to_owned())
     }
 }
 

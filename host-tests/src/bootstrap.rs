@@ -110,6 +110,10 @@ pub struct Listener {
     pub route_filter_configs: BTreeMap<String, Value>,
     /// The most request headers that Envoy takes, in KiB; its own default is 60.
     pub request_headers_max_kib: u32,
+    /// Envoy answers 200 itself instead of routing: the cheapest base to measure a filter on.
+    pub direct_response: bool,
+    /// Routes that match nothing in front of the one that does: what a route lookup costs in a larger table.
+    pub other_routes: usize,
 }
 
 impl Listener {
@@ -121,6 +125,8 @@ impl Listener {
             cluster: UPSTREAM_CLUSTER.to_owned(),
             route_filter_configs: BTreeMap::new(),
             request_headers_max_kib: 60,
+            direct_response: false,
+            other_routes: 0,
         }
     }
 
@@ -145,17 +151,37 @@ impl Listener {
         self
     }
 
+    /// Answers 200 without any upstream.
+    #[must_use]
+    pub fn direct_response(mut self) -> Self {
+        self.direct_response = true;
+        self
+    }
+
+    /// Puts routes that match nothing in front.
+    #[must_use]
+    pub fn other_routes(mut self, routes: usize) -> Self {
+        self.other_routes = routes;
+        self
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let mut filters = self.filters.clone();
         filters.push(json!({
             "name": "envoy.filters.http.router",
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
         }));
-        let route = json!({
+        let mut route = json!({
             "match": { "prefix": "/" },
-            "route": { "cluster": self.cluster },
             "typed_per_filter_config": self.route_filter_configs,
         });
+        if self.direct_response {
+            route["direct_response"] = json!({ "status": 200 });
+        } else {
+            route["route"] = json!({ "cluster": self.cluster });
+        }
+        let other = |number| json!({ "match": { "prefix": format!("/other/{number}/") }, "redirect": {} });
+        let routes: Vec<Value> = (0..self.other_routes).map(other).chain([route]).collect();
         let connection_manager = json!({
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3\
                       .HttpConnectionManager",
@@ -167,7 +193,7 @@ impl Listener {
             "generate_request_id": false,
             "route_config": {
                 "name": self.name,
-                "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }],
+                "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }],
             },
             "http_filters": filters,
         });

@@ -14,10 +14,12 @@
 pub mod artefacts;
 pub mod bootstrap;
 pub mod client;
+pub mod contest;
 pub mod controller;
 pub mod demo;
 pub mod envoy;
 pub mod filters;
 pub mod poll;
 pub mod process;
+pub mod spread;
 pub mod upstream;

@@ -9,7 +9,9 @@
 
 use alloc::vec::Vec;
 
-use forebay_admission::{Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap};
+use forebay_admission::{
+    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap,
+};
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
 
@@ -53,6 +55,8 @@ pub struct Worker {
     served: bool,
     /// The last tick, which the coarse clock starts from.
     ticked: Option<Nanos>,
+    /// Whether any account may hold a lease or a count: what the tick must look at all of them for.
+    busy: bool,
     exempt: u64,
     failed_open: u64,
     facts: Store,
@@ -76,6 +80,7 @@ impl Worker {
             workers: u64::MAX,
             served: false,
             ticked: None,
+            busy: false,
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
@@ -116,6 +121,7 @@ impl Worker {
         };
         let charges = Charges::of(rule, &self.keys, row, &mut facts);
         self.served = true;
+        self.busy = true;
         // A lease covers most requests, whatever the exact time: the clock is read when it matters.
         let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
         let conditions = self.conditions(clock.earliest());
@@ -150,6 +156,8 @@ impl Worker {
             self.next_flush = now.plus(self.flush_interval());
             self.hand_over_counts(host, &mut effects);
             self.give_back_idle(host, now);
+            // An idle worker with ten thousand keys must not look at each of them five times a second.
+            self.busy = self.busy && self.keys.accounts.iter().any(holds_something);
         }
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.plus(HOUSEKEEPING);
@@ -184,7 +192,7 @@ impl Worker {
 
     /// Units that this worker holds of all keys together.
     pub fn leased_units(&self) -> u64 {
-        self.keys.accounts.iter().map(forebay_admission::Account::leased_units).sum()
+        self.keys.accounts.iter().map(Account::leased_units).sum()
     }
 
     fn conditions(&self, now: Nanos) -> Conditions<'static> {
@@ -261,7 +269,8 @@ impl Worker {
     /// Adds what was counted since the last time to shared data.
     fn hand_over_counts(&mut self, host: &mut impl Host, effects: &mut Vec<Effect>) {
         let mut total = Counts::default();
-        for (key, account) in self.keys.keys.iter().zip(&mut self.keys.accounts) {
+        let busy = if self.busy { usize::MAX } else { 0 };
+        for (key, account) in self.keys.keys.iter().zip(&mut self.keys.accounts).take(busy) {
             let counts = account.counts();
             if counts == Counts::default() {
                 continue;
@@ -290,6 +299,9 @@ impl Worker {
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
+        if !self.busy {
+            return;
+        }
         let conditions = self.conditions(now);
         let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
@@ -317,6 +329,11 @@ impl Worker {
             self.workers = serving;
         }
     }
+}
+
+/// Whether there is something to give back or to hand over.
+fn holds_something(account: &Account) -> bool {
+    account.leased_units() > 0 || account.counts() != Counts::default()
 }
 
 fn add(counters: &Counters, counts: &Counts) -> Counters {

@@ -6,7 +6,11 @@
 //! Source: proxy-wasm/spec, abi-versions/v0.2.1; WASI preview 1 for the steady clock.
 #![allow(unsafe_code, unreachable_pub, reason = "exported names and host functions")]
 
+mod scratch;
+
 use std::alloc::{Layout, alloc};
+
+pub(crate) use scratch::Returned;
 
 /// A status other than "ok".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,7 @@ unsafe extern "C" {
     fn proxy_get_buffer_bytes(buffer: u32, start: usize, max: usize, data: *mut *mut u8, len: *mut usize) -> u32;
     fn proxy_get_header_map_value(map: u32, key: *const u8, key_len: usize, data: *mut *mut u8, len: *mut usize)
     -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, len: *mut usize) -> u32;
     fn proxy_add_header_map_value(map: u32, key: *const u8, key_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_replace_header_map_value(map: u32, key: *const u8, key_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_len: usize) -> u32;
@@ -100,6 +105,9 @@ unsafe extern "C" {
 /// Memory for the host to return a value in.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    if let Some(data) = scratch::give(size) {
+        return data;
+    }
     match Layout::array::<u8>(size) {
         // SAFETY: the layout is not empty.
         Ok(layout) if size > 0 => unsafe { alloc(layout) },
@@ -170,6 +178,18 @@ pub(crate) fn header(map: Map, key: &str) -> Result<Vec<u8>, Status> {
     // SAFETY: the host reads the key and writes the two words during the call.
     let status = unsafe { proxy_get_header_map_value(map as u32, key.as_ptr(), key.len(), &mut data, &mut len) };
     returned(status, data, len)
+}
+
+/// All headers, in the ABI's serialisation.
+pub(crate) fn header_pairs(map: Map) -> Result<Returned, Status> {
+    let (mut data, mut len) = (std::ptr::null_mut(), 0);
+    let offered = scratch::offer();
+    // SAFETY: the host writes the two words during the call.
+    let status = unsafe { proxy_get_header_map_pairs(map as u32, &mut data, &mut len) };
+    match if offered { scratch::take(data, len) } else { None } {
+        Some(value) => check(status).map(|()| value),
+        None => returned(status, data, len).map(Returned::Own),
+    }
 }
 
 pub(crate) fn add_header(map: Map, key: &str, value: &str) -> Result<(), Status> {

@@ -65,7 +65,7 @@ pub extern "C" fn proxy_on_tick(root: u32) {
     instances::with(|instances| {
         instances.ticked(root);
         if let Some(instance) = instances.of_root(root) {
-            let effects = instance.worker.on_tick(&mut Envoy);
+            let effects = instance.worker.on_tick(&mut Envoy::root());
             carry_out(instance, effects);
         }
     });
@@ -73,14 +73,15 @@ pub extern "C" fn proxy_on_tick(root: u32) {
 
 /// A request's headers are here.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end_of_stream: u32) -> u32 {
+pub extern "C" fn proxy_on_request_headers(stream: u32, headers: usize, _end_of_stream: u32) -> u32 {
+    let mut host = Envoy::request(headers);
     let outcome = instances::with(|instances| {
         let instance = instances.of_stream(stream)?;
-        let outcome = instance.worker.on_request(&mut Envoy);
+        let outcome = instance.worker.on_request(&mut host);
         let (tags, token) = instance.worker.marks();
         match &outcome {
-            Outcome::Admit(lane) => mark_admitted(*lane, tags, token),
-            Outcome::Pass if tags.lane => drop_lane(),
+            Outcome::Admit(lane) => mark_admitted(&mut host, *lane, tags, token),
+            Outcome::Pass if tags.lane => drop_lane(&mut host),
             Outcome::Pass | Outcome::Charged | Outcome::Refuse(_) => {}
         }
         Some(outcome)
@@ -89,30 +90,38 @@ pub extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end_of
         Some(Outcome::Refuse(refusal)) => refuse(&refusal),
         Some(Outcome::Admit(_) | Outcome::Pass | Outcome::Charged) => CONTINUE,
         None => {
-            drop_lane();
+            drop_lane(&mut host);
             CONTINUE
         }
     }
 }
 
-/// Replacing also drops a client's own copy of the headers.
-fn mark_admitted(lane: Lane, tags: Tags, token: Option<&str>) {
+fn mark_admitted(host: &mut Envoy, lane: Lane, tags: Tags, token: Option<&str>) {
     if tags.lane {
-        let _ = abi::replace_header(Map::Request, LANE_HEADER, lane.name());
+        set_header(host, LANE_HEADER, lane.name());
     }
     if let Some(token) = token {
-        let _ = abi::replace_header(Map::Request, CHARGED_HEADER, token);
+        set_header(host, CHARGED_HEADER, token);
     }
-    if tags.priority && lane == Lane::Reserved && abi::header(Map::Request, PRIORITY_HEADER).is_err() {
+    if tags.priority && lane == Lane::Reserved && !host.headers.has(PRIORITY_HEADER) {
         let _ = abi::add_header(Map::Request, PRIORITY_HEADER, RESERVED_PRIORITY);
     }
 }
 
 /// A mutation clears the route cache, so only what is there is removed.
-fn drop_lane() {
-    if abi::header(Map::Request, LANE_HEADER).is_ok() {
+fn drop_lane(host: &mut Envoy) {
+    if host.headers.has(LANE_HEADER) {
         let _ = abi::remove_header(Map::Request, LANE_HEADER);
     }
+}
+
+/// Sets a header to this one value, whatever the client sent; adding is cheaper than replacing.
+fn set_header(host: &mut Envoy, name: &str, value: &str) {
+    let _ = if host.headers.has(name) {
+        abi::replace_header(Map::Request, name, value)
+    } else {
+        abi::add_header(Map::Request, name, value)
+    };
 }
 
 /// The controller answered, or did not.
@@ -128,7 +137,7 @@ pub extern "C" fn proxy_on_http_call_response(
         let Some(instance) = instances.of_root(root) else { return };
         let Some(place) = instance.calls.iter().position(|(known, _)| *known == token) else { return };
         let (_, kind) = instance.calls.swap_remove(place);
-        let effects = instance.worker.on_answer(kind, answer(headers, body_size), &mut Envoy);
+        let effects = instance.worker.on_answer(kind, answer(headers, body_size), &mut Envoy::root());
         carry_out(instance, effects);
     });
 }
@@ -194,7 +203,7 @@ fn dispatch(instance: &mut Instance, call: &CallOut) {
         Ok(token) => instance.calls.push((token, call.kind)),
         // Most likely the cluster does not exist (yet); the leader tries again after its pause.
         Err(_) => {
-            let effects = instance.worker.on_answer(call.kind, Answer::Failed, &mut Envoy);
+            let effects = instance.worker.on_answer(call.kind, Answer::Failed, &mut Envoy::root());
             for effect in effects {
                 if let Effect::Warn(text) = effect {
                     abi::log(Level::Warn, &text);

@@ -6,12 +6,28 @@
 use forebay_admission::Nanos;
 use forebay_engine::{Expected, Host, StoreError, Unreadable};
 
-use crate::abi::{self, Map, Status};
+use crate::abi::{self, Status};
+use crate::headers::RequestHeaders;
 
 const NEVER_A_MARK: u32 = u32::MAX;
 
 /// The host, as seen from one callback.
-pub(crate) struct Envoy;
+pub(crate) struct Envoy {
+    /// Of the stream, where the callback is about one.
+    pub(crate) headers: RequestHeaders,
+}
+
+impl Envoy {
+    /// In a callback about a request with so many headers.
+    pub(crate) fn request(headers: usize) -> Self {
+        Self { headers: RequestHeaders::of(headers) }
+    }
+
+    /// In a callback that is about no stream.
+    pub(crate) fn root() -> Self {
+        Self::request(0)
+    }
+}
 
 impl Host for Envoy {
     fn now(&mut self) -> Nanos {
@@ -23,7 +39,7 @@ impl Host for Envoy {
     }
 
     fn header(&mut self, name: &str) -> Option<Vec<u8>> {
-        abi::header(Map::Request, name).ok()
+        self.headers.first(name)
     }
 
     fn property(&mut self, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {

@@ -14,4 +14,5 @@
 mod abi;
 mod callbacks;
 mod envoy;
+mod headers;
 mod instances;

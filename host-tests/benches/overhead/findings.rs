@@ -1,18 +1,16 @@
-//! Medians of the rounds, for people and for programs.
-//!
-//! A difference or ratio is taken inside each round first and its median afterwards: what a round's neighbours did to
-//! the machine is in both sides and falls out. The quartiles beside each median say how far to trust it.
+//! Medians of the rounds, for people and for programs; how they are taken: [`forebay_host_tests::spread`].
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use forebay_host_tests::artefacts::Artefacts;
+use forebay_host_tests::contest::{CONNECTIONS, Plan, Round};
+use forebay_host_tests::spread::Spread;
 use serde::Serialize;
 
 use crate::in_wasm::InWasm;
-use crate::rounds::{CONNECTIONS, Plan, Round, WORKERS};
+use crate::rounds::WORKERS;
 use crate::variants::{Policy, Variant};
 
 /// Everything that the bench found; `us_` is Envoy CPU microseconds per request.
@@ -60,34 +58,6 @@ struct Row {
     added: Spread,
 }
 
-/// Median and quartiles of one figure per round.
-#[derive(Debug, Clone, Copy)]
-struct Spread {
-    lower: f64,
-    median: f64,
-    upper: f64,
-}
-
-impl Spread {
-    /// Of at least one round.
-    fn of(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> Self {
-        let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        Self { lower: quantile(&figures, 0.25), median: quantile(&figures, 0.5), upper: quantile(&figures, 0.75) }
-    }
-
-    fn text(self) -> String {
-        format!("{:.2}  ({:.2} to {:.2})", self.median, self.lower, self.upper)
-    }
-}
-
-/// Of sorted figures, interpolated between neighbours.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * (sorted.len() - 1) as f64;
-    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
-    below + (above - below) * place.fract()
-}
-
 impl Findings {
     /// Judges the rounds.
     pub(crate) fn of(
@@ -119,7 +89,7 @@ impl Findings {
             hostcalls_per_request_by_name: in_wasm.hostcalls_per_request,
             fuel_per_request: in_wasm.fuel_per_request,
             conditions: Conditions {
-                envoy_version: envoy_version(artefacts)?,
+                envoy_version: artefacts.envoy_version()?,
                 rounds: plan.rounds,
                 requests_per_round: plan.requests,
                 tenants: policy.tenants.len(),
@@ -181,13 +151,4 @@ fn table(header: &[&str]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-/// Envoy prints `PATH  version: REVISION/VERSION/...`.
-fn envoy_version(artefacts: &Artefacts) -> Result<String> {
-    let output = Command::new(&artefacts.envoy).arg("--version").output().context("cannot run `envoy --version`")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.split_once("version: ").and_then(|(_, rest)| rest.split('/').nth(1));
-    let version = version.with_context(|| format!("`envoy --version` says {text:?}"))?;
-    Ok(version.to_owned())
 }

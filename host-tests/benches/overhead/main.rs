@@ -20,9 +20,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use forebay_host_tests::artefacts::Artefacts;
+use forebay_host_tests::contest::Plan;
 
 use crate::findings::Findings;
-use crate::rounds::Plan;
 use crate::variants::Policy;
 
 /// Envoy CPU microseconds per request: no filter, empty wasm filters, local_ratelimit, Forebay.

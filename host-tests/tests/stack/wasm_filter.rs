@@ -78,6 +78,29 @@ fn push(process: &mut Process, table: GrantTable) -> Result<()> {
 }
 
 #[test]
+fn headers_are_read_the_same_way_however_many_there_are() -> Result<()> {
+    let (mut process, vms) = process(1)?;
+    for further in [0, 20, 63, 64, 200] {
+        let mut request = Request::get("/").header("x-forebay-lane", "reserved").header("x-forebay-lane", "standard");
+        for number in 0..further {
+            request = request.header(format!("x-further-{number}"), "x".repeat(number * 3));
+        }
+        // The first of two values counts, and what a client says about its lane does not.
+        let request = request.header("x-tenant", "a").header("x-tenant", "nobody");
+        process.advance(TICK)?;
+        let exchange = process.request(vms[0], request)?;
+        let Outcome::Continue { headers } = &exchange.outcome else {
+            anyhow::bail!("{further}: {:?}", exchange.outcome)
+        };
+        let lanes = headers.0.iter().filter(|(name, _)| name == b"x-forebay-lane").count();
+        assert_eq!((headers.text("x-forebay-lane").as_deref(), lanes), (Some("standard"), 1), "{further} headers");
+    }
+    // Five requests of `others` would be its whole burst; the contract was charged.
+    assert_eq!(lane(&mut process, vms[0], b"nobody")?, "standard");
+    Ok(())
+}
+
+#[test]
 fn admitted_requests_carry_the_lane_and_refused_ones_an_answer() -> Result<()> {
     let (mut process, vms) = process(1)?;
     let pace = Limit { rate_milli_per_s: 2_000, burst: 2 };

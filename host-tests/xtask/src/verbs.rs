@@ -39,9 +39,23 @@ Usage: cargo xtask bench [NAME [ARGUMENTS OF THE BENCH]]
   cargo xtask bench                    the names, one line each
   cargo xtask bench overhead --json    runs one; with --json it ends with one JSON object on one line";
 
-/// Every bench: its cargo name and what it measures. A new bench is one row here and one file in host-tests/benches.
-const BENCHES: [(&str, &str); 1] =
-    [("overhead", "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay")];
+/// Every bench: its cargo name, how it is compiled, and what it measures. A new bench is one row here and one file in
+/// host-tests/benches (or, when the compiler's work is what is measured, in the measured crate's own).
+const BENCHES: [(&str, Build, &str); 4] = [
+    ("overhead", Build::Stack, "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay"),
+    ("attribution", Build::Stack, "Envoy CPU microseconds of each call that a wasm filter can make per request"),
+    ("leases", Build::Stack, "eight workers on one hot key: shared data per request, fairness, lost units"),
+    ("decision", Build::Optimised("forebay-engine"), "the decision natively, beside the governor crate's keyed check"),
+];
+
+/// How a bench is compiled.
+#[derive(Clone, Copy)]
+enum Build {
+    /// With the real stack, in the profile of all other verbs: what is measured is Envoy, wasm or a count.
+    Stack,
+    /// One package in the release profile: what is measured is compiled together with the bench.
+    Optimised(&'static str),
+}
 
 /// Everything but the two wasm modules: they have no native form, and setup has built them for wasm32.
 const NATIVE: [&str; 5] = ["--workspace", "--exclude", "forebay-filter", "--exclude", "forebay-empty-filter"];
@@ -96,20 +110,29 @@ pub(crate) fn bench(workspace: &Workspace, arguments: &[String]) -> Result<(), F
         print!("{}", bench_list());
         return Ok(());
     };
-    if !BENCHES.iter().any(|(known, _)| known == name) {
+    let Some((_, build, _)) = BENCHES.iter().find(|(known, _, _)| known == name) else {
         return Err(Failure::usage(&format!("there is no bench `{name}`"), &bench_list()));
-    }
-    setup::run(workspace)?;
-    println!("bench {name}: building");
-    build_binaries(workspace)?;
+    };
     let mut cargo = workspace.cargo();
-    cargo.env("FOREBAY_BIN", daemon(workspace)).args(["bench", "--quiet", "--profile", "dev"]).args(NATIVE);
+    cargo.args(["bench", "--quiet"]);
+    match build {
+        Build::Stack => {
+            setup::run(workspace)?;
+            println!("bench {name}: building");
+            build_binaries(workspace)?;
+            cargo.env("FOREBAY_BIN", daemon(workspace)).args(["--profile", "dev"]).args(NATIVE);
+        }
+        Build::Optimised(package) => {
+            println!("bench {name}: building");
+            cargo.args(["--profile", "release", "--package", package]);
+        }
+    }
     run(cargo.args(["--bench", name.as_str(), "--"]).args(rest))
 }
 
 fn bench_list() -> String {
     let mut list = String::from("Benches (`cargo xtask bench NAME` runs one):\n");
-    for (name, what) in BENCHES {
+    for (name, _, what) in BENCHES {
         list.push_str(&format!("  {name:<12} {what}\n"));
     }
     list
@@ -153,7 +176,7 @@ mod tests {
     #[test]
     fn the_list_of_benches_names_each_with_what_it_measures() {
         let list = bench_list();
-        for (name, what) in BENCHES {
+        for (name, _, what) in BENCHES {
             assert!(list.contains(name) && list.contains(what), "{list}");
         }
     }
