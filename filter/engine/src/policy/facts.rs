@@ -66,7 +66,9 @@ impl Origins {
 
 /// What was read of the request at hand.
 #[derive(Debug, Default)]
-pub struct Store(Vec<(Slot, Result<Option<Vec<u8>>, Unreadable>)>);
+pub struct Store(Vec<(Slot, Reading)>);
+
+type Reading = Result<Option<Vec<u8>>, Unreadable>;
 
 /// The request at hand.
 #[derive(Debug)]
