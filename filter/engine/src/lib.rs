@@ -20,6 +20,7 @@ pub mod host;
 pub mod keys;
 pub mod leader;
 pub mod memory;
+pub mod metric_names;
 pub mod request;
 pub mod shared;
 pub mod table;
