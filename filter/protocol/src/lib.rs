@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod envelope;
+pub mod policy;
 pub mod v1;
 
 pub use envelope::{DecodeError, Kind, MAX_BODY_BYTES, decode, encode};

@@ -1,0 +1,146 @@
+//! The settings beside matching, charges and contracts.
+
+use alloc::format;
+
+use super::{Findings, MAX_ENTRIES};
+use crate::policy::{Answer, Code, Policy, Pool, Queue, Rule, Shadow, Source};
+
+/// What only the document has, and its defaults for the rules.
+pub(super) fn document(policy: &Policy, found: &mut Findings) {
+    shared("", policy.identity.as_deref(), policy.priority_class, policy.queue.as_ref(), policy.answer.as_ref(), found);
+    let exempt = &policy.exempt;
+    found.count("exempt.paths", "paths", exempt.paths.len(), MAX_ENTRIES);
+    for (index, template) in exempt.paths.iter().enumerate() {
+        found.template(format!("exempt.paths[{index}]"), template);
+    }
+    found.count("exempt.user_agents", "user agents", exempt.user_agents.len(), MAX_ENTRIES);
+    for (index, agent) in exempt.user_agents.iter().enumerate() {
+        found.name(format!("exempt.user_agents[{index}]"), agent);
+    }
+    found.count("attributes", "attributes", policy.attributes.len(), 8);
+    for (index, attribute) in policy.attributes.iter().enumerate() {
+        let at = |field: &str| format!("attributes[{index}].{field}");
+        found.name(at("name"), &attribute.name);
+        found.header(at("header"), &attribute.header);
+        found.count(&at("values"), "values", attribute.values.len(), MAX_ENTRIES);
+        if attribute.values.is_empty() {
+            found.add(Code::ATTRIBUTE, at("values"), "no value is told apart", "list the values that are counted");
+        }
+        if policy.attributes.iter().take(index).any(|earlier| earlier.name == attribute.name) {
+            found.add(Code::ATTRIBUTE, at("name"), "another attribute has this name", "rename one");
+        }
+    }
+    if policy.debug.as_ref().is_some_and(|debug| debug.token.len() < 16) {
+        let remedy = "give at least 16 random bytes, such as openssl rand -hex 16 prints";
+        found.add(Code::DEBUG, "debug.token", "the token can be guessed", remedy);
+    }
+    if policy.guard.max_concurrency == 0 {
+        found.add(Code::GUARD, "guard.max_concurrency", "no request could pass", "choose at least 1");
+    }
+}
+
+/// What a rule overrides.
+pub(super) fn rule(place: &str, rule: &Rule, found: &mut Findings) {
+    let identity = rule.identity.as_deref();
+    shared(&format!("{place}."), identity, rule.priority_class, rule.queue.as_ref(), rule.answer.as_ref(), found);
+}
+
+/// What resources and contracts say beside limits; `at` ends in a dot or names an object.
+pub(super) fn terms(
+    at: &str,
+    weight: Option<u32>,
+    class: Option<u8>,
+    pool: Option<&Pool>,
+    shadow: Option<&Shadow>,
+    found: &mut Findings,
+) {
+    let at = at.strip_suffix('.').unwrap_or(at);
+    if weight == Some(0) {
+        found.add(Code::WEIGHT, format!("{at}.weight"), "a tenant without weight gets nothing", "choose at least 1");
+    }
+    priority_class(&format!("{at}.priority_class"), class, found);
+    if let Some(pool) = pool {
+        found.name(format!("{at}.pool.name"), &pool.name);
+    }
+    if let Some(shadow) = shadow {
+        if let Some(max) = shadow.max_per_s {
+            found.rate(format!("{at}.shadow.max_per_s"), max);
+        }
+        if !(shadow.quantile > 0.0 && shadow.quantile < 1.0) {
+            let reason = format!("{} is not a quantile", shadow.quantile);
+            found.add(
+                Code::SHADOW,
+                format!("{at}.shadow.quantile"),
+                reason,
+                "choose one between 0 and 1, such as 0.95",
+            );
+        }
+    }
+}
+
+fn shared(
+    at: &str,
+    identity: Option<&[Source]>,
+    class: Option<u8>,
+    queue: Option<&Queue>,
+    answer: Option<&Answer>,
+    found: &mut Findings,
+) {
+    if let Some(sources) = identity {
+        found.count(&format!("{at}identity"), "sources", sources.len(), MAX_ENTRIES);
+        if sources.is_empty() {
+            let remedy = "list at least one source, or leave the field out";
+            found.add(Code::SOURCE, format!("{at}identity"), "no request could ever name a tenant", remedy);
+        }
+        for (index, one) in sources.iter().enumerate() {
+            source(&format!("{at}identity[{index}]"), one, found);
+        }
+    }
+    priority_class(&format!("{at}priority_class"), class, found);
+    if let Some(queue) = queue {
+        let (waiting, at) = (queue.max_waiting, format!("{at}queue"));
+        if queue.max_wait_ms > 60_000 {
+            let reason = format!("{} ms", queue.max_wait_ms);
+            found.add(Code::QUEUE, format!("{at}.max_wait_ms"), reason, "choose 0 to 60000");
+        }
+        let fits = (1..=waiting.per_vm).contains(&waiting.per_tenant)
+            && (1..=waiting.per_vm).contains(&waiting.per_connection)
+            && waiting.per_vm <= 65_536;
+        if !fits {
+            let remedy = "choose 1 <= per_tenant, per_connection <= per_vm <= 65536";
+            found.add(Code::QUEUE, format!("{at}.max_waiting"), "these bounds contradict each other", remedy);
+        }
+        if queue.bodies && queue.max_bytes == 0 {
+            found.add(Code::QUEUE, format!("{at}.max_bytes"), "no room for bodies", "choose at least 1, or bodies: no");
+        }
+    }
+    if let Some(status) = answer.and_then(|answer| answer.status).filter(|status| !(400..=599).contains(status)) {
+        let reason = format!("{status} does not refuse");
+        found.add(Code::ANSWER, format!("{at}answer.status"), reason, "choose 400 to 599, best 429");
+    }
+    if answer.and_then(|answer| answer.retry_jitter_s).is_some_and(|jitter| jitter > 3_600) {
+        found.add(Code::ANSWER, format!("{at}answer.retry_jitter_s"), "more than an hour", "choose 0 to 3600");
+    }
+}
+
+fn priority_class(at: &str, class: Option<u8>, found: &mut Findings) {
+    if let Some(class) = class.filter(|class| *class > 7) {
+        found.add(Code::PRIORITY_CLASS, at, format!("class {class}"), "choose 0 (first) to 7");
+    }
+}
+
+fn source(at: &str, source: &Source, found: &mut Findings) {
+    match source {
+        Source::Header(name) => found.header(format!("{at}.header"), name),
+        Source::ApiKey(key) => found.header(format!("{at}.api_key.header"), &key.header),
+        Source::JwtClaim(claim) => {
+            found.name(format!("{at}.jwt_claim.payload"), &claim.payload);
+            found.name(format!("{at}.jwt_claim.claim"), &claim.claim);
+            for (index, outer) in claim.within.iter().enumerate() {
+                found.name(format!("{at}.jwt_claim.within[{index}]"), outer);
+            }
+            found.count(&format!("{at}.jwt_claim.within"), "claims", claim.within.len(), 8);
+        }
+        Source::SpiffeId | Source::Certificate(_) | Source::PathParameter(_) | Source::SourceAddress => {}
+    }
+}

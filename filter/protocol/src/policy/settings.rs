@@ -1,0 +1,206 @@
+//! Settings beside limits: what is exempt, how requests wait, what is told and tagged, what else is watched.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// The capacity behind a resource or a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// The pool's name, as the controller knows it.
+    pub name: String,
+    /// Whether requests may use what others reserved and do not use now.
+    #[serde(default)]
+    pub borrow: bool,
+}
+
+/// What the forecast may pre-allocate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Shadow {
+    /// `false`: nothing is pre-allocated.
+    pub enabled: bool,
+    /// Units per second at most. Default: the standard rate.
+    pub max_per_s: Option<f64>,
+    /// The quantile of the forecast that is covered.
+    pub quantile: f64,
+}
+
+impl Default for Shadow {
+    fn default() -> Self {
+        Self { enabled: true, max_per_s: None, quantile: 0.95 }
+    }
+}
+
+/// Waiting for tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Milliseconds that a request waits at most; a client's own deadline only shortens it. 0: it does not wait.
+    pub max_wait_ms: u32,
+    /// Requests that wait at most.
+    pub max_waiting: Waiting,
+    /// Bytes of bodies of all waiting requests of a VM.
+    pub max_bytes: u64,
+    /// Whether requests with bodies may wait too. Two paused uploads can stall a whole HTTP/2 connection.
+    pub bodies: bool,
+    /// When the shortest wait stays above so many milliseconds, requests are dropped (CoDel). 0 switches it off.
+    pub codel_target_ms: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            max_wait_ms: 1_000,
+            max_waiting: Waiting::default(),
+            max_bytes: 4 << 20,
+            bodies: false,
+            codel_target_ms: 50,
+        }
+    }
+}
+
+/// Bounds of a queue, in requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Waiting {
+    /// In one VM, that is one worker of a proxy.
+    pub per_vm: u32,
+    /// Of one tenant, in one VM.
+    pub per_tenant: u32,
+    /// Of one connection.
+    pub per_connection: u32,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { per_vm: 1_000, per_tenant: 100, per_connection: 20 }
+    }
+}
+
+/// What a refused client is told. A setting that is left out is the filter's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Answer {
+    /// Rate limit fields beside `retry-after`.
+    pub headers: Option<RateLimitHeaders>,
+    /// Up to so many seconds are added to `retry-after`, at random, against retry storms.
+    pub retry_jitter_s: Option<u32>,
+    /// Whether there is a body of `application/problem+json`.
+    pub problem_details: Option<bool>,
+    /// The HTTP status, 400 to 599. 503 makes meshes retry.
+    pub status: Option<u16>,
+}
+
+/// Syntax of rate limit fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum RateLimitHeaders {
+    /// None.
+    #[serde(rename = "off")]
+    Off,
+    /// `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10.
+    #[serde(rename = "draft-10")]
+    Draft10,
+    /// `x-ratelimit-limit`, `-remaining`, `-reset`.
+    #[serde(rename = "legacy")]
+    Legacy,
+}
+
+/// Requests that are not limited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Exempt {
+    /// Health probes of Kubernetes, Google and AWS load balancers and Envoy, by user agent, that name no tenant.
+    pub probes: bool,
+    /// CORS preflights that name no tenant.
+    pub preflights: bool,
+    /// Path templates, whatever tenant is named; at most 64.
+    pub paths: Vec<String>,
+    /// User agents that begin so and name no tenant; at most 64.
+    pub user_agents: Vec<String>,
+}
+
+impl Default for Exempt {
+    fn default() -> Self {
+        Self { probes: true, preflights: true, paths: Vec::new(), user_agents: Vec::new() }
+    }
+}
+
+/// What admitted requests are marked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Tags {
+    /// `x-forebay-lane`. Without it, a client's own copy of the header passes too.
+    pub lane: bool,
+    /// `priority` (RFC 9218) of the reserved lane, unless the client sent its own.
+    pub priority: bool,
+}
+
+impl Default for Tags {
+    fn default() -> Self {
+        Self { lane: true, priority: true }
+    }
+}
+
+/// Something that requests are counted by, beside tenant and resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Attribute {
+    /// Its name in reports: `region`, `client_version`, `account_type`.
+    pub name: String,
+    /// The request header with the value.
+    pub header: String,
+    /// The values that are told apart, at most 64; every other one counts as `other`.
+    pub values: Vec<String>,
+}
+
+/// Who may see a decision's provenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Debug {
+    /// Whoever sends this in `x-forebay-debug` gets it back with the decision. At least 16 bytes.
+    pub token: String,
+}
+
+/// A guard of upstream concurrency, which refuses the lowest lane first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// How the limit is found.
+    pub mode: GuardMode,
+    /// Requests at once and per upstream cluster, which the limit never exceeds.
+    pub max_concurrency: u32,
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        Self { mode: GuardMode::Off, max_concurrency: 1_000 }
+    }
+}
+
+/// How a concurrency limit is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum GuardMode {
+    /// There is none.
+    #[default]
+    Off,
+    /// By the gradient of latency.
+    Gradient,
+    /// By the standing queue.
+    Codel,
+}
