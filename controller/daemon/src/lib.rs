@@ -12,6 +12,7 @@ mod import;
 mod metrics;
 mod observe;
 mod planning;
+mod policy_import;
 mod serve;
 mod state;
 mod store;
@@ -42,6 +43,8 @@ enum Command {
     Controller(controller::ControllerArgs),
     /// Load history from CSV files
     Import(import::ImportArgs),
+    /// Work on policies
+    Policy(policy_import::PolicyArgs),
     /// Write a seeded traffic trace
     Generate(traffic::generate::GenerateArgs),
     /// Send a trace as real HTTP requests
@@ -68,6 +71,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime()?.block_on(controller::run(config))
         }
         Command::Import(args) => import::run(&args),
+        Command::Policy(args) => policy_import::run(&args),
         Command::Generate(args) => traffic::generate::run(args),
         Command::Replay(args) => {
             start_log(false, tracing::Level::WARN);
