@@ -109,7 +109,7 @@ fn add(
     let unlimited = || Limit { rate_per_s: f64::from(UNLIMITED), burst: Some(u64::from(UNLIMITED)) };
     let limit = draft.limit.clone().unwrap_or_else(unlimited);
     // The first bucket of this rule and source that does not say this yet; several limits on one key make several.
-    let free = |bucket: &&mut Bucket| {
+    let free = |bucket: &Bucket| {
         bucket.source == source
             && match &draft.key {
                 Key::All => false,
@@ -117,7 +117,7 @@ fn add(
                 Key::One(_, tenant) => bucket.contracts.iter().all(|contract| contract.tenant != *tenant),
             }
     };
-    let place = buckets[first..].iter_mut().position(|mut bucket| free(&&mut bucket)).map(|index| first + index);
+    let place = buckets[first..].iter().position(free).map(|index| first + index);
     let place = place.unwrap_or_else(|| {
         let resource = Resource {
             name: unique(&draft.name, names),
