@@ -27,6 +27,18 @@ impl Import {
     }
 }
 
+impl Import {
+    /// `n` per unit as a limit, with a note where the policy's thousandths per second are more than 1 % off.
+    pub(super) fn limit(&mut self, place: &str, requests: f64, unit_s: f64) -> Limit {
+        let limit = per_unit(requests, unit_s);
+        let exact = requests / unit_s;
+        if (limit.rate_per_s - exact).abs() > 0.01 * exact {
+            self.note(place, format!("{exact:.6} per second became {}: a rate has thousandths", limit.rate_per_s));
+        }
+        limit
+    }
+}
+
 /// What is different or could not be carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Note {
@@ -96,7 +108,7 @@ pub(super) enum From {
 }
 
 /// `n` per unit as a bucket of `n` that refills evenly.
-pub(super) fn per_unit(requests: f64, unit_s: f64) -> Limit {
+fn per_unit(requests: f64, unit_s: f64) -> Limit {
     // Thousandths are what a bucket can do; below one it would never refill.
     let rate = (requests / unit_s * 1_000.0).round() / 1_000.0;
     let rate_per_s = if requests > 0.0 { rate.max(0.001) } else { 0.0 };

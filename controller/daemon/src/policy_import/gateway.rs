@@ -3,7 +3,7 @@
 use forebay_protocol::policy::{Match, Source};
 use serde_json::Value;
 
-use super::draft::{Draft, From, Import, Key, list, per_unit, resolve, text, unit_s};
+use super::draft::{Draft, From, Import, Key, list, resolve, text, unit_s};
 
 /// Reads a resource.
 pub(super) fn read(file: &str, document: &Value, import: &mut Import) {
@@ -46,6 +46,7 @@ fn read_rule(place: &str, name: &str, kind: &str, rule: &Value, import: &mut Imp
     if rule["shared"] == false || rule["shared"].is_null() && kind == "global" {
         import.note(place, "each route has a bucket of its own there; here all that match share it");
     }
+    let limit = import.limit(place, requests, unit_s);
     let selectors = list(&rule["clientSelectors"]);
     if selectors.len() > 1 {
         import.note(place, "several clientSelectors share one bucket there; here each has its own");
@@ -58,7 +59,7 @@ fn read_rule(place: &str, name: &str, kind: &str, rule: &Value, import: &mut Imp
                 name: name.into(),
                 matches,
                 key,
-                limit: Some(per_unit(requests, unit_s)),
+                limit: Some(limit.clone()),
                 dry_run: rule["shadowMode"] == true,
             }),
             Err(why) => import.note(place, format!("{why}; left out")),

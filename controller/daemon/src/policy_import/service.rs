@@ -6,7 +6,7 @@
 use forebay_protocol::policy::{Match, Source};
 use serde_json::Value;
 
-use super::draft::{Chain, Draft, From, Import, list, per_unit, resolve, text, unit_s};
+use super::draft::{Chain, Draft, From, Import, list, resolve, text, unit_s};
 
 /// Reads a document with `domain` and `descriptors`.
 pub(super) fn read(file: &str, document: &Value, import: &mut Import) {
@@ -47,7 +47,7 @@ fn limit(place: &str, domain: &str, node: &Value, entries: &[(String, Option<Str
             import.note(place, format!("a limit without requests_per_unit, or of the unknown unit \"{unit}\""));
             return;
         };
-        Some(per_unit(requests, unit_s))
+        Some(import.limit(place, requests, unit_s))
     };
     if !list(&rate["replaces"]).is_empty() {
         import.note(place, "`replaces`: a policy has no limits that switch others off");

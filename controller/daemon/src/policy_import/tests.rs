@@ -215,6 +215,7 @@ spec:
 fn a_backend_traffic_policy_comes_over() {
     let (policy, import) = import(&[("policy.yaml", GATEWAY)]);
     assert_eq!((policy.contracts[0].tenant.as_str(), policy.contracts[0].burst), ("one", Some(3)));
+    assert!(noted(&import, "global.rules[0]", "0.000833 per second became 0.001"));
     let internal = policy.rules.iter().find(|rule| !rule.matches.source.is_empty()).expect("the rule for a network");
     assert_eq!(internal.matches.source, ["10.0.0.0/8"]);
     let charged: Vec<_> = internal.charges.iter().flatten().map(|charge| charge.resource.as_str()).collect();
