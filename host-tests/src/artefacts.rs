@@ -17,7 +17,8 @@ pub struct Artefacts {
     pub empty_filter: PathBuf,
     /// Tells one build of the Forebay filter from another; goes into the VM configuration.
     pub build_hash: String,
-    /// The Envoy binary.
+    /// The Envoy binary: `FOREBAY_STACK_ENVOY`, by which the matrix runs the stack on each version, else the one that
+    /// setup chose.
     pub envoy: PathBuf,
 }
 
@@ -37,9 +38,12 @@ impl Artefacts {
             let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             Ok(text.trim().to_owned())
         };
-        let envoy = PathBuf::from(text("envoy-path")?);
+        let envoy = match std::env::var_os("FOREBAY_STACK_ENVOY").filter(|path| !path.is_empty()) {
+            Some(path) => PathBuf::from(path),
+            None => PathBuf::from(text("envoy-path")?),
+        };
         if !envoy.is_file() {
-            bail!("the Envoy that setup chose is gone ({}): run `cargo xtask setup` again", envoy.display());
+            bail!("the Envoy to test with is gone ({}): run `cargo xtask setup` again", envoy.display());
         }
         Ok(Self {
             forebay_filter: file("forebay_filter.wasm")?,

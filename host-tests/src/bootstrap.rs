@@ -28,6 +28,8 @@ pub struct Bootstrap {
     /// Listeners come from a watched file beside the bootstrap and can be replaced while Envoy runs
     /// (`Envoy::replace_listeners`). Then a refused listener is a line in the log and no failed start.
     pub listeners_replaceable: bool,
+    /// Envoy's `stats_config`: the tags that turn parts of a stat's name into labels.
+    pub stats_config: Option<Value>,
 }
 
 impl Bootstrap {
@@ -39,6 +41,7 @@ impl Bootstrap {
             listeners: Vec::new(),
             clusters: Vec::new(),
             listeners_replaceable: false,
+            stats_config: None,
         }
     }
 
@@ -77,14 +80,24 @@ impl Bootstrap {
         self
     }
 
+    /// Sets Envoy's `stats_config`.
+    #[must_use]
+    pub fn stats_config(mut self, config: Value) -> Self {
+        self.stats_config = Some(config);
+        self
+    }
+
     /// The bootstrap; `listeners_file` is where Envoy watches for listeners when they are replaceable.
-    pub(crate) fn to_json(&self, listeners_file: &str) -> Value {
+    pub fn to_json(&self, listeners_file: &str) -> Value {
         let clusters: Vec<Value> = self.clusters.iter().map(Cluster::to_json).collect();
         let mut bootstrap = json!({
             "node": { "id": self.node_id, "cluster": "forebay-host-tests" },
             "admin": { "address": loopback_port(0) },
             "static_resources": { "clusters": clusters },
         });
+        if let Some(config) = &self.stats_config {
+            bootstrap["stats_config"] = config.clone();
+        }
         if self.listeners_replaceable {
             bootstrap["dynamic_resources"] = json!({
                 "lds_config": { "resource_api_version": "V3", "path_config_source": { "path": listeners_file } },

@@ -155,6 +155,23 @@ impl Envoy {
     }
 }
 
+/// Asks Envoy whether it would take a bootstrap (JSON is YAML); the error is what it logged.
+pub fn validate(artefacts: &Artefacts, bootstrap: &str) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("forebay-envoy-").tempdir().context("no folder for Envoy")?;
+    let path = folder.path().join("envoy.yaml");
+    fs::write(&path, bootstrap).context("cannot write Envoy's bootstrap")?;
+    let output = Command::new(&artefacts.envoy)
+        .args(["--mode", "validate", "--disable-hot-restart", "-l", "warning", "-c"])
+        .arg(&path)
+        .output()
+        .context("cannot run Envoy")?;
+    if !output.status.success() {
+        let log = [output.stdout, output.stderr].concat();
+        bail!("Envoy refuses the bootstrap:\n{}", String::from_utf8_lossy(&log));
+    }
+    Ok(())
+}
+
 /// The addresses once everything is up; until then any of the questions may fail, and is asked again.
 async fn serving(admin_file: &Path, bootstrap: &Bootstrap) -> Option<(SocketAddr, BTreeMap<String, SocketAddr>)> {
     let admin: SocketAddr = fs::read_to_string(admin_file).ok()?.trim().parse().ok()?;

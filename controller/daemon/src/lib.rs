@@ -43,7 +43,7 @@ enum Command {
     Controller(controller::ControllerArgs),
     /// Load history from CSV files
     Import(import::ImportArgs),
-    /// Check policy documents, or print their schema
+    /// Check policy documents, make one of another rate limiter's, or print their schema
     Policy(policy::PolicyArgs),
     /// Write a seeded traffic trace
     Generate(traffic::generate::GenerateArgs),

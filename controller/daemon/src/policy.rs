@@ -1,7 +1,9 @@
-//! `forebay policy`: checks policy documents and prints their schema.
+//! `forebay policy`: checks policy documents, prints their schema, and makes one of another rate limiter's ([`import`]).
 //!
 //! The check is the filter's own, so what passes here is what a proxy takes. Findings go to stdout, one a line, as
 //! `CODE FILE: PATH: REASON; REMEDY`.
+
+mod import;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,8 @@ enum Verb {
     },
     /// Print the JSON Schema of policy documents
     Schema,
+    /// Turn other rate limiters' configuration into a policy, and say what it cannot carry over
+    Import(import::ImportArgs),
 }
 
 /// Some documents are wrong; what is, has been printed.
@@ -41,6 +45,7 @@ pub(crate) struct Refused {
 pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     match &args.verb {
         Verb::Schema => print!("{}", schema()?),
+        Verb::Import(args) => import::run(args)?,
         Verb::Check { files } => {
             let mut refused = Refused { findings: 0, files: 0 };
             for file in files {

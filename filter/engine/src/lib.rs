@@ -21,6 +21,7 @@ pub mod host;
 pub mod keys;
 pub mod leader;
 pub mod memory;
+pub mod metric_names;
 mod percent;
 pub mod policy;
 pub mod provenance;

@@ -1,11 +1,9 @@
 //! On the real Envoy: what upstreams and clients see of a decision, and what happens to a wrong configuration.
 
-use std::process::Command;
-
 use anyhow::{Context, Result};
 use forebay_host_tests::artefacts::{Artefacts, workspace_root};
 use forebay_host_tests::bootstrap::Bootstrap;
-use forebay_host_tests::envoy::Envoy;
+use forebay_host_tests::envoy::{Envoy, validate};
 use forebay_host_tests::poll;
 use forebay_host_tests::upstream::Upstream;
 use forebay_protocol::v1::{Limit, Slot};
@@ -84,23 +82,10 @@ fn the_configuration_to_copy_is_valid_and_a_wrong_one_is_not() -> Result<()> {
     let text = std::fs::read_to_string(workspace_root()?.join("envoy/standalone/envoy.yaml"))?;
     let example = text.replace("/etc/forebay/forebay_filter.wasm", &artefacts.forebay_filter.to_string_lossy());
     assert_ne!(example, text, "the path of the filter is in it");
-    let folder = tempfile::tempdir()?;
-    let validate = |name: &str, yaml: &str| -> Result<(bool, String)> {
-        let path = folder.path().join(name);
-        std::fs::write(&path, yaml)?;
-        let output = Command::new(&artefacts.envoy)
-            .args(["--mode", "validate", "--disable-hot-restart", "-l", "warning", "-c"])
-            .arg(&path)
-            .output()
-            .context("cannot run Envoy")?;
-        let text = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
-    };
-    let (valid, log) = validate("envoy.yaml", &example)?;
-    assert!(valid, "{log}");
+    validate(&artefacts, &example)?;
     let wrong = example.replace("\"rate_per_s\": 10,", "\"rate_per_s\": -1,");
     assert_ne!(wrong, example);
-    let (valid, log) = validate("wrong.yaml", &wrong)?;
-    assert!(!valid && log.contains(WRONG_RATE), "{log}");
+    let error = validate(&artefacts, &wrong).err().context("Envoy takes a wrong configuration")?;
+    assert!(error.to_string().contains(WRONG_RATE), "{error}");
     Ok(())
 }

@@ -4,12 +4,14 @@
 mod envoy_faults;
 mod envoy_forecast;
 mod envoy_hostile;
+mod envoy_hosts;
 mod envoy_lanes;
 mod envoy_limits;
 mod envoy_outages;
 mod envoy_push;
 mod envoy_rig;
 mod envoy_scripted;
+mod envoy_stats;
 mod layers;
 mod native_and_wasm;
 mod wasm_filter;

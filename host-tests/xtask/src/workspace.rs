@@ -36,6 +36,11 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
+    /// The repository.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Cargo's own target folder.
     pub(crate) fn target(&self) -> &Path {
         &self.target
