@@ -265,6 +265,7 @@ fn plugin_config(tenants: &[String]) -> Vec<u8> {
     let contract = |tenant: &String| serde_json::json!({ "tenant": tenant, "resource": "requests", "rate_per_s": RATE_PER_S, "burst": RATE_PER_S });
     let contracts: Vec<_> = tenants.iter().map(contract).collect();
     let others = serde_json::json!({ "rate_per_s": 1, "burst": 1 });
-    let rules = serde_json::json!([{ "resource": "requests", "cost": 1, "others": others }]);
-    serde_json::json!({ "tenant_header": "x-tenant", "rules": rules, "contracts": contracts }).to_string().into_bytes()
+    let resources = serde_json::json!([{ "name": "requests", "others": others }]);
+    let policy = serde_json::json!({ "resources": resources, "contracts": contracts });
+    serde_json::json!({ "policy": policy }).to_string().into_bytes()
 }

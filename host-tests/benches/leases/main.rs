@@ -179,9 +179,10 @@ fn leases(args: &Args) -> Result<()> {
 pub(crate) fn plugin_config(key: Key) -> String {
     serde_json::json!({
         "proxy_id": "leases",
-        "tenant_header": "x-tenant",
-        "rules": [{ "resource": "requests", "cost": 1, "others": { "rate_per_s": 1, "burst": 1 } }],
-        "contracts": [{ "tenant": "hot", "resource": "requests", "rate_per_s": key.rate, "burst": key.burst }],
+        "policy": {
+            "resources": [{ "name": "requests", "others": { "rate_per_s": 1, "burst": 1 } }],
+            "contracts": [{ "tenant": "hot", "resource": "requests", "rate_per_s": key.rate, "burst": key.burst }],
+        },
     })
     .to_string()
 }

@@ -114,7 +114,7 @@ fn the_plugin_configurations_are_taken_by_the_filter() -> Result<()> {
         };
         with(config).context(path)?;
         let mut wrong = config.clone();
-        wrong["contracts"][0]["burst"] = json!(-1);
+        wrong["policy"]["contracts"][0]["burst"] = json!(-1);
         let error = with(&wrong).err().with_context(|| format!("{path}: a wrong burst is taken"))?;
         assert!(error.to_string().contains("integer `-1`"), "{error}");
     }
