@@ -12,6 +12,7 @@ mod import;
 mod metrics;
 mod observe;
 mod planning;
+pub mod rehearsal;
 mod serve;
 mod state;
 mod store;

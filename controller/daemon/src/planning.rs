@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_forecast::Settings;
-use forebay_plan::Inputs;
+use forebay_plan::{Dealer, Inputs};
 use forebay_provision::{Declared, InstanceManager};
 
 use crate::clock::wall_now_ms;
@@ -41,6 +41,9 @@ use fitting::{Fitting, Job};
 const REPORTS_DUE: Duration = Duration::from_millis(1500);
 /// Real time between two writes of what was observed; so much is redone from the filters' counters after a crash.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// Real time between two looks at the shares: a quarter of a report interval, so that a share that was given up moves on
+/// before it is missed.
+const DEAL_INTERVAL: Duration = Duration::from_millis(250);
 const WEEK_S: i64 = 7 * 86_400;
 
 /// Why the loop cannot start.
@@ -60,7 +63,8 @@ pub(crate) struct Planner {
     fitting: Fitting,
     keys: Vec<KeyDemand>,
     epoch: u64,
-    sequence: u64,
+    /// When shares were last looked at.
+    dealt_at: Option<Duration>,
     /// The step of the last plan; `None` before the first.
     planned_step: Option<i64>,
     /// First step whose points may still change.
@@ -97,13 +101,20 @@ impl Planner {
             fitting,
             keys,
             epoch,
-            sequence: 0,
+            dealt_at: None,
             planned_step: None,
             open_step: now_step,
             fitted_step: now_step,
             flushed_at: Duration::ZERO,
             shared,
         };
+        {
+            let now = planner.shared.now();
+            let remembered = planner.shared.observer().remembered(now);
+            let mut dealer = planner.shared.dealer();
+            *dealer = Dealer::new(planner.shared.config.sync.grant_validity, epoch);
+            dealer.remember(remembered, now.steady);
+        }
         planner.refit(now_step);
         Ok(planner)
     }
@@ -117,8 +128,16 @@ impl Planner {
         self.flush();
     }
 
+    /// Waits until nothing is being fitted, so that a rehearsal goes the same way every time.
+    pub(crate) fn wait_for_fits(&mut self) {
+        while !self.fitting.is_idle() {
+            self.take_fits();
+            self.shared.bell.wait(Duration::from_millis(1));
+        }
+    }
+
     /// Does what is due; returns how long nothing will be, unless the bell rings.
-    fn turn(&mut self) -> Duration {
+    pub(crate) fn turn(&mut self) -> Duration {
         let step_s = i64::from(self.shared.config.step_s);
         let now = self.shared.now();
         let step = step_at(now.calendar_s, step_s);
@@ -155,14 +174,14 @@ impl Planner {
                     self.forecast_key(index, planned, self.open_step, None);
                 }
                 self.publish(planned, live, raised);
-            } else if raised || self.proxies_differ(&live) {
-                self.publish(planned, live, raised);
+            } else if raised || self.dealt_at.is_none_or(|at| now.steady.saturating_sub(at) >= DEAL_INTERVAL) {
+                self.redeal(live, now.steady);
             }
         }
         if now.steady.saturating_sub(self.flushed_at) >= FLUSH_INTERVAL {
             self.flush();
         }
-        wait.min(FLUSH_INTERVAL).max(Duration::from_millis(1))
+        wait.min(DEAL_INTERVAL).max(Duration::from_millis(1))
     }
 
     /// Writes what was observed since the last time; on an error it is kept and tried again.
@@ -312,7 +331,7 @@ impl Planner {
         }
         tracing::warn!(from = self.epoch, to = floor, "a filter knows a newer table than this planner; epoch raised");
         self.epoch = floor;
-        self.sequence = 0;
+        self.shared.dealer().raise_epoch(floor);
         true
     }
 

@@ -12,4 +12,5 @@ mod envoy_rig;
 mod envoy_scripted;
 mod layers;
 mod native_and_wasm;
+mod simulation;
 mod wasm_filter;
