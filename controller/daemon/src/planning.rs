@@ -2,8 +2,9 @@
 //! at what happened, so a turn too many changes nothing and a turn missed is made up by the next.
 //!
 //! **When.** One plan per calendar step, soon after its boundary: as soon as every live proxy has reported beyond it, at
-//! the latest after a quarter of the step's real length or [`REPORTS_DUE`], whichever is shorter. In between when the
-//! live proxies change, when a fit is finished, or when a filter knows a newer table than this planner made.
+//! the latest after a quarter of the step's real length or [`REPORTS_DUE`], whichever is shorter. In between when a fit is
+//! finished. Between plans the shares of the plan in force move to where they are asked for: when the live proxies
+//! change, when a filter knows a newer table than this planner made, and each [`DEAL_INTERVAL`].
 //!
 //! **What.** In step k the newest complete observation is step k-1, and the plan covers k and the following slots up to
 //! the horizon; so a slot is in every filter's table a whole step before it begins, and its amount is made precise once
@@ -174,7 +175,7 @@ impl Planner {
                     self.forecast_key(index, planned, self.open_step, None);
                 }
                 self.publish(planned, live, raised);
-            } else if raised || self.dealt_at.is_none_or(|at| now.steady.saturating_sub(at) >= DEAL_INTERVAL) {
+            } else if raised || self.deal_is_due(&live, now.steady) {
                 self.redeal(live, now.steady);
             }
         }
@@ -182,6 +183,12 @@ impl Planner {
             self.flush();
         }
         wait.min(DEAL_INTERVAL).max(Duration::from_millis(1))
+    }
+
+    /// At once when proxies come or go, else each [`DEAL_INTERVAL`].
+    fn deal_is_due(&self, live: &[String], now: Duration) -> bool {
+        let others = self.shared.table.borrow().as_ref().is_some_and(|table| table.proxies != live);
+        others || self.dealt_at.is_none_or(|at| now.saturating_sub(at) >= DEAL_INTERVAL)
     }
 
     /// Writes what was observed since the last time; on an error it is kept and tried again.

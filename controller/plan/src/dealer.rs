@@ -39,6 +39,9 @@ pub const HUNGRY_PERCENT: u64 = 90;
 /// A proxy must gain this much of its share, or nothing is moved.
 pub const GAIN_PERCENT: u64 = 10;
 
+/// Shortest time between two looks at the demand for one key: a report interval.
+pub const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Where whole requests are scarcer than proxies, who holds one changes this often.
 pub const ROTATION: Duration = Duration::from_secs(30);
 

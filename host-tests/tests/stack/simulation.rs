@@ -35,9 +35,9 @@ fn no_fault_takes_a_mesh_above_the_bound() {
         mesh.demand(|_| 12);
         mesh.run_s(15);
         mesh.demand(|proxy| if proxy < 3 { 900 } else { 0 });
-        mesh.run_s(15);
+        mesh.run_s(30);
         mesh.restart_controller_s(4);
-        mesh.run_s(15);
+        mesh.run_s(60);
         mesh.demand(|proxy| if (20..25).contains(&proxy) { 500 } else { 2 });
         mesh.run_s(20);
         for proxy in [1, 22, 40] {
@@ -47,7 +47,7 @@ fn no_fault_takes_a_mesh_above_the_bound() {
         // The controller is away for longer than a validity, and comes back to a mesh on its safe shares.
         mesh.restart_controller_s(40);
         mesh.demand(|proxy| if proxy % 2 == 0 { 80 } else { 0 });
-        mesh.run_s(40);
+        mesh.run_s(60);
         let excess = mesh.excess_units();
         let bound = mesh.bound_units();
         println!(

@@ -71,11 +71,10 @@ impl Planner {
     /// Moves shares of the plan in force to where they are asked for.
     pub(super) fn redeal(&mut self, proxies: Vec<String>, now: Duration) {
         let Some(table) = self.shared.table.borrow().clone() else { return };
-        let forced = table.proxies != proxies;
-        self.deal(&Arc::clone(&table.plan), table.findings.clone(), table.step, proxies, forced, now);
+        self.deal(&Arc::clone(&table.plan), table.findings.clone(), table.step, proxies, false, now);
     }
 
-    /// Deals a plan and publishes what is new of it, or in any case if `forced`.
+    /// Deals a plan and publishes what is new of it, or in any case if `forced` or for other proxies.
     fn deal(
         &mut self,
         plan: &Arc<Plan>,
@@ -86,6 +85,8 @@ impl Planner {
         now: Duration,
     ) {
         self.dealt_at = Some(now);
+        let others = self.shared.table.borrow().as_ref().is_none_or(|table| table.proxies != proxies);
+        let forced = forced || others;
         let by_demand = plan.grants.len().saturating_mul(proxies.len()) <= MAX_SHARES;
         let recent = if by_demand { self.shared.observer().recent(now) } else { Recent::new() };
         let (hands, mark) = {

@@ -3,6 +3,8 @@
 //! Who is to have less gets less at once; but until a proxy has said so, it may still use what it had. So who is to have
 //! more gets it out of what is surely free: the total less the most that every proxy may be using.
 
+use super::GAIN_PERCENT;
+
 /// One quantity (a rate, a burst, an amount) of one proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
@@ -12,7 +14,8 @@ pub(super) struct Step {
     pub(super) held: u64,
 }
 
-/// What each is dealt next. Growth is limited to `free` together, in proportion.
+/// What each is dealt next. Growth is limited to `free` together, in proportion; a part that is not worth a table
+/// ([`GAIN_PERCENT`] of what is held) waits for more.
 pub(super) fn advance(steps: &[Step], free: u64) -> Vec<u64> {
     let growth = |step: &Step| step.target.saturating_sub(step.held);
     let wanted: u128 = steps.iter().map(|step| u128::from(growth(step))).sum();
@@ -23,7 +26,11 @@ pub(super) fn advance(steps: &[Step], free: u64) -> Vec<u64> {
         // At most `growth`, a u64.
         (u128::from(growth(step)) * u128::from(free) / wanted) as u64
     };
-    steps.iter().map(|step| step.target.min(step.held.saturating_add(part(step)))).collect()
+    let worth = |step: &Step| {
+        let part = part(step);
+        if part == growth(step) || part >= step.held / 100 * GAIN_PERCENT { part } else { 0 }
+    };
+    steps.iter().map(|step| step.target.min(step.held.saturating_add(worth(step)))).collect()
 }
 
 #[cfg(test)]

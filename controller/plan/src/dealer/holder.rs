@@ -22,9 +22,6 @@ const WATCH_ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Longest time that a filter waits for the answer to a report.
 const REPORT_ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Hands that may be under way to one proxy; no further one is made until it says which is in force.
-const MAX_HANDS: usize = 4;
-
 /// A hand's place in the order of all hands: as a generation on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
@@ -62,6 +59,7 @@ pub struct Hand {
 struct Held {
     hand: Arc<Hand>,
     served: bool,
+    acknowledged: bool,
     /// A newer one is in force; counts until then.
     until: Option<Duration>,
 }
@@ -114,10 +112,11 @@ impl Holder {
             if self.earlier_boot.is_some() || known == Mark::default() {
                 self.foreign = None;
                 self.hands.drain(..self.hands.len().saturating_sub(1));
-                self.hands.iter_mut().for_each(|held| held.served = false);
+                self.hands.iter_mut().for_each(|held| (held.served, held.acknowledged) = (false, false));
             }
         }
         if let Some(place) = self.hands.iter().position(|held| held.hand.mark == known) {
+            self.hands[place].acknowledged = true;
             for older in self.hands.iter_mut().take(place) {
                 older.until.get_or_insert(now + FOLLOW_GRACE);
             }
@@ -202,8 +201,9 @@ impl Holder {
         self.lapsed && self.hands.back().is_none_or(|held| held.served)
     }
 
+    /// Whether it may be dealt another hand: one is under way at a time, or haste would only fill the way.
     pub(super) fn takes_hands(&self) -> bool {
-        self.hands.iter().filter(|held| held.served).count() < MAX_HANDS
+        self.lapsed || self.hands.back().is_none_or(|held| held.acknowledged || !held.served)
     }
 
     /// The most that it may use of key number `key`.
@@ -227,7 +227,7 @@ impl Holder {
         if self.hands.back().is_some_and(|held| !held.served) {
             self.hands.pop_back();
         }
-        self.hands.push_back(Held { hand, served: false, until: None });
+        self.hands.push_back(Held { hand, served: false, acknowledged: false, until: None });
     }
 }
 

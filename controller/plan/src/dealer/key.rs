@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::advance::{Step, advance};
 use super::holder::{Hand, Holder, Share};
-use super::{GAIN_PERCENT, HUNGRY_PERCENT, ROTATION, Seen};
+use super::{ASK_INTERVAL, GAIN_PERCENT, HUNGRY_PERCENT, ROTATION, Seen};
 use crate::filling::{Asked, fill};
 use crate::inputs::Key;
 use crate::planning::{Grant, Limit, Slot};
@@ -44,6 +44,10 @@ impl<'a> Table<'a> {
         let mut shares = self.newest(at).map(|hand| hand.shares.clone()).unwrap_or_default();
         shares.resize_with(keys, Share::default);
         shares
+    }
+
+    fn takes_hands(&self, at: usize) -> bool {
+        self.live.get(at).copied().flatten().is_some_and(Holder::takes_hands)
     }
 
     fn held(&self, at: usize, key: usize) -> Limit {
@@ -85,6 +89,8 @@ impl<'a> Table<'a> {
 pub(super) struct KeyShares {
     /// The demand that the present shares were made for.
     asked: Asked,
+    /// When that was.
+    asked_at: Option<Duration>,
     /// Everybody has been dealt what it should have.
     settled: bool,
     /// Proxies whose share is not yet what a first hand should have.
@@ -105,7 +111,11 @@ impl KeyShares {
         if !self.settled || self.turn_has_come(grant, table) {
             return true;
         }
-        seen.iter().any(|(at, row)| is_hungry(row, newest(table, *at, number)))
+        self.may_ask_again(table) && seen.iter().any(|(at, row)| is_hungry(row, newest(table, *at, number)))
+    }
+
+    fn may_ask_again(&self, table: &Table<'_>) -> bool {
+        self.asked_at.is_none_or(|at| table.now.saturating_sub(at) >= ASK_INTERVAL)
     }
 
     /// What each live proxy is dealt now, in their order.
@@ -126,18 +136,24 @@ impl KeyShares {
         };
         let turn_has_come = self.turn_has_come(grant, table);
         let fresh = self.fresh(grant, proxies, seen, table);
-        if self.asked.milli_per_s.len() != proxies || turn_has_come || gains(number, budget, &fresh, seen, table) {
+        let due = self.may_ask_again(table) && gains(budget, &self.asked, &fresh, seen);
+        if self.asked.milli_per_s.len() != proxies || turn_has_come || due {
             self.asked = fresh;
+            self.asked_at = Some(table.now);
         }
-        let target = fill(budget, &self.asked);
+        let target = self.banded(fill(budget, &self.asked), budget, number, table);
         let standard = self.next_limits(number, total, &target, lost, seen, table);
         let slots = self.slots(number, grant, running, table);
-        self.settled = standard == target;
         let is_short = |(at, (next, target)): (usize, (&Limit, &Limit))| {
             is_too_little(*next, *target) && !table.replaces_unknown(at)
         };
         self.withheld = standard.iter().zip(&target).enumerate().map(is_short).collect();
 
+        let stands = |at: usize| {
+            let newest = newest(table, at, number);
+            table.takes_hands(at) && newest == standard[at] && newest == table.held(at, number)
+        };
+        self.settled = (0..proxies).all(stands);
         let equal = |all: u64| all / table.known;
         let cost = self.cost();
         let safe = |standard: Limit| Limit {
@@ -153,6 +169,25 @@ impl KeyShares {
     fn turn_has_come(&self, grant: &Grant, table: &Table<'_>) -> bool {
         let whole_requests = grant.standard.burst / self.cost();
         whole_requests < table.live.len() as u64 && self.asked.rotation != rotation(&grant.key, table.now)
+    }
+
+    /// Leaves shares as they are that would change by less than [`GAIN_PERCENT`], so that one proxy's noise is not a new
+    /// table for all; unless there is less to deal than they hold.
+    fn banded(&self, mut target: Vec<Limit>, budget: Limit, number: usize, table: &Table<'_>) -> Vec<Limit> {
+        let newest: Vec<Limit> = (0..target.len()).map(|at| newest(table, at, number)).collect();
+        let sum = |of: fn(&Limit) -> u64| newest.iter().map(of).fold(0, u64::saturating_add);
+        let fits =
+            sum(|limit| limit.rate_milli_per_s) <= budget.rate_milli_per_s && sum(|limit| limit.burst) <= budget.burst;
+        let near = |now: u64, then: u64| now.abs_diff(then) <= now / 100 * GAIN_PERCENT;
+        for (then, now) in target.iter_mut().zip(&newest).filter(|_| fits) {
+            // A burst of a few units moves with its rate only.
+            let is_near =
+                near(now.rate_milli_per_s, then.rate_milli_per_s) && now.burst.abs_diff(then.burst) <= now.burst / 4;
+            if is_near && now.burst > 0 {
+                *then = *now;
+            }
+        }
+        target
     }
 
     fn fresh(&self, grant: &Grant, proxies: usize, seen: &[(usize, Seen)], table: &Table<'_>) -> Asked {
@@ -176,8 +211,13 @@ impl KeyShares {
     ) -> Vec<Limit> {
         let held: Vec<Limit> = (0..target.len()).map(|at| table.held(at, number)).collect();
         let quantity = |of: fn(&Limit) -> u64| {
-            let steps: Vec<Step> =
-                target.iter().zip(&held).map(|(target, held)| Step { target: of(target), held: of(held) }).collect();
+            // Who takes no hand now must not have anything kept for it either.
+            let goal =
+                |at: usize, target: u64, held: u64| if table.takes_hands(at) { target } else { target.min(held) };
+            let steps = target.iter().zip(&held).enumerate();
+            let steps =
+                steps.map(|(at, (target, held))| Step { target: goal(at, of(target), of(held)), held: of(held) });
+            let steps: Vec<Step> = steps.collect();
             let used: u64 = held.iter().map(of).fold(of(&lost), u64::saturating_add);
             let free = if table.unknown { 0 } else { of(&total).saturating_sub(used) };
             advance(&steps, free)
@@ -243,16 +283,15 @@ fn is_hungry(row: &Seen, share: Limit) -> bool {
     row.offered_milli_per_s > (share.rate_milli_per_s / 100).saturating_mul(HUNGRY_PERCENT)
 }
 
-/// Whether a hungry proxy would gain enough by the shares for `fresh`.
-fn gains(number: usize, budget: Limit, fresh: &Asked, seen: &[(usize, Seen)], table: &Table<'_>) -> bool {
-    if !seen.iter().any(|(at, row)| is_hungry(row, newest(table, *at, number))) {
-        return false;
+/// Whether a proxy that is hungry by the shares for `asked` would gain enough by those for `fresh`.
+fn gains(budget: Limit, asked: &Asked, fresh: &Asked, seen: &[(usize, Seen)]) -> bool {
+    if asked.milli_per_s.len() != fresh.milli_per_s.len() {
+        return true;
     }
-    let target = fill(budget, fresh);
+    let (now, then) = (fill(budget, asked), fill(budget, fresh));
     seen.iter().any(|(at, row)| {
-        let now = newest(table, *at, number);
-        let least = now.rate_milli_per_s.saturating_add(now.rate_milli_per_s / 100 * GAIN_PERCENT);
-        is_hungry(row, now) && target[*at].rate_milli_per_s > least.max(now.rate_milli_per_s)
+        let least = now[*at].rate_milli_per_s.saturating_add(now[*at].rate_milli_per_s / 100 * GAIN_PERCENT);
+        is_hungry(row, now[*at]) && then[*at].rate_milli_per_s > least
     })
 }
 

@@ -13,7 +13,7 @@ use forebay_protocol::{Message, Report, Watch, decode, encode};
 use super::STEP_MS;
 use super::network::{Dice, Fate, Network};
 
-pub const PROXIES: usize = 50;
+pub(super) const PROXIES: usize = 50;
 const WORKERS: usize = 2;
 const START_UNIX_S: f64 = 1_767_225_610.0;
 const WATCH_HOLD_MS: u64 = 18_000;
@@ -21,11 +21,11 @@ const WATCH_HOLD_MS: u64 = 18_000;
 const DRIFT_PPM: u64 = 500;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    pub faults: bool,
+pub(super) struct Settings {
+    pub(super) faults: bool,
     /// The contract, units per second and units.
-    pub rate: u64,
-    pub burst: u64,
+    pub(super) rate: u64,
+    pub(super) burst: u64,
 }
 
 /// The one place that knows what a proxy's configuration looks like: everything comes from the controller.
@@ -39,7 +39,8 @@ fn plugin_configuration(proxy: usize) -> Vec<u8> {
 
 fn controller_configuration(settings: Settings) -> String {
     format!(
-        "contracts: [ {{ tenant: shop, resource: requests, rate_per_s: {}, burst: {}, shadow_max_per_s: 0 }} ]",
+        "contracts: [ {{ tenant: shop, resource: requests, rate_per_s: {}, burst: {}, shadow_max_per_s: 0 }} ]\n\
+         sync: {{ grant_validity_s: 10 }}",
         settings.rate, settings.burst
     )
 }
@@ -94,7 +95,7 @@ struct Call {
     timeout_at_ms: u64,
 }
 
-pub struct Mesh {
+pub(super) struct Mesh {
     settings: Settings,
     dice: Dice,
     network: Network,
@@ -115,7 +116,7 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    pub fn new(seed: u64, settings: Settings) -> Self {
+    pub(super) fn new(seed: u64, settings: Settings) -> Self {
         let mut dice = Dice(seed);
         let faulty = settings.faults;
         let mut proxy = |number| {
@@ -144,20 +145,20 @@ impl Mesh {
         mesh
     }
 
-    pub fn demand(&mut self, per_s: impl Fn(usize) -> u64) {
+    pub(super) fn demand(&mut self, per_s: impl Fn(usize) -> u64) {
         for (number, proxy) in self.proxies.iter_mut().enumerate() {
             proxy.per_s = per_s(number);
         }
     }
 
-    pub fn run_s(&mut self, seconds: u64) {
+    pub(super) fn run_s(&mut self, seconds: u64) {
         for _ in 0..seconds * 1_000 / STEP_MS {
             self.step();
         }
     }
 
     /// The controller dies, and another one starts after this long.
-    pub fn restart_controller_s(&mut self, away_s: u64) {
+    pub(super) fn restart_controller_s(&mut self, away_s: u64) {
         self.controller = None;
         for (call, _, _) in std::mem::take(&mut self.held) {
             self.to_proxy(call, Answer::Failed);
@@ -167,7 +168,7 @@ impl Mesh {
     }
 
     /// A proxy loses its shared data.
-    pub fn restart_proxy(&mut self, number: usize) {
+    pub(super) fn restart_proxy(&mut self, number: usize) {
         let old = &self.proxies[number];
         let (per_s, life, tables) = (old.per_s, old.life + 1, old.tables);
         let new = Proxy::new(number, old.skew_ms, old.pace_ppm);
@@ -361,7 +362,7 @@ impl Mesh {
     }
 
     /// The most that was admitted above rate x time + burst in any stretch, less what proxies joined with.
-    pub fn excess_units(&self) -> u64 {
+    pub(super) fn excess_units(&self) -> u64 {
         let per_step = self.settings.rate as f64 * STEP_MS as f64 / 1_000.0 * (1.0 + DRIFT_PPM as f64 / 1e6);
         let (mut above, mut most) = (0.0_f64, 0.0_f64);
         for (admitted, joined) in self.admitted.iter().zip(&self.joined) {
@@ -372,7 +373,7 @@ impl Mesh {
     }
 
     /// The largest bound that the controller exported.
-    pub fn bound_units(&self) -> u64 {
+    pub(super) fn bound_units(&self) -> u64 {
         self.bound
     }
 
@@ -384,33 +385,33 @@ impl Mesh {
     }
 
     /// Seconds from `began` until every later second uses this much of the limit.
-    pub fn seconds_until_used(&self, began: u64, percent: u64) -> Option<u64> {
+    pub(super) fn seconds_until_used(&self, began: u64, percent: u64) -> Option<u64> {
         let short = (began..self.now_s()).rev().find(|second| self.used_percent(*second) < percent);
         let first = short.map_or(began, |second| second + 1);
         (first < self.now_s()).then_some(first - began)
     }
 
-    pub fn least_used_percent(&self, began: u64) -> u64 {
+    pub(super) fn least_used_percent(&self, began: u64) -> u64 {
         (began..self.now_s()).map(|second| self.used_percent(second)).min().unwrap_or(0)
     }
 
-    pub fn now_s(&self) -> u64 {
+    pub(super) fn now_s(&self) -> u64 {
         self.now_ms / 1_000
     }
 
-    pub fn admitted_units(&self) -> u64 {
+    pub(super) fn admitted_units(&self) -> u64 {
         self.admitted.iter().sum()
     }
 
-    pub fn offered_units(&self) -> u64 {
+    pub(super) fn offered_units(&self) -> u64 {
         self.offered
     }
 
-    pub fn tables_applied(&self) -> u64 {
+    pub(super) fn tables_applied(&self) -> u64 {
         self.proxies.iter().map(|proxy| proxy.tables).sum()
     }
 
-    pub fn faults(&self) -> String {
+    pub(super) fn faults(&self) -> String {
         let seen = self.network.seen;
         format!("{} messages lost, {} slow, {} repeated, {} cuts", seen.lost, seen.slow, seen.repeated, seen.cut)
     }

@@ -2,10 +2,10 @@
 
 /// A generator of one machine word (splitmix64): small, seeded, the same everywhere.
 #[derive(Clone, Debug)]
-pub struct Dice(pub u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -13,18 +13,18 @@ impl Dice {
         word ^ (word >> 31)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(super) fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
-    pub fn chance(&mut self, per_mille: u64) -> bool {
+    pub(super) fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1_000) < per_mille
     }
 }
 
 /// The fate of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(super) enum Fate {
     Arrives {
         after_ms: u64,
     },
@@ -35,27 +35,27 @@ pub enum Fate {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    pub lost: u64,
-    pub slow: u64,
-    pub repeated: u64,
-    pub cut: u64,
+pub(super) struct Faults {
+    pub(super) lost: u64,
+    pub(super) slow: u64,
+    pub(super) repeated: u64,
+    pub(super) cut: u64,
 }
 
 #[derive(Debug)]
-pub struct Network {
-    pub faulty: bool,
-    pub seen: Faults,
+pub(super) struct Network {
+    pub(super) faulty: bool,
+    pub(super) seen: Faults,
     /// Until when each proxy is cut off, ms.
-    pub cut_until_ms: Vec<u64>,
+    pub(super) cut_until_ms: Vec<u64>,
 }
 
 impl Network {
-    pub fn new(faulty: bool, proxies: usize) -> Self {
+    pub(super) fn new(faulty: bool, proxies: usize) -> Self {
         Self { faulty, seen: Faults::default(), cut_until_ms: vec![0; proxies] }
     }
 
-    pub fn fate(&mut self, proxy: usize, now_ms: u64, dice: &mut Dice) -> Fate {
+    pub(super) fn fate(&mut self, proxy: usize, now_ms: u64, dice: &mut Dice) -> Fate {
         if now_ms < self.cut_until_ms[proxy] {
             return Fate::Swallowed;
         }
@@ -81,10 +81,10 @@ impl Network {
     }
 
     /// Now and then a proxy is cut off for up to a minute.
-    pub fn cut(&mut self, now_ms: u64, dice: &mut Dice) {
+    pub(super) fn cut(&mut self, now_ms: u64, dice: &mut Dice) {
         if self.faulty && dice.chance(5) {
             let proxy = dice.below(self.cut_until_ms.len() as u64) as usize;
-            self.cut_until_ms[proxy] = now_ms + dice.below(60_000);
+            self.cut_until_ms[proxy] = now_ms + dice.below(30_000);
             self.seen.cut += 1;
         }
     }
