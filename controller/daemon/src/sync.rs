@@ -20,6 +20,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use forebay_plan::Mark;
 use forebay_protocol::{Generation, Message, Report, ReportAck, Watch, decode, encode};
 use tokio::sync::watch::Receiver;
 
@@ -129,13 +130,13 @@ impl Shared {
         // The planner may be waiting for just this report, at a boundary or for a new proxy.
         shared.bell.ring();
         let equal = shared.table.borrow().as_ref().filter(|table| table.hands.is_none()).map(|table| table.generation);
-        let known = mark(report.generation);
+        let known = credible(report.generation);
         let renewed = {
             let mut dealer = shared.dealer();
-            if label == "counted" {
+            if let Some(known) = known.filter(|_| label == "counted") {
                 dealer.heard(&report.proxy, report.boot_id, known, now.steady);
             }
-            dealer.renew(&report.proxy, known, now.steady)
+            dealer.renew(&report.proxy, known.unwrap_or_default(), now.steady)
         };
         let generation = equal.unwrap_or_else(|| generation(renewed));
         let valid_for_ms = parts::milliseconds(shared.config.sync.grant_validity);
@@ -150,7 +151,9 @@ impl Shared {
             return Err(NO_ROOM);
         }
         self.outbid(watch.known);
-        self.dealer().heard(&watch.proxy, watch.boot_id, mark(watch.known), now);
+        if let Some(known) = credible(watch.known) {
+            self.dealer().heard(&watch.proxy, watch.boot_id, known, now);
+        }
         // There may be a share to give now, to this proxy or to those that waited for it to give up some.
         self.bell.ring();
         Ok(())
@@ -171,10 +174,15 @@ impl Shared {
             return;
         };
         let is_newer = (known.epoch, known.sequence) > (ours.epoch, ours.sequence);
-        if is_newer && known.epoch <= wall_now_ms() + MAX_EPOCH_LEAD_MS {
+        if is_newer && credible(known).is_some() {
             self.raise_epoch(known.epoch + 1);
         }
     }
+}
+
+/// What a filter says it knows, unless no planner can have made it.
+fn credible(known: Generation) -> Option<Mark> {
+    (known.epoch <= wall_now_ms() + MAX_EPOCH_LEAD_MS).then(|| mark(known))
 }
 
 fn answer(message: &Message) -> Response {

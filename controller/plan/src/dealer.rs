@@ -25,9 +25,9 @@ mod advance;
 pub(crate) mod holder;
 mod key;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::planning::{Limit, Plan};
 use holder::{FOLLOW_GRACE, Hand, Holder, Mark, Share};

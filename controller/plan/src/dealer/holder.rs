@@ -7,9 +7,9 @@
 //! Times are the controller's steady clock. What is in flight is allowed for: an answer may arrive as late as the
 //! filter waits for it.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::planning::{Limit, Plan, Slot};
 

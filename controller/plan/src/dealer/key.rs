@@ -1,8 +1,8 @@
 //! One key's shares: when they are dealt anew, and what each proxy gets next.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::advance::{Step, advance};
 use super::holder::{Hand, Holder, Share};
