@@ -250,7 +250,8 @@ impl Dealer {
 
     /// The most that a key may be admitted above `rate x time + burst`, in units, over any stretch in which no proxy
     /// joins: what workers may have leased, and the rate of the time that a worker may follow late. What proxies may
-    /// hold above the contract (0 unless it was lowered and not all have followed) counts for one validity.
+    /// hold above the contract (0 unless it was lowered and not all have followed) counts for one validity, and so does
+    /// what cannot be known exactly while a controller takes over from another.
     pub fn over_admission_bound_units(&self, key: usize) -> u64 {
         let Some(grant) = self.plan.grants.get(key) else { return 0 };
         let cost = self.keys.get(key).map_or(1, KeyShares::cost);
@@ -265,7 +266,14 @@ impl Dealer {
         let late = grant.standard.rate_milli_per_s.saturating_mul(FOLLOW_GRACE.as_millis() as u64).div_ceil(1_000_000);
         let above = held.rate_milli_per_s.saturating_sub(grant.standard.rate_milli_per_s);
         let above = above.saturating_mul(self.validity.as_secs().max(1)).div_ceil(1_000);
-        leased + late + above + held.burst.saturating_sub(grant.standard.burst)
+        // Shares that are dealt for what was seen to be used may hold a burst in three seconds, and a request each, more.
+        let transition = match self.standing.iter().any(|(_, _, _, is_foreign, _)| *is_foreign) {
+            true => {
+                (grant.standard.burst / 3).saturating_mul(self.validity.as_secs()) + cost * self.holders.len() as u64
+            }
+            false => 0,
+        };
+        leased + late + above + transition + held.burst.saturating_sub(grant.standard.burst)
     }
 
     fn settle(&mut self, live: &[String], now: Duration) {

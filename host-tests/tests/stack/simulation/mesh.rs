@@ -8,7 +8,7 @@ use forebay_admission::Nanos;
 use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
 use forebay_engine::{CallKind, CallOut, Effect, Metric, Outcome, Worker};
-use forebay_protocol::{Message, Report, Watch, decode, encode};
+use forebay_protocol::{Generation, Limit, Message, Report, Watch, decode, encode};
 
 use super::STEP_MS;
 use super::network::{Dice, Fate, Network};
@@ -45,6 +45,21 @@ fn controller_configuration(settings: Settings) -> String {
     )
 }
 
+/// What a proxy may use of the one key, as its messages say.
+#[derive(Clone, Copy)]
+struct InForce {
+    generation: Generation,
+    standard: Limit,
+    safe: Limit,
+    expires_at_ms: u64,
+}
+
+impl InForce {
+    fn limit(&self, now_ms: u64) -> Limit {
+        if now_ms < self.expires_at_ms { self.standard } else { self.safe }
+    }
+}
+
 struct Proxy {
     memory: Memory,
     workers: Vec<Worker>,
@@ -54,7 +69,7 @@ struct Proxy {
     per_s: u64,
     /// Counts boots, so that answers to an earlier one go nowhere.
     life: u64,
-    fresh: bool,
+    in_force: Option<InForce>,
     tables: u64,
 }
 
@@ -69,7 +84,7 @@ impl Proxy {
             pace_ppm,
             per_s: 0,
             life: 0,
-            fresh: true,
+            in_force: None,
             tables: 0,
         }
     }
@@ -113,6 +128,10 @@ pub(super) struct Mesh {
     joined: Vec<u64>,
     offered: u64,
     bound: u64,
+    /// The most that was in force at all proxies together: milli-units per second, and units.
+    in_force: (u64, u64),
+    /// The same while tables of two controllers were in force.
+    in_transition: (u64, u64),
 }
 
 impl Mesh {
@@ -140,6 +159,8 @@ impl Mesh {
             joined: Vec::new(),
             offered: 0,
             bound: 0,
+            in_force: (0, 0),
+            in_transition: (0, 0),
         };
         mesh.start_controller();
         mesh
@@ -161,7 +182,7 @@ impl Mesh {
     pub(super) fn restart_controller_s(&mut self, away_s: u64) {
         self.controller = None;
         for (call, _, _) in std::mem::take(&mut self.held) {
-            self.to_proxy(call, Answer::Failed);
+            self.answer_to(call, Answer::Failed);
         }
         self.run_s(away_s);
         self.start_controller();
@@ -185,7 +206,7 @@ impl Mesh {
         self.now_ms += STEP_MS;
         self.admitted.push(0);
         self.joined.push(0);
-        if self.now_ms % 100 == 0 {
+        if self.now_ms.is_multiple_of(100) {
             self.network.cut(self.now_ms, &mut self.dice);
         }
         if let Some(controller) = &mut self.controller {
@@ -197,7 +218,7 @@ impl Mesh {
             self.proxies[number].set_time(self.now_ms);
             for worker in 0..WORKERS {
                 // Workers tick each 50 ms, not in step.
-                if (self.now_ms / STEP_MS + number as u64 + 2 * worker as u64) % 5 == 0 {
+                if (self.now_ms / STEP_MS + number as u64 + 2 * worker as u64).is_multiple_of(5) {
                     let proxy = &mut self.proxies[number];
                     let effects = proxy.workers[worker].on_tick(&mut proxy.memory.host());
                     self.take(number, worker, effects);
@@ -205,7 +226,14 @@ impl Mesh {
             }
             self.requests(number);
         }
-        if self.now_ms % 1_000 == 0 {
+        let now_ms = self.now_ms;
+        let tables = || self.proxies.iter().filter_map(|proxy| proxy.in_force);
+        let limits = tables().map(|table| table.limit(now_ms));
+        let sum = limits.fold((0, 0), |sum, limit| (sum.0 + limit.rate_milli_per_s, sum.1 + limit.burst));
+        let epochs = tables().map(|table| table.generation.epoch);
+        let most = if epochs.clone().min() == epochs.max() { &mut self.in_force } else { &mut self.in_transition };
+        *most = (most.0.max(sum.0), most.1.max(sum.1));
+        if self.now_ms.is_multiple_of(1_000) {
             self.read_bound();
         }
     }
@@ -262,7 +290,7 @@ impl Mesh {
         self.parcels.entry((at, call, false)).or_default().push(parcel);
     }
 
-    fn to_proxy(&mut self, call: u64, answer: Answer) {
+    fn answer_to(&mut self, call: u64, answer: Answer) {
         let Some(proxy) = self.calls.get(&call).map(|call| call.proxy) else { return };
         match self.network.fate(proxy, self.now_ms, &mut self.dice) {
             Fate::Arrives { after_ms } => self.send(after_ms, call, Parcel::ToProxy(answer)),
@@ -288,13 +316,13 @@ impl Mesh {
 
     fn at_controller(&mut self, call: u64, body: &[u8], first: bool) {
         let Some(controller) = &mut self.controller else {
-            return self.to_proxy(call, Answer::Failed);
+            return self.answer_to(call, Answer::Failed);
         };
         match decode(body).expect("filters send messages") {
             Message::Report(report) => {
                 let ack = Self::acknowledged(controller, &report);
                 if first {
-                    self.to_proxy(call, ack);
+                    self.answer_to(call, ack);
                 }
             }
             Message::Watch(watch) => {
@@ -327,7 +355,7 @@ impl Mesh {
             false
         });
         for (call, answer) in answers {
-            self.to_proxy(call, answer);
+            self.answer_to(call, answer);
         }
     }
 
@@ -339,13 +367,27 @@ impl Mesh {
         if proxy.life != call.life {
             return;
         }
-        if let (true, Answer::Received { status: 200, body }) = (proxy.fresh, &answer) {
-            if let Ok(Message::GrantTable(table)) = decode(body) {
-                // It joins with a bucket that nobody filled before.
-                proxy.fresh = false;
-                let bursts: u64 = table.grants.iter().map(|grant| grant.standard.burst).sum();
-                *self.joined.last_mut().expect("a step has begun") += bursts;
+        let message = match &answer {
+            Answer::Received { status: 200, body } => decode(body).ok(),
+            _ => None,
+        };
+        match (message, &mut proxy.in_force) {
+            (Some(Message::ReportAck(ack)), Some(table)) if table.generation == ack.generation => {
+                table.expires_at_ms = self.now_ms + u64::from(ack.valid_for_ms);
             }
+            (Some(Message::GrantTable(table)), in_force)
+                if in_force.is_none_or(|old| table.generation > old.generation) =>
+            {
+                let grant = table.grants.first().expect("one contract");
+                if in_force.is_none() {
+                    // It joins with a bucket that nobody filled before.
+                    *self.joined.last_mut().expect("a step has begun") += grant.standard.burst;
+                }
+                let expires_at_ms = self.now_ms + u64::from(table.valid_for_ms);
+                let (generation, standard, safe) = (table.generation, grant.standard, grant.safe);
+                *in_force = Some(InForce { generation, standard, safe, expires_at_ms });
+            }
+            _ => {}
         }
         proxy.set_time(self.now_ms);
         let effects = proxy.workers[call.worker].on_answer(call.kind, answer, &mut proxy.memory.host());
@@ -370,6 +412,16 @@ impl Mesh {
             most = most.max(above);
         }
         (most - self.settings.burst as f64).max(0.0).ceil() as u64
+    }
+
+    /// The most that was in force at all proxies together, at any moment: milli-units per second, and units.
+    pub(super) fn most_in_force(&self) -> (u64, u64) {
+        self.in_force
+    }
+
+    /// The same over the moments in which tables of two controllers were in force.
+    pub(super) fn most_in_transition(&self) -> (u64, u64) {
+        self.in_transition
     }
 
     /// The largest bound that the controller exported.
