@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::state::lock;
+
 /// How to read both times.
 pub(crate) trait Clock: Send + Sync {
     /// Calendar time, in unix seconds.
@@ -76,14 +78,12 @@ pub(crate) fn wall_now_ms() -> u64 {
     (wall_now_s() * 1_000.0) as u64
 }
 
-/// A clock that a test moves by hand.
-#[cfg(test)]
+/// A clock that is moved by hand, for tests and rehearsals.
 pub(crate) struct ManualClock {
     now: std::sync::Mutex<(f64, Duration)>,
     speed: f64,
 }
 
-#[cfg(test)]
 impl ManualClock {
     pub(crate) fn new(calendar_s: f64, speed: f64) -> Self {
         Self { now: std::sync::Mutex::new((calendar_s, Duration::ZERO)), speed }
@@ -91,20 +91,19 @@ impl ManualClock {
 
     /// Lets real time pass.
     pub(crate) fn advance(&self, real: Duration) {
-        let mut now = self.now.lock().unwrap();
+        let mut now = lock(&self.now);
         now.0 += real.as_secs_f64() * self.speed;
         now.1 += real;
     }
 }
 
-#[cfg(test)]
 impl Clock for ManualClock {
     fn calendar_now_s(&self) -> f64 {
-        self.now.lock().unwrap().0
+        lock(&self.now).0
     }
 
     fn steady_now(&self) -> Duration {
-        self.now.lock().unwrap().1
+        lock(&self.now).1
     }
 
     fn speed(&self) -> f64 {

@@ -13,6 +13,7 @@ mod metrics;
 mod observe;
 mod planning;
 mod policy;
+pub mod rehearsal;
 mod serve;
 mod state;
 mod store;

@@ -72,6 +72,7 @@ pub(crate) struct Metrics {
     pub(crate) gate_open: Family<KeyLabels, Gauge>,
     pub(crate) shadow_granted: Family<KeyLabels, Level>,
     pub(crate) fits: Family<OutcomeLabel, Counter>,
+    pub(crate) over_admission_bound: Family<KeyLabels, Gauge>,
 }
 
 impl Metrics {
@@ -103,6 +104,7 @@ impl Metrics {
             gate_open: Family::default(),
             shadow_granted: Family::default(),
             fits: Family::default(),
+            over_admission_bound: Family::default(),
         };
         metrics.registered()
     }
@@ -136,6 +138,11 @@ impl Metrics {
         r.register("naive_loss", "Recent mean pinball loss of the naive forecasts", self.naive_loss.clone());
         r.register("quality_gate_open", "1 where forecasts may bring shadow", self.gate_open.clone());
         r.register("shadow_granted_per_s", "Shadow rate granted for the current step", self.shadow_granted.clone());
+        r.register(
+            "over_admission_bound_units",
+            "Most units above rate x time + burst that all proxies together may admit",
+            self.over_admission_bound.clone(),
+        );
         r.register("fits", "Fits of forecasters, by outcome", self.fits.clone());
         self
     }

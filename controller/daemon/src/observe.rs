@@ -17,6 +17,7 @@
 //! Demand is *offered* demand: all three lanes, the refused one too, else a forecast would learn the present limit.
 //! Retries of refused requests are not told apart yet.
 
+mod recent;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use forebay_plan::Key;
+use forebay_plan::{Key, Recent};
 use forebay_protocol::{Counters, OTHERS, Report};
 
 use crate::store::{Cursor, Flush, Point};
+use recent::Level;
 use span::Span;
 
 /// Resources whose shared bucket is recorded; a rule table has a handful.
@@ -65,6 +67,8 @@ pub(crate) struct Observer {
     speed: f64,
     stale_after: Duration,
     contracted: BTreeSet<Key>,
+    /// Each contract's place in the plan.
+    places: HashMap<Key, usize>,
     others: HashSet<String>,
     proxies: HashMap<String, Proxy>,
     /// Units per (key, step) since the last flush.
@@ -80,6 +84,8 @@ struct Proxy {
     boot: Option<Boot>,
     /// `None` while it is only known from before the start.
     seen_at: Option<Duration>,
+    /// Recent demand, by the contract's place.
+    levels: HashMap<usize, Level>,
 }
 
 struct Boot {
@@ -110,6 +116,7 @@ impl Observer {
             step_s: i64::from(step_s),
             speed,
             stale_after,
+            places: keys.iter().cloned().enumerate().map(|(place, key)| (key, place)).collect(),
             contracted: keys.into_iter().collect(),
             others: HashSet::new(),
             proxies: HashMap::new(),
@@ -126,7 +133,7 @@ impl Observer {
                 counters: cursor.counters.into_iter().collect(),
             };
             let seen_at = (silent_real_s <= PRESUMED_LIVE.as_secs_f64()).then_some(now.steady);
-            observer.proxies.insert(cursor.proxy, Proxy { boot: Some(boot), seen_at });
+            observer.proxies.insert(cursor.proxy, Proxy { boot: Some(boot), seen_at, levels: HashMap::new() });
         }
         observer
     }
@@ -174,6 +181,11 @@ impl Observer {
                 backwards += 1;
                 continue;
             };
+            if let Some(&place) = self.places.get(&key) {
+                let before = proxy.levels.get(&place).copied();
+                let real_s = (span.to_s - span.from_s) / self.speed;
+                proxy.levels.insert(place, Level::after(before, &delta, real_s, now.steady));
+            }
             counters.insert(key.clone(), row.counters);
             moved.insert(key.clone());
             for (step, share) in span.shares() {
@@ -207,8 +219,23 @@ impl Observer {
         if self.proxies.len() >= MAX_PROXIES || proxy.is_empty() || proxy.len() > MAX_PROXY_NAME_BYTES {
             return false;
         }
-        self.proxies.insert(proxy.to_owned(), Proxy { boot: None, seen_at: Some(now) });
+        self.proxies.insert(proxy.to_owned(), Proxy { boot: None, seen_at: Some(now), levels: HashMap::new() });
         true
+    }
+
+    /// What was lately seen of each contract at the live proxies.
+    pub(crate) fn recent(&self, now: Duration) -> Recent {
+        let live = self.proxies.iter().filter(|(_, proxy)| self.is_live(proxy, now));
+        let seen = |proxy: &Proxy| proxy.levels.iter().filter_map(|(place, level)| level.seen(*place, now)).collect();
+        live.map(|(name, proxy)| (name.clone(), seen(proxy))).collect()
+    }
+
+    /// Proxies that reported before this process began, and how long they had been silent then, in real time.
+    pub(crate) fn remembered(&self, now: Moment) -> Vec<(String, Duration)> {
+        let silence = |boot: &Boot| {
+            Duration::try_from_secs_f64((now.calendar_s - boot.reported_s) / self.speed).unwrap_or(Duration::ZERO)
+        };
+        self.proxies.iter().filter_map(|(name, proxy)| Some((name.clone(), silence(proxy.boot.as_ref()?)))).collect()
     }
 
     /// Names of the proxies that are live, sorted.

@@ -2,8 +2,9 @@
 //! at what happened, so a turn too many changes nothing and a turn missed is made up by the next.
 //!
 //! **When.** One plan per calendar step, soon after its boundary: as soon as every live proxy has reported beyond it, at
-//! the latest after a quarter of the step's real length or [`REPORTS_DUE`], whichever is shorter. In between when the
-//! live proxies change, when a fit is finished, or when a filter knows a newer table than this planner made.
+//! the latest after a quarter of the step's real length or [`REPORTS_DUE`], whichever is shorter. In between when a fit is
+//! finished. Between plans the shares of the plan in force move to where they are asked for: when the live proxies
+//! change, when a filter knows a newer table than this planner made, and each [`DEAL_INTERVAL`].
 //!
 //! **What.** In step k the newest complete observation is step k-1, and the plan covers k and the following slots up to
 //! the horizon; so a slot is in every filter's table a whole step before it begins, and its amount is made precise once
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_forecast::Settings;
-use forebay_plan::Inputs;
+use forebay_plan::{Dealer, Inputs};
 use forebay_provision::{Declared, InstanceManager};
 
 use crate::clock::wall_now_ms;
@@ -41,6 +42,9 @@ use fitting::{Fitting, Job};
 const REPORTS_DUE: Duration = Duration::from_millis(1500);
 /// Real time between two writes of what was observed; so much is redone from the filters' counters after a crash.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// Real time between two looks at the shares: a quarter of a report interval, so that a share that was given up moves on
+/// before it is missed.
+const DEAL_INTERVAL: Duration = Duration::from_millis(250);
 const WEEK_S: i64 = 7 * 86_400;
 
 /// Why the loop cannot start.
@@ -60,7 +64,8 @@ pub(crate) struct Planner {
     fitting: Fitting,
     keys: Vec<KeyDemand>,
     epoch: u64,
-    sequence: u64,
+    /// When shares were last looked at.
+    dealt_at: Option<Duration>,
     /// The step of the last plan; `None` before the first.
     planned_step: Option<i64>,
     /// First step whose points may still change.
@@ -97,13 +102,20 @@ impl Planner {
             fitting,
             keys,
             epoch,
-            sequence: 0,
+            dealt_at: None,
             planned_step: None,
             open_step: now_step,
             fitted_step: now_step,
             flushed_at: Duration::ZERO,
             shared,
         };
+        {
+            let now = planner.shared.now();
+            let remembered = planner.shared.observer().remembered(now);
+            let mut dealer = planner.shared.dealer();
+            *dealer = Dealer::new(planner.shared.config.sync.grant_validity, epoch);
+            dealer.remember(remembered, now.steady);
+        }
         planner.refit(now_step);
         Ok(planner)
     }
@@ -117,8 +129,16 @@ impl Planner {
         self.flush();
     }
 
+    /// Waits until nothing is being fitted, so that a rehearsal goes the same way every time.
+    pub(crate) fn wait_for_fits(&mut self) {
+        while !self.fitting.is_idle() {
+            self.take_fits();
+            self.shared.bell.wait(Duration::from_millis(1));
+        }
+    }
+
     /// Does what is due; returns how long nothing will be, unless the bell rings.
-    fn turn(&mut self) -> Duration {
+    pub(crate) fn turn(&mut self) -> Duration {
         let step_s = i64::from(self.shared.config.step_s);
         let now = self.shared.now();
         let step = step_at(now.calendar_s, step_s);
@@ -155,14 +175,20 @@ impl Planner {
                     self.forecast_key(index, planned, self.open_step, None);
                 }
                 self.publish(planned, live, raised);
-            } else if raised || self.proxies_differ(&live) {
-                self.publish(planned, live, raised);
+            } else if raised || self.deal_is_due(&live, now.steady) {
+                self.redeal(live, now.steady);
             }
         }
         if now.steady.saturating_sub(self.flushed_at) >= FLUSH_INTERVAL {
             self.flush();
         }
-        wait.min(FLUSH_INTERVAL).max(Duration::from_millis(1))
+        wait.min(DEAL_INTERVAL).max(Duration::from_millis(1))
+    }
+
+    /// At once when proxies come or go, else each [`DEAL_INTERVAL`].
+    fn deal_is_due(&self, live: &[String], now: Duration) -> bool {
+        let others = self.shared.table.borrow().as_ref().is_some_and(|table| table.proxies != live);
+        others || self.dealt_at.is_none_or(|at| now.saturating_sub(at) >= DEAL_INTERVAL)
     }
 
     /// Writes what was observed since the last time; on an error it is kept and tried again.
@@ -312,7 +338,7 @@ impl Planner {
         }
         tracing::warn!(from = self.epoch, to = floor, "a filter knows a newer table than this planner; epoch raised");
         self.epoch = floor;
-        self.sequence = 0;
+        self.shared.dealer().raise_epoch(floor);
         true
     }
 

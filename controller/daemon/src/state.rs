@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use forebay_plan::{Finding, Plan};
+use std::collections::HashMap;
+
+use forebay_plan::{Dealer, Finding, Hand, Mark, Plan};
 use forebay_protocol::Generation;
 use tokio::sync::watch;
 
@@ -24,12 +26,24 @@ pub(crate) struct Table {
     pub(crate) generation: Generation,
     /// The calendar step in which it was made.
     pub(crate) step: i64,
-    pub(crate) plan: Plan,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) findings: Vec<Finding>,
-    /// Sorted; a proxy's index is its place in the split.
+    /// Sorted.
     pub(crate) proxies: Vec<String>,
+    /// What each proxy is dealt, each under a generation of its own; `None`: equal shares under this table's.
+    pub(crate) hands: Option<HashMap<String, Arc<Hand>>>,
     /// Wall time of publication, unix milliseconds.
     pub(crate) published_unix_ms: u64,
+}
+
+/// A generation's place among the marks of hands. One process is shard 0.
+pub(crate) fn mark(generation: Generation) -> Mark {
+    Mark { epoch: generation.epoch, sequence: generation.sequence }
+}
+
+/// The generation of a hand.
+pub(crate) fn generation(mark: Mark) -> Generation {
+    Generation { shard: 0, epoch: mark.epoch, sequence: mark.sequence }
 }
 
 /// What the tasks share.
@@ -43,6 +57,7 @@ pub(crate) struct Shared {
     /// Forecasts against what came, by key.
     pub(crate) records: Mutex<Vec<KeyRecord>>,
     observer: Mutex<Observer>,
+    dealer: Mutex<Dealer>,
     epoch_floor: AtomicU64,
     stopping: AtomicBool,
 }
@@ -50,6 +65,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config, clock: Arc<dyn Clock>, observer: Observer) -> Self {
         Self {
+            dealer: Mutex::new(Dealer::new(config.sync.grant_validity, 0)),
             config,
             clock,
             metrics: Metrics::new(),
@@ -69,6 +85,11 @@ impl Shared {
 
     pub(crate) fn observer(&self) -> MutexGuard<'_, Observer> {
         lock(&self.observer)
+    }
+
+    /// Who has which share. Never taken while the observer is.
+    pub(crate) fn dealer(&self) -> MutexGuard<'_, Dealer> {
+        lock(&self.dealer)
     }
 
     /// Asks the planner to publish under at least this epoch.

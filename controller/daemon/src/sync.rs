@@ -20,15 +20,19 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use forebay_plan::Mark;
 use forebay_protocol::{Generation, Message, Report, ReportAck, Watch, decode, encode};
 use tokio::sync::watch::Receiver;
 
 use crate::clock::wall_now_ms;
 use crate::observe::Outcome;
-use crate::state::{Shared, Table};
+use crate::state::{Shared, Table, generation, mark};
 
 /// How far ahead of the wall clock an epoch may be: ten years of milliseconds. Epochs begin at the wall clock.
 const MAX_EPOCH_LEAD_MS: u64 = 10 * 366 * 86_400 * 1_000;
+
+/// Why a proxy is not served.
+const NO_ROOM: &str = "the proxy's name is empty or too long, or there are too many\n";
 
 /// What the handler needs: the shared state, and whether the daemon stops.
 #[derive(Clone)]
@@ -55,51 +59,22 @@ impl SyncState {
     }
 
     fn report(&self, report: &Report) -> Response {
-        let shared = &self.shared;
-        let now = shared.now();
-        let outcome = shared.observer().report(report, now);
-        let label = match outcome {
-            Outcome::Counted { news, backwards, unknown } => {
-                for (key, counters) in &news {
-                    shared.metrics.count_requests(key, counters);
-                }
-                shared.metrics.rows_backwards.inc_by(backwards);
-                shared.metrics.rows_unknown.inc_by(unknown);
-                "counted"
-            }
-            Outcome::Stale => "stale",
-            Outcome::Refused => {
-                shared.metrics.count_report("refused");
-                return (StatusCode::BAD_REQUEST, "the proxy's name is empty or too long, or there are too many\n")
-                    .into_response();
-            }
-        };
-        shared.metrics.count_report(label);
-        tracing::trace!(proxy = report.proxy, sequence = report.sequence, label, "report");
-        self.outbid(report.generation);
-        // The planner may be waiting for just this report, at a boundary or for a new proxy.
-        shared.bell.ring();
-        let generation = shared.table.borrow().as_ref().map_or(Generation::default(), |table| table.generation);
-        let valid_for_ms = parts::milliseconds(shared.config.sync.grant_validity);
-        answer(&Message::ReportAck(ReportAck { generation, valid_for_ms, extensions: Vec::new() }))
+        match self.shared.take_report(report) {
+            Ok(ack) => answer(&Message::ReportAck(ack)),
+            Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+        }
     }
 
     async fn watch(mut self, watch: Watch) -> Response {
-        if !self.shared.observer().see(&watch.proxy, self.shared.clock.steady_now()) {
-            self.shared.metrics.count_watch("refused");
-            return (StatusCode::BAD_REQUEST, "the proxy's name is empty or too long, or there are too many\n")
-                .into_response();
-        }
-        self.outbid(watch.known);
-        if self.is_unknown(&watch.proxy) {
-            self.shared.bell.ring();
+        if let Err(why) = self.shared.take_watch(&watch) {
+            return (StatusCode::BAD_REQUEST, why).into_response();
         }
         let mut tables = self.shared.table.subscribe();
         let news = async {
             loop {
                 // Marks the table as seen, so that only a later one ends the wait below.
                 let table = tables.borrow_and_update().clone();
-                if let Some(part) = table.and_then(|table| self.shared.next_part(&watch, &table)) {
+                if let Some(part) = table.and_then(|table| self.shared.news(&watch, &table)) {
                     return Some(part);
                 }
                 if tables.changed().await.is_err() {
@@ -126,32 +101,88 @@ impl SyncState {
             }
         }
     }
+}
 
-    /// Whether the published table has no share for this proxy.
-    fn is_unknown(&self, proxy: &str) -> bool {
-        let table = self.shared.table.borrow();
-        table.as_ref().is_none_or(|table| table.index_of(proxy).is_none())
+impl Shared {
+    /// Counts a report and says what it renews.
+    pub(crate) fn take_report(&self, report: &Report) -> Result<ReportAck, &'static str> {
+        let shared = self;
+        let now = shared.now();
+        let outcome = shared.observer().report(report, now);
+        let label = match outcome {
+            Outcome::Counted { news, backwards, unknown } => {
+                for (key, counters) in &news {
+                    shared.metrics.count_requests(key, counters);
+                }
+                shared.metrics.rows_backwards.inc_by(backwards);
+                shared.metrics.rows_unknown.inc_by(unknown);
+                "counted"
+            }
+            Outcome::Stale => "stale",
+            Outcome::Refused => {
+                shared.metrics.count_report("refused");
+                return Err(NO_ROOM);
+            }
+        };
+        shared.metrics.count_report(label);
+        tracing::trace!(proxy = report.proxy, sequence = report.sequence, label, "report");
+        self.outbid(report.generation);
+        // The planner may be waiting for just this report, at a boundary or for a new proxy.
+        shared.bell.ring();
+        let equal = shared.table.borrow().as_ref().filter(|table| table.hands.is_none()).map(|table| table.generation);
+        let known = credible(report.generation);
+        let renewed = {
+            let mut dealer = shared.dealer();
+            if let Some(known) = known.filter(|_| label == "counted") {
+                dealer.heard(&report.proxy, report.boot_id, known, now.steady);
+            }
+            dealer.renew(&report.proxy, known.unwrap_or_default(), now.steady)
+        };
+        let generation = equal.unwrap_or_else(|| generation(renewed));
+        let valid_for_ms = parts::milliseconds(shared.config.sync.grant_validity);
+        Ok(ReportAck { generation, valid_for_ms, extensions: Vec::new() })
+    }
+
+    /// Notes that a proxy watches.
+    pub(crate) fn take_watch(&self, watch: &Watch) -> Result<(), &'static str> {
+        let now = self.clock.steady_now();
+        if !self.observer().see(&watch.proxy, now) {
+            self.metrics.count_watch("refused");
+            return Err(NO_ROOM);
+        }
+        self.outbid(watch.known);
+        if let Some(known) = credible(watch.known) {
+            self.dealer().heard(&watch.proxy, watch.boot_id, known, now);
+        }
+        // There may be a share to give now, to this proxy or to those that waited for it to give up some.
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// The part of `table` that answers a watch, unless it is to be held. It then counts as in force at that proxy.
+    pub(crate) fn news(&self, watch: &Watch, table: &Table) -> Option<Vec<u8>> {
+        let (hand, part) = self.next_part(watch, table)?;
+        let may = hand.is_none_or(|mark| self.dealer().serve(&watch.proxy, mark, self.clock.steady_now()));
+        may.then_some(part)
     }
 
     /// Makes the planner rise above a table that a filter knows and this planner did not make.
     fn outbid(&self, known: Generation) {
-        let ours = self.shared.table.borrow().as_ref().map(|table| table.generation);
+        let ours = self.table.borrow().as_ref().map(|table| table.generation);
         let Some(ours) = ours else {
             // Before the first plan there is nothing to compare; the filter will ask again.
             return;
         };
         let is_newer = (known.epoch, known.sequence) > (ours.epoch, ours.sequence);
-        if is_newer && known.epoch <= wall_now_ms() + MAX_EPOCH_LEAD_MS {
-            self.shared.raise_epoch(known.epoch + 1);
+        if is_newer && credible(known).is_some() {
+            self.raise_epoch(known.epoch + 1);
         }
     }
 }
 
-impl Table {
-    /// A proxy's place in the split.
-    pub(crate) fn index_of(&self, proxy: &str) -> Option<usize> {
-        self.proxies.binary_search_by(|known| known.as_str().cmp(proxy)).ok()
-    }
+/// What a filter says it knows, unless no planner can have made it.
+fn credible(known: Generation) -> Option<Mark> {
+    (known.epoch <= wall_now_ms() + MAX_EPOCH_LEAD_MS).then(|| mark(known))
 }
 
 fn answer(message: &Message) -> Response {

@@ -3,7 +3,7 @@
 //! The intuition: a contract promises a standard rate at all times. Where the forecast says that a tenant will need
 //! more for a while, the plan pre-allocates that difference (the *shadow*), as far as the pool behind it has capacity
 //! that nobody was promised. [`plan`] decides, [`check`] judges any plan against the inputs without trusting how it was
-//! made, [`split`] deals a plan out to the proxies of the mesh.
+//! made, [`Dealer`] deals a plan out to the proxies of the mesh by demand, [`split`] equally.
 //!
 //! Invariants (held by `check` and by property tests): in every slot, the standard rates and the shadow rates of a
 //! pool's contracts together stay within the pool's ready capacity; no shadow exceeds its contract's `shadow_max`;
@@ -15,13 +15,18 @@
 //! Gallager, "Data Networks", section 6.5.2.
 
 mod check;
+pub mod dealer;
 mod fairness;
+mod filling;
 mod inputs;
 mod planning;
 mod split;
 
 pub use check::{Finding, check};
+pub use dealer::holder::{Hand, Mark, Share};
+pub use dealer::{Dealer, Recent, Seen};
 pub use fairness::{Claim, max_min_shares};
+pub use filling::{Asked, fill};
 pub use inputs::{Contract, Demand, Inputs, Key, Pool, SlotTime};
 pub use planning::{Grant, KeyReport, Limit, Plan, PlanReport, Reason, Slot, plan};
 pub use split::{share, split};

@@ -14,4 +14,5 @@ mod envoy_scripted;
 mod envoy_stats;
 mod layers;
 mod native_and_wasm;
+mod simulation;
 mod wasm_filter;

@@ -5,16 +5,16 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay_plan::{Contract, Demand, Finding, Inputs, Plan, Pool, SlotTime, check, plan};
-use forebay_protocol::Generation;
+use forebay_plan::dealer::MAX_SHARES;
+use forebay_plan::{Contract, Demand, Finding, Inputs, Plan, Pool, Recent, SlotTime, check, plan};
 
 use super::Planner;
 use super::demand::KeyDemand;
 use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
-use crate::state::Table;
+use crate::state::{Table, generation};
 
 /// What a plan for the steps of `slots` is made of.
 pub(super) fn inputs(
@@ -42,11 +42,6 @@ pub(super) fn inputs(
 }
 
 impl Planner {
-    /// Whether the published table was dealt to other proxies than these.
-    pub(super) fn proxies_differ(&self, live: &[String]) -> bool {
-        self.shared.table.borrow().as_ref().is_some_and(|table| table.proxies != live)
-    }
-
     /// Makes the plan of `step` for these proxies and publishes it if it is new, or in any case if `forced`.
     pub(super) fn publish(&mut self, step: i64, proxies: Vec<String>, forced: bool) {
         let begun = Instant::now();
@@ -64,16 +59,61 @@ impl Planner {
         }
         let last = self.shared.table.borrow().clone();
         self.report(&made, &findings, last.as_deref());
-        if !forced && last.is_some_and(|last| is_same(&last, &made, &proxies)) {
-            return;
+        let is_same = last.as_ref().is_some_and(|last| is_same(last, &made, &proxies));
+        let now = self.shared.clock.steady_now();
+        // A plan that changes nothing keeps its identity, and nobody is dealt anew for it.
+        match last.filter(|_| is_same) {
+            Some(table) => self.deal(&Arc::clone(&table.plan), table.findings.clone(), step, proxies, forced, now),
+            None => self.deal(&Arc::new(made), findings, step, proxies, true, now),
         }
-        self.sequence += 1;
-        let generation = Generation { shard: 0, epoch: self.epoch, sequence: self.sequence };
-        metrics.generation_epoch.set(self.epoch as i64);
-        metrics.generation_sequence.set(self.sequence as i64);
+    }
+
+    /// Moves shares of the plan in force to where they are asked for.
+    pub(super) fn redeal(&mut self, proxies: Vec<String>, now: Duration) {
+        let Some(table) = self.shared.table.borrow().clone() else { return };
+        self.deal(&Arc::clone(&table.plan), table.findings.clone(), table.step, proxies, false, now);
+    }
+
+    /// Deals a plan and publishes what is new of it, or in any case if `forced` or for other proxies.
+    fn deal(
+        &mut self,
+        plan: &Arc<Plan>,
+        findings: Vec<Finding>,
+        step: i64,
+        proxies: Vec<String>,
+        forced: bool,
+        now: Duration,
+    ) {
+        self.dealt_at = Some(now);
+        let others = self.shared.table.borrow().as_ref().is_none_or(|table| table.proxies != proxies);
+        let forced = forced || others;
+        let by_demand = plan.grants.len().saturating_mul(proxies.len()) <= MAX_SHARES;
+        let recent = if by_demand { self.shared.observer().recent(now) } else { Recent::new() };
+        let (hands, mark) = {
+            let mut dealer = self.shared.dealer();
+            if by_demand {
+                if !dealer.deal(plan, &proxies, &recent, now) && !forced {
+                    return;
+                }
+                let hands = dealer.hands().map(|(name, hand)| (name.to_owned(), Arc::clone(hand))).collect();
+                for (key, grant) in plan.grants.iter().enumerate() {
+                    let bound = i64::try_from(dealer.over_admission_bound_units(key)).unwrap_or(i64::MAX);
+                    let labels = KeyLabels::from(&grant.key);
+                    self.shared.metrics.over_admission_bound.get_or_create(&labels).set(bound);
+                }
+                (Some(hands), dealer.newest_mark())
+            } else if forced {
+                (None, dealer.take_mark())
+            } else {
+                return;
+            }
+        };
+        self.shared.metrics.generation_epoch.set(mark.epoch as i64);
+        self.shared.metrics.generation_sequence.set(mark.sequence as i64);
+        tracing::debug!(epoch = mark.epoch, sequence = mark.sequence, step, proxies = proxies.len(), "published");
         let published_unix_ms = wall_now_ms();
-        let table = Table { generation, step, plan: made, findings, proxies, published_unix_ms };
-        tracing::debug!(epoch = self.epoch, sequence = self.sequence, step, proxies = table.proxies.len(), "published");
+        let (generation, plan) = (generation(mark), Arc::clone(plan));
+        let table = Table { generation, step, plan, findings, proxies, hands, published_unix_ms };
         self.shared.table.send_replace(Some(Arc::new(table)));
     }
 
@@ -104,8 +144,7 @@ impl Planner {
 /// proxies than units of burst every slot is news.
 fn is_same(last: &Table, made: &Plan, proxies: &[String]) -> bool {
     let rotates = made.grants.iter().any(|grant| grant.standard.burst < proxies.len() as u64);
-    last.proxies == proxies
-        && last.plan.grants == made.grants
+    last.plan.grants == made.grants
         && last.plan.report == made.report
         && (!rotates || last.plan.first_slot_id == made.first_slot_id)
 }

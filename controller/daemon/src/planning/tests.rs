@@ -65,10 +65,10 @@ impl Loop {
 fn the_first_plan_comes_at_once_and_an_idle_mesh_is_not_woken() {
     let mut planning = Loop::new();
     let first = planning.turn_after(Duration::ZERO);
-    assert_eq!((first.step, first.generation.sequence, first.proxies.len()), (FIRST_STEP, 1, 0));
+    assert_eq!((first.step, first.generation.sequence, first.proxies.len()), (FIRST_STEP, 0, 0), "nobody is dealt to");
     // The fit of an empty history may finish in any turn, and its reason is news once.
     let later = planning.turn_after(Duration::from_secs(5));
-    assert!(later.generation.sequence <= 2 && later.plan.grants == first.plan.grants);
+    assert!(later.generation == first.generation && later.plan.grants == first.plan.grants);
 }
 
 #[test]

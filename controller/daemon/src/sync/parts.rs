@@ -7,10 +7,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use forebay_plan::{Grant, share};
+use forebay_plan::{Grant, Mark, Share, share};
 use forebay_protocol::{GrantTable, Limit, Message, Slot, Watch, encode};
 
-use crate::state::{Shared, Table};
+use crate::state::{Shared, Table, generation};
 
 /// Most bytes of a part's grants; the rest of 256 KiB is for the envelope and the table's own fields.
 const PART_BYTES: usize = 255 << 10;
@@ -23,9 +23,13 @@ const SLOT_BYTES: usize = 6 * VARINT_BYTES;
 
 impl Shared {
     /// The part that answers this watch, or `None` when it is to be held: the filter has the table or a newer one, or
-    /// the table has no share for this proxy yet.
-    pub(crate) fn next_part(&self, watch: &Watch, table: &Table) -> Option<Vec<u8>> {
-        let ours = table.generation;
+    /// the table has no share for this proxy yet. With the mark of the hand that it is a part of.
+    pub(crate) fn next_part(&self, watch: &Watch, table: &Table) -> Option<(Option<Mark>, Vec<u8>)> {
+        let hand = match &table.hands {
+            Some(hands) => Some(hands.get(&watch.proxy)?),
+            None => None,
+        };
+        let ours = hand.map_or(table.generation, |hand| generation(hand.mark));
         let wanted = match watch.collecting {
             Some((generation, part)) if generation == ours => part,
             // A part of another table is of no use any more; the newest one begins at its start.
@@ -33,24 +37,32 @@ impl Shared {
             None if (watch.known.epoch, watch.known.sequence) >= (ours.epoch, ours.sequence) => return None,
             None => 0,
         };
-        let index = table.index_of(&watch.proxy)?;
-        let grants = share(&table.plan, index, table.proxies.len());
+        let grants = match hand {
+            Some(hand) => hand.plan.grants.iter().zip(&hand.shares).map(dealt).collect(),
+            None => {
+                let index = table.proxies.binary_search(&watch.proxy).ok()?;
+                let equal = share(&table.plan, index, table.proxies.len());
+                // All proxies together stay within the contract, cut off or not.
+                equal.into_iter().map(|grant| (grant.standard, grant)).collect::<Vec<_>>()
+            }
+        };
         let cuts = cut(&grants);
         let wanted = if usize::from(wanted) < cuts.len() { wanted } else { 0 };
         let range = cuts.get(usize::from(wanted))?.clone();
         let now_s = self.clock.calendar_now_s();
-        let grants = grants.get(range)?.iter().map(|grant| self.wire(grant, now_s)).collect();
-        Some(encode(&Message::GrantTable(GrantTable {
+        let grants = grants.get(range)?.iter().map(|(safe, grant)| self.wire(grant, *safe, now_s)).collect();
+        let part = encode(&Message::GrantTable(GrantTable {
             generation: ours,
             part: wanted,
             parts: u16::try_from(cuts.len()).ok()?,
             valid_for_ms: milliseconds(self.config.sync.grant_validity),
             grants,
             extensions: Vec::new(),
-        })))
+        }));
+        Some((hand.map(|hand| hand.mark), part))
     }
 
-    fn wire(&self, grant: &Grant, now_s: f64) -> forebay_protocol::Grant {
+    fn wire(&self, grant: &Grant, safe: forebay_plan::Limit, now_s: f64) -> forebay_protocol::Grant {
         let slots = grant.slots.iter().map(|slot| {
             let starts_s = slot.id as f64 * f64::from(self.config.step_s);
             Slot {
@@ -65,8 +77,7 @@ impl Shared {
             tenant: grant.key.tenant.clone(),
             resource: grant.key.resource.clone(),
             standard: limit(grant.standard),
-            // An equal share of the contract: all proxies together stay within it, cut off or not.
-            safe: limit(grant.standard),
+            safe: limit(safe),
             forecast_version: grant.forecast_version,
             slots: slots.collect(),
         }
@@ -82,11 +93,20 @@ fn limit(limit: forebay_plan::Limit) -> Limit {
     Limit { rate_milli_per_s: limit.rate_milli_per_s, burst: limit.burst }
 }
 
+/// A share as a grant, with the safe limit beside it.
+fn dealt((grant, share): (&Grant, &Share)) -> (forebay_plan::Limit, Grant) {
+    let forecast_version = share.forecast_version;
+    (
+        share.safe,
+        Grant { key: grant.key.clone(), standard: share.standard, forecast_version, slots: share.slots.clone() },
+    )
+}
+
 /// Where the parts begin and end; at least one part.
-fn cut(grants: &[Grant]) -> Vec<Range<usize>> {
+fn cut(grants: &[(forebay_plan::Limit, Grant)]) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let (mut begins, mut bytes) = (0, 0);
-    for (i, grant) in grants.iter().enumerate() {
+    for (i, (_, grant)) in grants.iter().enumerate() {
         let names = grant.key.tenant.len() + grant.key.resource.len();
         let longest = GRANT_BYTES + names + grant.slots.len() * SLOT_BYTES;
         if bytes + longest > PART_BYTES && i > begins {
@@ -115,7 +135,7 @@ mod tests {
             forecast_version: u64::MAX,
             slots: vec![slot; 96],
         };
-        let grants: Vec<Grant> = (0..1000).map(grant).collect();
+        let grants: Vec<_> = (0..1000).map(|i| (pace, grant(i))).collect();
         let parts = cut(&grants);
         assert!(parts.len() > 2);
         assert_eq!((parts[0].start, parts[parts.len() - 1].end), (0, 1000));
