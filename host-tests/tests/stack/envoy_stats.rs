@@ -59,7 +59,7 @@ async fn rule_and_lane_become_labels() -> Result<()> {
     std::fs::write(&module, counting_module(&names)?)?;
 
     let mut policy = policy(&[("acme", 100, 100)]);
-    policy["rules"][0]["others"] = json!({ "rate_per_s": 0, "burst": 0 });
+    policy["policy"]["resources"][0]["others"] = json!({ "rate_per_s": 0, "burst": 0 });
     let bootstrap = Bootstrap::new("stats")
         .upstream(&[upstream.address()])
         .stats_config(document("envoy/standalone/envoy.yaml")?["stats_config"].clone())

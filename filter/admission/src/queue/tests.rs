@@ -220,6 +220,5 @@ fn the_queues_own_memory_is_small() {
         + size_of::<(LineId, Line)>()
         + size_of::<(usize, [u64; 2])>() * 2;
     let bytes = row as u64 * 11 / 5 * Bounds::default().vm.streams;
-    std::println!("{row} bytes a stream at least, {bytes} in all at most");
     assert!(bytes <= 16 << 17, "{row} bytes a stream, {bytes} in all");
 }
