@@ -32,7 +32,7 @@ pub(super) struct Settings {
 fn plugin_configuration(proxy: usize) -> Vec<u8> {
     format!(
         r#"{{"proxy_id": "proxy-{proxy:02}", "controller": {{"cluster": "controller"}},
-            "rules": [{{"resource": "requests", "others": {{"rate_per_s": 0, "burst": 0}}}}]}}"#
+            "policy": {{"resources": [{{"name": "requests", "others": {{"rate_per_s": 0, "burst": 0}}}}]}}}}"#
     )
     .into_bytes()
 }
