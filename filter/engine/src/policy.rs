@@ -245,6 +245,13 @@ impl CompiledPolicy {
         }
     }
 
+    /// The first setting that needs streams to be followed to their end: its path in the policy, and what it is.
+    pub fn needs_streams(&self) -> Option<(String, &'static str)> {
+        let waits = |rule: &Rule| rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
+        let number = self.rules.iter().position(waits)?;
+        Some((format!("rules[{number}].queue"), "waiting in a queue"))
+    }
+
     /// Where a rule looks for the tenant first, for people.
     pub fn first_source(&self, rule: &Rule) -> &str {
         rule.readers.first().map_or("", |reader| reader.name(&self.origins))

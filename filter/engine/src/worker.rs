@@ -23,6 +23,7 @@ use crate::leader::{Answer, Leader};
 use crate::policy::facts::Store;
 use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
+use crate::streams::{Module, Stream, Streams};
 use crate::table::{self, KeyGrant};
 
 /// Tick period in milliseconds: a push waits at most this long for a worker to see it.
@@ -60,17 +61,28 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
+    pub(crate) streams: Streams,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
 
 impl Worker {
-    /// Reads the plugin configuration. Touches no host: Envoy runs this on a canary first.
+    /// Reads the plugin configuration, in the module that knows no streams ([`Module::Lean`]). Touches no host: Envoy runs
+    /// this on a canary first.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn configure(json: &[u8]) -> Result<Self, ConfigError> {
+        Self::configure_in(Module::Lean, json)
+    }
+
+    /// Reads the plugin configuration in this module.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, or what in it needs the other module.
+    pub fn configure_in(module: Module, json: &[u8]) -> Result<Self, ConfigError> {
         let config = Config::parse(json)?;
+        module.check(&config)?;
         Ok(Self {
             keys: Keys::new(&config, &[]),
             leader: Leader::default(),
@@ -84,14 +96,25 @@ impl Worker {
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
+            streams: Streams::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
         })
     }
 
-    /// Decides about the request whose headers the host holds.
+    /// Decides about the request whose headers the host holds, at once.
     pub fn on_request(&mut self, host: &mut impl Host) -> Outcome {
+        self.decide(None, host)
+    }
+
+    /// Decides about the request of a stream that will be followed to its end; it may have to wait.
+    pub fn on_stream(&mut self, stream: Stream, host: &mut impl Host) -> Outcome {
+        self.decide(Some(stream), host)
+    }
+
+    fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
+        let _ = stream;
         if self.boot.is_none() {
             // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
             // yet, so there are no effects to carry out.
