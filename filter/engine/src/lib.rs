@@ -31,6 +31,7 @@ pub mod strangers;
 pub mod streams;
 pub mod table;
 pub mod usage;
+mod waiting;
 pub mod worker;
 
 pub use config::{Config, ConfigError};
@@ -38,4 +39,5 @@ pub use effect::{CallKind, CallOut, Effect, Metric};
 pub use host::{Expected, Host, StoreError, Unreadable};
 pub use request::Outcome;
 pub use streams::{Module, Stream};
+pub use waiting::WAITING_TICK_MS;
 pub use worker::Worker;

@@ -13,6 +13,8 @@ use forebay_protocol::policy::{Code, Finding};
 
 use crate::config::{Config, ConfigError};
 use crate::host::Host;
+use crate::policy::CompiledPolicy;
+use crate::waiting::Waiting;
 use crate::worker::Worker;
 
 /// Which module a worker runs in.
@@ -34,8 +36,17 @@ pub struct Stream {
 }
 
 /// What is pending for streams.
-#[derive(Debug, Default)]
-pub(crate) struct Streams {}
+#[derive(Debug)]
+pub(crate) struct Streams {
+    /// Those that wait for tokens.
+    pub(crate) waiting: Waiting,
+}
+
+impl Streams {
+    pub(crate) fn new(policy: &CompiledPolicy) -> Self {
+        Self { waiting: Waiting::new(policy) }
+    }
+}
 
 impl Module {
     /// Whether the module can do what the configuration asks for.
@@ -53,8 +64,8 @@ impl Module {
 
 impl Worker {
     /// Whether something is pending for the stream: only then are the other callbacks about it of any use.
-    pub fn follows(&self, _stream: u32) -> bool {
-        false
+    pub fn follows(&self, stream: u32) -> bool {
+        self.streams.waiting.knows(stream)
     }
 
     /// The response headers of a stream are here; the host reads them.
@@ -64,5 +75,7 @@ impl Worker {
     pub fn on_response_body(&mut self, _stream: u32, _chunk: &[u8], _end: bool, _host: &mut impl Host) {}
 
     /// The stream ended, with or without a response. Saying it again changes nothing.
-    pub fn on_stream_end(&mut self, _stream: u32, _host: &mut impl Host) {}
+    pub fn on_stream_end(&mut self, stream: u32, _host: &mut impl Host) {
+        self.streams.waiting.remove(stream);
+    }
 }
