@@ -4,7 +4,8 @@
 //! spent), and spends only when all are secured. What a refused request secured stays in the worker's lease for the next
 //! one, or goes back when idle.
 //!
-//! A queue comes between "borrow" and "refuse" and is not part of this crate's decision: who waits asks again.
+//! A queue comes between "borrow" and "refuse" and is not part of the decision: who waits asks again ([`attempt`]), and is
+//! counted once.
 
 use crate::account::Account;
 use crate::bucket::Wait;
@@ -128,19 +129,37 @@ pub fn admit_with_receipts(
     clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> (Verdict, Receipts) {
+    let decided = attempt(accounts, charges, conditions, clock, ledger);
+    if matches!(decided.0, Verdict::Refuse { .. }) {
+        count_refusal(accounts, charges, conditions, clock);
+    }
+    decided
+}
+
+/// Counts a request that [`attempt`] refused and that does not come again.
+pub fn count_refusal(accounts: &mut [Account], charges: &[Charge], conditions: &Conditions, clock: &Clock) {
+    for charge in charges.iter().take(MAX_CHARGES) {
+        if let Some(account) = accounts.get_mut(charge.key) {
+            account.observe(charge.cost, false, conditions, clock);
+        }
+    }
+}
+
+/// [`admit_with_receipts`] for a request that may wait and come again: it is counted when it is admitted; a refusal is
+/// not counted before the caller says with [`count_refusal`] that it is the last.
+pub fn attempt(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    conditions: &Conditions,
+    clock: &mut Clock,
+    ledger: &mut impl Ledger,
+) -> (Verdict, Receipts) {
     let mut sources = [Source::Shadow; MAX_CHARGES];
     for (charge, source) in charges.iter().zip(&mut sources) {
         let Some(account) = accounts.get_mut(charge.key) else { continue };
         match account.secure(charge.key, charge.cost, conditions, clock, ledger) {
             Ok(secured) => *source = secured,
-            Err(wait) => {
-                for charge in charges.iter().take(MAX_CHARGES) {
-                    if let Some(account) = accounts.get_mut(charge.key) {
-                        account.observe(charge.cost, false, conditions, clock);
-                    }
-                }
-                return (Verdict::Refuse { key: charge.key, wait }, Receipts::default());
-            }
+            Err(wait) => return (Verdict::Refuse { key: charge.key, wait }, Receipts::default()),
         }
     }
     let mut worst = Lane::Reserved;

@@ -49,7 +49,9 @@ pub use account::Account;
 pub use bucket::{Bucket, Wait};
 pub use concurrency::{ClusterState, Guard, GuardLedger, GuardSettings};
 pub use counts::{Counts, Settled, Tally};
-pub use decision::{Charge, Lane, MAX_CHARGES, Receipt, Receipts, Source, Verdict, admit, admit_with_receipts};
+pub use decision::{
+    Charge, Lane, MAX_CHARGES, Receipt, Receipts, Source, Verdict, admit, admit_with_receipts, attempt, count_refusal,
+};
 pub use demand::{Bursts, Demand, DemandState, Expected, SlotDemand};
 pub use fingerprint::{Fingerprint, Seed};
 pub use grant::{Grant, Terms};

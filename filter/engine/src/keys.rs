@@ -101,6 +101,12 @@ impl Keys {
         }
     }
 
+    /// The tenant that a row is of; [`OTHERS`] for row 0.
+    pub fn tenant(&self, row: usize) -> &str {
+        let own = (0..self.resources).filter_map(|resource| self.keys.get(self.key(row, resource)));
+        own.map(|key| key.tenant.as_str()).find(|tenant| *tenant != OTHERS).unwrap_or(OTHERS)
+    }
+
     fn put(&mut self, tenant: &str, resource: &str, number: usize, grant: Grant) {
         let row = self.row_or_new(tenant);
         let Some(cell) = self.grid.get_mut(row * self.resources + number) else { return };

@@ -28,12 +28,16 @@ pub mod provenance;
 pub mod request;
 pub mod shared;
 pub mod strangers;
+pub mod streams;
 pub mod table;
 pub mod usage;
+mod waiting;
 pub mod worker;
 
 pub use config::{Config, ConfigError};
 pub use effect::{CallKind, CallOut, Effect, Metric};
 pub use host::{Expected, Host, StoreError, Unreadable};
 pub use request::Outcome;
+pub use streams::{Module, Stream};
+pub use waiting::WAITING_TICK_MS;
 pub use worker::Worker;

@@ -14,6 +14,7 @@ mod identity;
 mod matching;
 pub mod paths;
 pub mod place;
+pub mod terms;
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -33,6 +34,7 @@ pub use forebay_protocol::policy::Tags;
 use identity::Reader;
 use matching::Matcher;
 use paths::Paths;
+use terms::Terms;
 
 use crate::host::Host;
 
@@ -62,6 +64,8 @@ pub struct CompiledPolicy {
     pub contracts: Vec<Contract>,
     /// What admitted requests are marked with.
     pub tags: Tags,
+    /// What contracts say beside limits.
+    pub terms: Terms,
     rules: Vec<Rule>,
     matcher: Matcher,
     exempt: Exempt,
@@ -196,6 +200,7 @@ impl CompiledPolicy {
             resources: policy.resources.iter().map(resource).collect(),
             contracts: contracts.collect(),
             tags: policy.tags,
+            terms: Terms::compile(policy),
             rules,
             matcher,
             exempt,
@@ -243,6 +248,18 @@ impl CompiledPolicy {
             Unidentified::Admit => Identity::Free,
             Unidentified::Refuse => Identity::Missing,
         }
+    }
+
+    /// How requests wait, of each rule that lets them.
+    pub fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.rules.iter().filter_map(|rule| rule.queue.as_ref())
+    }
+
+    /// The first setting that needs streams to be followed to their end: its path in the policy, and what it is.
+    pub fn needs_streams(&self) -> Option<(String, &'static str)> {
+        let waits = |rule: &Rule| rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
+        let number = self.rules.iter().position(waits)?;
+        Some((format!("rules[{number}].queue"), "waiting in a queue"))
     }
 
     /// Where a rule looks for the tenant first, for people.

@@ -24,6 +24,11 @@ pub enum Outcome {
     Admit(Lane),
     /// Is answered here.
     Refuse(Refusal),
+    /// Waits: an effect of a tick lets it go on or answers it.
+    Wait {
+        /// The tick period from now on, in milliseconds, when it is another one.
+        tick_ms: Option<u32>,
+    },
 }
 
 /// A refused request's answer.

@@ -10,7 +10,8 @@
 use alloc::vec::Vec;
 
 use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap,
+    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, Verdict, Wait, attempt,
+    count_refusal, lease_cap,
 };
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
@@ -23,7 +24,9 @@ use crate::leader::{Answer, Leader};
 use crate::policy::facts::Store;
 use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
+use crate::streams::{Module, Stream, Streams};
 use crate::table::{self, KeyGrant};
+use crate::waiting::{Ask, WAITING_TICK_MS};
 
 /// Tick period in milliseconds: a push waits at most this long for a worker to see it.
 pub const TICK_MS: u32 = 50;
@@ -60,17 +63,29 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
+    pub(crate) streams: Streams,
+    next_house: Nanos,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
 
 impl Worker {
-    /// Reads the plugin configuration. Touches no host: Envoy runs this on a canary first.
+    /// Reads the plugin configuration, in the module that knows no streams ([`Module::Lean`]). Touches no host: Envoy runs
+    /// this on a canary first.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn configure(json: &[u8]) -> Result<Self, ConfigError> {
+        Self::configure_in(Module::Lean, json)
+    }
+
+    /// Reads the plugin configuration in this module.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, or what in it needs the other module.
+    pub fn configure_in(module: Module, json: &[u8]) -> Result<Self, ConfigError> {
         let config = Config::parse(json)?;
+        module.check(&config)?;
         Ok(Self {
             keys: Keys::new(&config, &[]),
             leader: Leader::default(),
@@ -84,14 +99,25 @@ impl Worker {
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
+            streams: Streams::new(&config.policy),
+            next_house: Nanos::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
         })
     }
 
-    /// Decides about the request whose headers the host holds.
+    /// Decides about the request whose headers the host holds, at once.
     pub fn on_request(&mut self, host: &mut impl Host) -> Outcome {
+        self.decide(None, host)
+    }
+
+    /// Decides about the request of a stream that will be followed to its end; it may have to wait.
+    pub fn on_stream(&mut self, stream: Stream, host: &mut impl Host) -> Outcome {
+        self.decide(Some(stream), host)
+    }
+
+    fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
         if self.boot.is_none() {
             // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
             // yet, so there are no effects to carry out.
@@ -125,9 +151,30 @@ impl Worker {
         // A lease covers most requests, whatever the exact time: the clock is read when it matters.
         let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
         let conditions = self.conditions(clock.earliest());
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
-        let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
-        let failed = ledger.failed;
+        let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
+        let behind = queueing.and_then(|_| self.streams.waiting.awaited(charges.as_slice()));
+        let mut failed = false;
+        let verdict = if let Some((key, until)) = behind {
+            clock = Clock::exact(host.now());
+            Verdict::Refuse { key, wait: Wait::Until(until) }
+        } else {
+            let mut ledger = SharedLedger::new(host, &self.keys.keys);
+            let accounts = &mut self.keys.accounts;
+            let verdict = attempt(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger).0;
+            failed = ledger.failed();
+            verdict
+        };
+        if let Verdict::Refuse { key, wait } = verdict {
+            if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
+                let (charges, now) = (charges.as_slice(), clock.earliest());
+                let ask = Ask { stream, rule, row, charges, key, until, now };
+                let policy = &self.config.policy;
+                if let Some(tick_ms) = self.streams.waiting.enter(&ask, &self.keys, policy, &conditions, host) {
+                    return Outcome::Wait { tick_ms };
+                }
+            }
+            count_refusal(&mut self.keys.accounts, charges.as_slice(), &conditions, &clock);
+        }
         match request::outcome(verdict, &self.keys, clock.earliest()) {
             Outcome::Refuse(_) if failed && rule.on_failure == OnFailure::Open => {
                 self.failed_open += 1;
@@ -151,10 +198,29 @@ impl Worker {
         if self.boot.is_none() {
             self.join(host);
         }
-        self.follow_version(host, &mut effects);
+        if !self.streams.waiting.ticks_short() {
+            self.keep_house(host, now, &mut effects);
+            return effects;
+        }
+        if now >= self.next_house {
+            // Not quite a long tick, so that a short one that comes a little early does not wait for another one.
+            self.next_house = now.plus(u64::from(TICK_MS - WAITING_TICK_MS) * Nanos::MILLI);
+            self.keep_house(host, now, &mut effects);
+        }
+        let conditions = self.conditions(now);
+        let failed_open = &mut self.failed_open;
+        self.streams.waiting.serve(&mut self.keys, &conditions, host, now, failed_open, &mut effects);
+        // Accounts may have been charged.
+        self.busy |= !effects.is_empty();
+        effects
+    }
+
+    /// What every long tick does.
+    fn keep_house(&mut self, host: &mut impl Host, now: Nanos, effects: &mut Vec<Effect>) {
+        self.follow_version(host, effects);
         if now >= self.next_flush {
             self.next_flush = now.plus(self.flush_interval());
-            self.hand_over_counts(host, &mut effects);
+            self.hand_over_counts(host, effects);
             self.give_back_idle(host, now);
             // An idle worker with ten thousand keys must not look at each of them five times a second.
             self.busy = self.busy && self.keys.accounts.iter().any(holds_something);
@@ -172,9 +238,8 @@ impl Worker {
             }
         }
         if let (Some(controller), Some(boot)) = (&self.config.controller, self.boot) {
-            self.leader.act(controller, self.config.proxy_id.as_deref(), boot, &mut self.keys, host, now, &mut effects);
+            self.leader.act(controller, self.config.proxy_id.as_deref(), boot, &mut self.keys, host, now, effects);
         }
-        effects
     }
 
     /// An answer of the controller, or the news that there is none.
@@ -245,7 +310,9 @@ impl Worker {
         // A part that is being overwritten by a newer table does not carry this generation: next tick.
         let Some(grants) = read_table(&version, host) else { return };
         self.hand_over_counts(host, effects);
-        self.keys = self.keys.rebuilt(&self.config, &grants);
+        let new = self.keys.rebuilt(&self.config, &grants);
+        let old = core::mem::replace(&mut self.keys, new);
+        self.streams.waiting.renumber(&old, &self.keys, host.now());
         self.version = version;
         effects.extend(self.over_admission_bound());
     }
@@ -303,7 +370,7 @@ impl Worker {
             return;
         }
         let conditions = self.conditions(now);
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
+        let mut ledger = SharedLedger::new(host, &self.keys.keys);
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
             account.give_back_idle(index, &conditions, now, &mut ledger);
         }
@@ -366,11 +433,22 @@ fn read_table(version: &Version, host: &mut impl Host) -> Option<Vec<KeyGrant>> 
 }
 
 /// Shared data as the admission crate's ledger.
-struct SharedLedger<'a, H> {
+pub(crate) struct SharedLedger<'a, H> {
     host: &'a mut H,
     keys: &'a [Key],
     /// Whether an access has failed or lost every race: then the decision is not about the limit.
     failed: bool,
+}
+
+impl<'a, H> SharedLedger<'a, H> {
+    pub(crate) fn new(host: &'a mut H, keys: &'a [Key]) -> Self {
+        Self { host, keys, failed: false }
+    }
+
+    /// Whether an access has failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
 }
 
 impl<H: Host> Ledger for SharedLedger<'_, H> {

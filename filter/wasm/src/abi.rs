@@ -32,6 +32,8 @@ pub(crate) enum Map {
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Buffer {
+    #[cfg(feature = "streams")]
+    ResponseBody = 1,
     CallResponseBody = 4,
     PluginConfiguration = 7,
 }
@@ -92,6 +94,8 @@ unsafe extern "C" {
         headers_len: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_continue_stream(stream_type: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_len: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -274,6 +278,19 @@ pub(crate) fn send_local_response(
             grpc_status,
         )
     })
+}
+
+/// Makes the host functions that follow in this callback about another context.
+pub(crate) fn set_effective_context(context: u32) -> Result<(), Status> {
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_set_effective_context(context) })
+}
+
+/// Lets the request of the effective context go on that was stopped at its headers.
+pub(crate) fn continue_request() -> Result<(), Status> {
+    const HTTP_REQUEST: u32 = 0;
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_continue_stream(HTTP_REQUEST) })
 }
 
 pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Status> {

@@ -70,6 +70,12 @@ impl Instances {
         self.all.get_mut(index)
     }
 
+    /// The instance that follows a stream to its end, if any does.
+    #[cfg(feature = "streams")]
+    pub(crate) fn following(&mut self, stream: u32) -> Option<&mut Instance> {
+        self.all.iter_mut().find(|instance| instance.worker.follows(stream))
+    }
+
     /// The instance with this root context.
     pub(crate) fn of_root(&mut self, root: u32) -> Option<&mut Instance> {
         self.all.iter_mut().find(|instance| instance.root == root)

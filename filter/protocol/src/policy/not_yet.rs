@@ -9,7 +9,7 @@ use alloc::string::String;
 
 use super::check::Findings;
 use super::{
-    Answer, Charge, Code, Contract, Cost, GuardMode, Policy, Queue, RateLimitHeaders, Resource, Rule, Uncontracted,
+    Answer, Charge, Code, Contract, Cost, GuardMode, Policy, RateLimitHeaders, Resource, Rule, Uncontracted,
 };
 
 /// A setting, and the places where a document uses it.
@@ -25,29 +25,6 @@ pub const NOT_YET: &[Entry] = &[
         what: "settling a cost after the response",
         uses: |policy, at| {
             charges(policy, at, |charge| matches!(charge.cost, Cost::Settled(_)).then_some("cost.settled"));
-        },
-    },
-    Entry {
-        what: "waiting in a queue",
-        uses: |policy, at| {
-            let waits = |queue: &Option<Queue>| queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
-            inherited(policy, at, "queue", waits(&policy.queue), |rule| waits(&rule.queue));
-        },
-    },
-    Entry {
-        what: "order between priority classes",
-        uses: |policy, at| {
-            let all = policy.priority_class.is_some();
-            inherited(policy, at, "priority_class", all, |rule| rule.priority_class.is_some());
-            resources(policy, at, |resource| resource.contract.priority_class.is_some(), "contract.priority_class");
-            contracts(policy, at, |contract| contract.priority_class.is_some(), "priority_class");
-        },
-    },
-    Entry {
-        what: "weights of tenants",
-        uses: |policy, at| {
-            resources(policy, at, |resource| resource.contract.weight.is_some(), "contract.weight");
-            contracts(policy, at, |contract| contract.weight.is_some(), "weight");
         },
     },
     Entry {

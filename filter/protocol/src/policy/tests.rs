@@ -116,9 +116,6 @@ fn each_kind_of_mistake_has_its_code_and_place() {
 fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
     let used = [
         r#""rules":[{"charges":[{"resource":"requests","cost":{"settled":{"by":{"response_header":"x-cost"}}}}]}]"#,
-        r#""queue":{}"#,
-        r#""priority_class":2"#,
-        r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"weight":2}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"pool":{"name":"main","borrow":true}}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"shadow":{"enabled":false}}]"#,
         r#""answer":{"headers":"draft-10"}"#,

@@ -1,0 +1,423 @@
+//! Requests that wait for tokens: from a refusal with an instant to the tick that lets them go on or answers them.
+//!
+//! [`Queue`] of the admission crate knows who is next; here is what it does not know: a request's keys, its client's
+//! patience, and the tick. A request of a key for which others wait already does not try to get ahead of them.
+//!
+//! One queue for all rules, because rules share keys. The bounds that a request meets are those of its own rule; when a
+//! queue counts as standing is common to all, the largest `codel_target_ms` of any rule.
+//!
+//! Invariants: what waits in [`Queue`] and what is known of it here are the same streams; a stream is answered from the
+//! tick only; a request is counted once, when it is admitted or finally refused, and not at all when its client goes away.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use forebay_admission::queue::{Bounds, Patience, Room, Settings};
+use forebay_admission::{
+    Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Verdict, Wait, attempt, client_timeout,
+    count_refusal,
+};
+use forebay_protocol::policy::{OnFailure, Queue as Allowed};
+
+use crate::effect::{Effect, Metric};
+use crate::host::Host;
+use crate::keys::Keys;
+use crate::policy::{CompiledPolicy, Rule};
+use crate::request::{self, Outcome, Refusal};
+use crate::streams::Stream;
+use crate::worker::{SharedLedger, TICK_MS};
+
+/// Tick period in milliseconds while something waits: with the 15 ms that a due stream may be late, three ticks.
+pub const WAITING_TICK_MS: u32 = 4;
+
+/// For so long after the last waiting stream the short tick stays, because making a timer costs more than a few ticks.
+const LINGER: u64 = Nanos::SECOND;
+
+/// What one tick does at most, so that requests between ticks do not wait for long: about 2 ms of a worker on Envoy.
+const MAX_EXPIRED: usize = 256;
+const MAX_SHED: usize = 64;
+const MAX_RELEASED: usize = 64;
+const MAX_ATTEMPTS: usize = 128;
+
+/// Bytes that the proxy may hold of a body of unknown length: the initial window of an HTTP/2 stream.
+const WINDOW_BYTES: u64 = 65_535;
+
+/// One tenant, and one connection, may hold a quarter of the bytes of bodies that may wait.
+const PART_OF_BYTES: u64 = 4;
+
+/// Of a client's own timeout a tenth, at most this, is kept for the answer's way back.
+const ANSWER_TIME: u64 = 50 * Nanos::MILLI;
+
+/// The id of its connection, 8 bytes.
+const CONNECTION_ID: &str = "connection\0id";
+
+/// A request that was refused for now.
+pub(crate) struct Ask<'a> {
+    pub(crate) stream: Stream,
+    pub(crate) rule: &'a Rule,
+    /// Of the tenant, in the keys.
+    pub(crate) row: usize,
+    pub(crate) charges: &'a [Charge],
+    /// The key that it waits for.
+    pub(crate) key: usize,
+    /// When that key has something again.
+    pub(crate) until: Nanos,
+    pub(crate) now: Nanos,
+}
+
+/// What is known of a waiting stream beside its place.
+#[derive(Clone, Debug)]
+struct Waiter {
+    entry: Entry,
+    row: usize,
+    /// Resource and units.
+    costs: Vec<(usize, u64)>,
+    open_on_failure: bool,
+}
+
+/// A key for which somebody waits.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    streams: usize,
+    until: Nanos,
+}
+
+/// What a worker lets wait.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    queue: Queue,
+    patience: Patience,
+    waiters: BTreeMap<u32, Waiter>,
+    awaited: BTreeMap<usize, Awaited>,
+    /// Streams that lost their place when keys were renumbered: answered by the next tick.
+    displaced: Vec<Waiter>,
+    /// When something last waited, while the tick is short.
+    short_since: Option<Nanos>,
+    counts: [(Metric, u64); 4],
+}
+
+impl Waiting {
+    pub(crate) fn new(policy: &CompiledPolicy) -> Self {
+        let target = |queue: &Allowed| match queue.codel_target_ms {
+            0 => u64::MAX,
+            ms => u64::from(ms) * Nanos::MILLI,
+        };
+        let patience = Patience::default();
+        let target_ns = policy.queues().map(target).max().unwrap_or(patience.target_ns);
+        let names = [Metric::QueueWaited, Metric::QueueExpired, Metric::QueueShed, Metric::QueueFull];
+        Self {
+            queue: Queue::default(),
+            patience: Patience { target_ns, ..patience },
+            waiters: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+            displaced: Vec::new(),
+            short_since: None,
+            counts: names.map(|name| (name, 0)),
+        }
+    }
+
+    /// Whether the tick is the short one.
+    pub(crate) fn ticks_short(&self) -> bool {
+        self.short_since.is_some()
+    }
+
+    /// Whether this stream waits.
+    pub(crate) fn knows(&self, stream: u32) -> bool {
+        self.waiters.contains_key(&stream)
+    }
+
+    /// The key among `charges` for which others wait already, and until when.
+    pub(crate) fn awaited(&self, charges: &[Charge]) -> Option<(usize, Nanos)> {
+        if self.awaited.is_empty() {
+            return None;
+        }
+        charges.iter().find_map(|charge| self.awaited.get(&charge.key).map(|found| (charge.key, found.until)))
+    }
+
+    /// Lets a request wait; `Ok` with the tick period that is needed from now on, if it is another one. `None` when it
+    /// must be refused at once: the rule lets nobody wait (with a body), it would be too late, or there is no room.
+    pub(crate) fn enter(
+        &mut self,
+        ask: &Ask<'_>,
+        keys: &Keys,
+        policy: &CompiledPolicy,
+        conditions: &Conditions<'_>,
+        host: &mut impl Host,
+    ) -> Option<Option<u32>> {
+        let allowed = ask.rule.queue.as_ref()?;
+        if !ask.stream.end_of_stream && !allowed.bodies {
+            return None;
+        }
+        let client = [
+            host.header("grpc-timeout").and_then(|value| client_timeout::grpc_timeout_ns(&value)),
+            host.header("x-envoy-expected-rq-timeout-ms")
+                .and_then(|value| client_timeout::expected_rq_timeout_ns(&value)),
+        ];
+        let in_time = |client_ns: u64| client_ns.saturating_sub((client_ns / 10).min(ANSWER_TIME));
+        let max_wait_ns = u64::from(allowed.max_wait_ms).saturating_mul(Nanos::MILLI);
+        let deadline = client_timeout::deadline(ask.now, max_wait_ns, client.map(|one| one.map(in_time)));
+        if ask.until >= deadline {
+            return None;
+        }
+        let key = keys.keys.get(ask.key)?;
+        let term = policy.terms.of(&key.tenant, &key.resource);
+        let slot = keys.accounts.get(ask.key).and_then(|account| account.grant().terms(ask.now).slot);
+        let reserved = slot.is_some() && ask.now < conditions.valid_until;
+        let lane = if reserved { Lane::Reserved } else { Lane::Standard };
+        let body_bytes = if ask.stream.end_of_stream { 0 } else { body_bytes(host) };
+        let entry = Entry {
+            stream: ask.stream.id,
+            connection: connection(ask.stream.id, host),
+            tenant: ask.row,
+            key: ask.key,
+            weight: term.weight,
+            class: Class::new(lane, term.priority_class.unwrap_or(ask.rule.priority_class)),
+            cost: ask.charges.iter().find(|charge| charge.key == ask.key).map_or(1, |charge| charge.cost),
+            body_bytes,
+            arrival: ask.now,
+            deadline,
+        };
+        self.queue.set_settings(Settings { bounds: bounds(allowed), patience: self.patience, ..Settings::default() });
+        if let Err(why) = self.queue.push(entry, ask.now) {
+            if matches!(why, NoWait::Full(_)) {
+                self.count(Metric::QueueFull);
+            }
+            return None;
+        }
+        let costs = ask.rule.charges.iter().zip(ask.charges).map(|(named, charge)| (named.resource, charge.cost));
+        let open_on_failure = ask.rule.on_failure == OnFailure::Open;
+        let waiter = Waiter { entry, row: ask.row, costs: costs.collect(), open_on_failure };
+        self.awaited.entry(ask.key).or_insert(Awaited { streams: 0, until: ask.until }).streams += 1;
+        self.waiters.insert(ask.stream.id, waiter);
+        self.defer(ask.stream.id, ask.key, ask.until, ask.now);
+        self.count(Metric::QueueWaited);
+        let starts = !self.ticks_short();
+        self.short_since = Some(ask.now);
+        Some(starts.then_some(WAITING_TICK_MS))
+    }
+
+    /// The stream is over: it leaves no trace. Nothing happens when it does not wait.
+    pub(crate) fn remove(&mut self, stream: u32) {
+        self.queue.remove(stream);
+        self.forget(stream);
+        self.displaced.retain(|waiter| waiter.entry.stream != stream);
+    }
+
+    /// Another table is in force: everything is tried again, under the new numbers of keys and tenants.
+    pub(crate) fn renumber(&mut self, old: &Keys, new: &Keys, now: Nanos) {
+        let same = old.keys.len() == new.keys.len()
+            && old.keys.iter().zip(&new.keys).all(|(old, new)| old.state_key == new.state_key);
+        if same {
+            self.queue.wake_all();
+            return;
+        }
+        let mut waiters: Vec<Waiter> = core::mem::take(&mut self.waiters).into_values().collect();
+        waiters.sort_by_key(|waiter| (waiter.entry.arrival, waiter.entry.stream));
+        self.queue = Queue::new(Settings { patience: self.patience, ..unbounded() });
+        self.awaited.clear();
+        for mut waiter in waiters {
+            let row = new.row(old.tenant(waiter.row).as_bytes());
+            let waits_for =
+                waiter.costs.iter().find(|(resource, _)| old.key(waiter.row, *resource) == waiter.entry.key);
+            let key = waits_for.map_or(0, |(resource, _)| new.key(row, *resource));
+            waiter.row = row;
+            waiter.entry = Entry { tenant: row, key, ..waiter.entry };
+            if self.queue.push(waiter.entry, now).is_err() {
+                // Its deadline has come meanwhile.
+                self.displaced.push(waiter);
+                continue;
+            }
+            self.awaited.entry(key).or_insert(Awaited { streams: 0, until: now }).streams += 1;
+            self.waiters.insert(waiter.entry.stream, waiter);
+        }
+    }
+
+    /// The tick: answers whose time is over, lets go whose turn it is. Adds the number of requests that pass because
+    /// shared data failed to `failed_open`.
+    pub(crate) fn serve(
+        &mut self,
+        keys: &mut Keys,
+        conditions: &Conditions<'_>,
+        host: &mut impl Host,
+        now: Nanos,
+        failed_open: &mut u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(since) = self.short_since else { return };
+        for waiter in core::mem::take(&mut self.displaced) {
+            self.refuse(&waiter, Metric::QueueExpired, keys, conditions, now, effects);
+        }
+        for _ in 0..MAX_EXPIRED {
+            let Some(entry) = self.queue.expired(now) else { break };
+            self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, effects);
+        }
+        for _ in 0..MAX_SHED {
+            let Some(entry) = self.queue.shed(now) else { break };
+            self.drop_out(entry.stream, Metric::QueueShed, keys, conditions, now, effects);
+        }
+        let mut released = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            if released == MAX_RELEASED {
+                break;
+            }
+            let Some(entry) = self.queue.next(now) else { break };
+            let Some(waiter) = self.waiters.get(&entry.stream) else {
+                self.queue.remove(entry.stream);
+                continue;
+            };
+            let charges = waiter.charges(keys);
+            let open_on_failure = waiter.open_on_failure;
+            let mut ledger = SharedLedger::new(host, &keys.keys);
+            let mut clock = Clock::exact(now);
+            let (verdict, _) = attempt(&mut keys.accounts, &charges, conditions, &mut clock, &mut ledger);
+            let failed = ledger.failed();
+            let lane = match verdict {
+                Verdict::Admit(lane) => Some(lane),
+                Verdict::Refuse { .. } if failed && open_on_failure => {
+                    *failed_open = failed_open.saturating_add(1);
+                    None
+                }
+                Verdict::Refuse { key, wait: Wait::Until(until) } => {
+                    self.defer(entry.stream, key, until, now);
+                    continue;
+                }
+                Verdict::Refuse { wait: Wait::Never, .. } => {
+                    self.queue.remove(entry.stream);
+                    self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, effects);
+                    continue;
+                }
+            };
+            self.queue.release(entry.stream, now);
+            self.forget(entry.stream);
+            released += 1;
+            effects.push(Effect::Resume { stream: entry.stream, lane });
+        }
+        for (metric, count) in &mut self.counts {
+            if *count > 0 {
+                effects.push(Effect::Count(*metric, core::mem::take(count)));
+            }
+        }
+        if !self.waiters.is_empty() {
+            self.short_since = Some(now);
+        } else if now.since(since) >= LINGER {
+            self.short_since = None;
+            effects.push(Effect::TickEvery(TICK_MS));
+        }
+    }
+
+    /// It waits for this key until then.
+    fn defer(&mut self, stream: u32, key: usize, until: Nanos, now: Nanos) {
+        self.queue.defer(stream, key, until, now);
+        let Some(waiter) = self.waiters.get_mut(&stream) else { return };
+        let before = core::mem::replace(&mut waiter.entry.key, key);
+        if before != key {
+            self.awaited.entry(key).or_insert(Awaited { streams: 0, until }).streams += 1;
+            self.leave(before);
+        }
+        if let Some(awaited) = self.awaited.get_mut(&key) {
+            awaited.until = until;
+        }
+    }
+
+    fn leave(&mut self, key: usize) {
+        if let Some(awaited) = self.awaited.get_mut(&key) {
+            awaited.streams = awaited.streams.saturating_sub(1);
+            if awaited.streams == 0 {
+                self.awaited.remove(&key);
+            }
+        }
+    }
+
+    fn forget(&mut self, stream: u32) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&stream)?;
+        self.leave(waiter.entry.key);
+        Some(waiter)
+    }
+
+    /// It has left the queue without success.
+    fn drop_out(
+        &mut self,
+        stream: u32,
+        why: Metric,
+        keys: &mut Keys,
+        conditions: &Conditions<'_>,
+        now: Nanos,
+        effects: &mut Vec<Effect>,
+    ) {
+        let until = self.waiters.get(&stream).and_then(|waiter| self.awaited.get(&waiter.entry.key)).copied();
+        let Some(mut waiter) = self.forget(stream) else { return };
+        if let Some(awaited) = until {
+            waiter.entry.deadline = awaited.until;
+        }
+        self.refuse(&waiter, why, keys, conditions, now, effects);
+    }
+
+    /// The answer says when its key, as far as is known, has something again: `entry.deadline`.
+    fn refuse(
+        &mut self,
+        waiter: &Waiter,
+        why: Metric,
+        keys: &mut Keys,
+        conditions: &Conditions<'_>,
+        now: Nanos,
+        effects: &mut Vec<Effect>,
+    ) {
+        let charges = waiter.charges(keys);
+        count_refusal(&mut keys.accounts, &charges, conditions, &Clock::exact(now));
+        self.count(why);
+        let Entry { stream, key, deadline, .. } = waiter.entry;
+        if let Some(refusal) = refusal(key, deadline, keys, now) {
+            effects.push(Effect::Answer { stream, refusal });
+        }
+    }
+
+    fn count(&mut self, metric: Metric) {
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == metric) {
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
+impl Waiter {
+    fn charges(&self, keys: &Keys) -> Vec<Charge> {
+        self.costs.iter().map(|(resource, cost)| Charge { key: keys.key(self.row, *resource), cost: *cost }).collect()
+    }
+}
+
+/// What a client is told that has waited in vain.
+fn refusal(key: usize, until: Nanos, keys: &Keys, now: Nanos) -> Option<Refusal> {
+    match request::outcome(Verdict::Refuse { key, wait: Wait::Until(until) }, keys, now) {
+        Outcome::Refuse(refusal) => Some(refusal),
+        _ => None,
+    }
+}
+
+fn bounds(allowed: &Allowed) -> Bounds {
+    let part = Room { streams: 0, bytes: allowed.max_bytes / PART_OF_BYTES };
+    let waiting = allowed.max_waiting;
+    Bounds {
+        vm: Room { streams: u64::from(waiting.per_vm), bytes: allowed.max_bytes },
+        tenant: Room { streams: u64::from(waiting.per_tenant), ..part },
+        connection: Room { streams: u64::from(waiting.per_connection), ..part },
+    }
+}
+
+/// For streams that have met their bounds before.
+fn unbounded() -> Settings {
+    let room = Room { streams: u64::MAX, bytes: u64::MAX };
+    Settings { bounds: Bounds { vm: room, tenant: room, connection: room }, ..Settings::default() }
+}
+
+/// Its own connection where the host does not say which.
+fn connection(stream: u32, host: &mut impl Host) -> u64 {
+    let id = host.property(CONNECTION_ID).ok().flatten();
+    let id = id.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_slice().try_into().ok()?)));
+    id.unwrap_or(u64::MAX - u64::from(stream))
+}
+
+/// What the proxy may hold of the request's body.
+fn body_bytes(host: &mut impl Host) -> u64 {
+    let length = host.header("content-length");
+    let length = length.and_then(|value| core::str::from_utf8(&value).ok()?.parse::<u64>().ok());
+    length.unwrap_or(WINDOW_BYTES)
+}
