@@ -10,6 +10,8 @@ pub enum Effect {
     Call(CallOut),
     /// Add to a metric of the proxy.
     Count(Metric, u64),
+    /// Add to a counter that the policy names: its number, for [`Worker::counter_name`](crate::Worker::counter_name).
+    CountNamed(u16, u64),
     /// Set the gauge of the over-admission bound, in units: the largest of any key's.
     OverAdmissionBound(u64),
     /// Write a line for the operator.
@@ -46,6 +48,7 @@ pub enum CallKind {
 pub enum Metric {
     Reserved,
     Standard,
+    Borrowed,
     Refused,
     Exempt,
     FailedOpen,
@@ -58,9 +61,10 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric with its name in the proxy's stats.
-    pub const NAMES: [(Self, &'static str); 10] = [
+    pub const NAMES: [(Self, &'static str); 11] = [
         (Self::Reserved, "forebay.requests.reserved"),
         (Self::Standard, "forebay.requests.standard"),
+        (Self::Borrowed, "forebay.requests.borrowed"),
         (Self::Refused, "forebay.requests.refused"),
         (Self::Exempt, "forebay.requests.exempt"),
         (Self::FailedOpen, "forebay.requests.failed_open"),

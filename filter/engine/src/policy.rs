@@ -14,6 +14,7 @@ mod identity;
 mod matching;
 pub mod paths;
 pub mod place;
+pub mod telling;
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -23,7 +24,7 @@ use alloc::{format, vec};
 use forebay_admission::Limit;
 use forebay_protocol::policy::path::parse;
 use forebay_protocol::policy::{
-    Answer, Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified,
+    Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified,
 };
 use hashbrown::HashMap;
 
@@ -33,8 +34,11 @@ pub use forebay_protocol::policy::Tags;
 use identity::Reader;
 use matching::Matcher;
 use paths::Paths;
+use telling::{Attribute, Provenance};
 
+use crate::answer;
 use crate::host::Host;
+use crate::provenance::Label;
 
 /// Most different headers and properties that a policy may name.
 pub const MAX_FACTS: usize = 1_024;
@@ -62,6 +66,10 @@ pub struct CompiledPolicy {
     pub contracts: Vec<Contract>,
     /// What admitted requests are marked with.
     pub tags: Tags,
+    /// To whom decisions are explained; `None`: to nobody.
+    pub provenance: Option<Provenance>,
+    /// What requests are counted by.
+    pub attributes: Vec<Attribute>,
     rules: Vec<Rule>,
     matcher: Matcher,
     exempt: Exempt,
@@ -73,6 +81,8 @@ pub struct CompiledPolicy {
 pub struct Resource {
     /// Its name.
     pub name: String,
+    /// What one unit is, for people.
+    pub unit: Option<String>,
     /// The bucket of everybody without contract.
     pub others: Limit,
 }
@@ -91,8 +101,12 @@ pub struct Contract {
 /// What holds for the requests of one rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// Its number in the policy.
+    pub number: usize,
     /// Its name in metrics and logs.
     pub name: String,
+    /// The same, as it is written into provenance.
+    pub label: Label,
     /// What is taken, all or nothing; at most [`forebay_admission::MAX_CHARGES`], each of another resource.
     pub charges: Vec<Charge>,
     /// What becomes of a request without tenant.
@@ -107,8 +121,8 @@ pub struct Rule {
     pub priority_class: u8,
     /// How requests wait; `None`: they do not.
     pub queue: Option<Queue>,
-    /// What a refused client is told.
-    pub answer: Answer,
+    /// What clients are told.
+    pub answer: answer::Settings,
     readers: Vec<Reader>,
 }
 
@@ -157,7 +171,11 @@ impl CompiledPolicy {
         let numbers: HashMap<&str, usize> =
             policy.resources.iter().enumerate().map(|(number, one)| (one.name.as_str(), number)).collect();
         let resource =
-            |one: &forebay_protocol::policy::Resource| Resource { name: one.name.clone(), others: one.others.units() };
+            |one: &forebay_protocol::policy::Resource| Resource {
+            name: one.name.clone(),
+            unit: one.unit.clone(),
+            others: one.others.units(),
+        };
         let contracts = policy.contracts.iter().filter_map(|contract| {
             let number = *numbers.get(contract.resource.as_str())?;
             let limit = contract.limit(policy.resources.get(number)?)?.units();
@@ -181,7 +199,7 @@ impl CompiledPolicy {
             let charges = charges.collect::<Result<_, _>>().map_err(broken)?;
             let readers = readers.ok_or_else(|| broken("its path has no such parameter"))?;
             let name = rule.name.clone().unwrap_or_else(|| format!("rule-{number}"));
-            rules.push(Rule::new(name, charges, readers, settings));
+            rules.push(Rule::new(number, name, charges, readers, settings));
             if origins.len() > MAX_FACTS {
                 return Err(too_many_facts());
             }
@@ -189,6 +207,7 @@ impl CompiledPolicy {
         let matches: Vec<&Match> = documents.iter().map(|rule| &rule.matches).collect();
         let matcher = Matcher::compile(&matches, &mut origins).map_err(|reason| broken("rules", reason))?;
         let exempt = Exempt::compile(&policy.exempt, &mut origins).map_err(|reason| broken("exempt", reason))?;
+        let attributes = policy.attributes.iter().map(|one| Attribute::compile(one, &mut origins)).collect();
         if origins.len() > MAX_FACTS {
             return Err(too_many_facts());
         }
@@ -196,6 +215,8 @@ impl CompiledPolicy {
             resources: policy.resources.iter().map(resource).collect(),
             contracts: contracts.collect(),
             tags: policy.tags,
+            provenance: Provenance::compile(policy),
+            attributes,
             rules,
             matcher,
             exempt,
@@ -206,6 +227,16 @@ impl CompiledPolicy {
     /// A request's facts; `store` is the worker's.
     pub fn facts<'a, H: Host>(&'a self, store: &'a mut Store, host: &'a mut H) -> Facts<'a, H> {
         Facts::new(&self.origins, store, host)
+    }
+
+    /// The same request's facts once more: what was read stays read.
+    pub fn facts_again<'a, H: Host>(&'a self, store: &'a mut Store, host: &'a mut H) -> Facts<'a, H> {
+        Facts::resumed(&self.origins, store, host)
+    }
+
+    /// All rules, by number.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// Whether the request's path is exempt whoever sends it.
@@ -264,8 +295,10 @@ impl CompiledPolicy {
 }
 
 impl Rule {
-    fn new(name: String, charges: Vec<Charge>, readers: Vec<Reader>, settings: Settings) -> Self {
+    fn new(number: usize, name: String, charges: Vec<Charge>, readers: Vec<Reader>, settings: Settings) -> Self {
         Self {
+            number,
+            label: Label::plain(&name),
             name,
             charges,
             readers,
@@ -275,7 +308,7 @@ impl Rule {
             dry_run: settings.dry_run,
             priority_class: settings.priority_class,
             queue: settings.queue,
-            answer: settings.answer,
+            answer: telling::answers(&settings.answer),
         }
     }
 }

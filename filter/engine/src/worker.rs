@@ -7,20 +7,23 @@
 //! Shared data can be gone at any time (its last user left, the proxy was hot-restarted): then the keys start with one
 //! second of their rate, under a new boot id, and the counters from zero.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap,
+    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, Verdict, Wait, admit, lease_cap,
 };
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
 
+use crate::answer::{Header, Reason};
 use crate::config::{Config, ConfigError};
 use crate::effect::{CallKind, Effect, Metric};
 use crate::host::{Expected, Host, replace};
 use crate::keys::{Key, Keys};
 use crate::leader::{Answer, Leader};
 use crate::policy::facts::Store;
+use crate::record::{Decision, Fate, Record, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
 use crate::table::{self, KeyGrant};
@@ -60,6 +63,9 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
+    record: Record,
+    /// Refusals so far: what parts the retries of clients that are refused in the same instant.
+    refusals: u64,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
@@ -84,6 +90,8 @@ impl Worker {
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
+            record: Record::new(&config),
+            refusals: 0,
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
@@ -98,44 +106,89 @@ impl Worker {
             self.join(host);
             self.follow_version(host, &mut Vec::new());
         }
-        let mut facts = self.config.policy.facts(&mut self.facts, host);
-        let (rule, row) = match request::classify(&self.config, &self.keys, &mut facts) {
-            Class::Limited(rule, row) => (rule, row),
+        self.record.begin();
+        let config = &self.config;
+        let mut facts = config.policy.facts(&mut self.facts, host);
+        let mut charges = Charges::default();
+        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
+        let mut clock = Clock::coarse(self.ticked.unwrap_or_default());
+        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts) {
             Class::Unlimited => return Outcome::Pass,
             Class::Charged => return Outcome::Charged,
-            Class::Free => {
+            Class::Free(rule) => {
                 self.exempt += 1;
-                return Outcome::Pass;
+                let Some(rule) = rule else { return Outcome::Pass };
+                (rule, Fate::Exempt, None)
             }
-            Class::Missing(rule) if self.config.enforce && !rule.dry_run => {
-                return request::missing_tenant(self.config.policy.first_source(rule));
-            }
-            Class::Undecided(rule) if rule.on_failure == OnFailure::Closed && self.config.enforce && !rule.dry_run => {
-                return request::undecided();
-            }
-            Class::Undecided(_) => {
+            Class::Missing(rule) => (rule, Fate::NoTenant, Some((Reason::MissingTenant(""), Wait::Never, None))),
+            Class::Undecided(rule) if rule.on_failure == OnFailure::Open || rule.dry_run || !config.enforce => {
                 self.failed_open += 1;
-                return Outcome::Pass;
+                (rule, Fate::FailedOpen, None)
             }
-            Class::Missing(_) => return Outcome::Pass,
+            Class::Undecided(rule) => {
+                let wait = Wait::Until(clock.earliest().plus(Nanos::SECOND));
+                (rule, Fate::Undecided, Some((Reason::Undecided, wait, None)))
+            }
+            Class::Limited(rule, row) => {
+                charges = Charges::of(rule, &self.keys, row, &mut facts);
+                self.served = true;
+                self.busy = true;
+                if self.ticked.is_none() {
+                    clock = Clock::exact(facts.host().now());
+                }
+                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+                let mut ledger = SharedLedger { host: facts.host(), keys: &self.keys.keys, failed: false };
+                let verdict =
+                    admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
+                match verdict {
+                    Verdict::Admit(lane) => (rule, Fate::Admitted(lane), None),
+                    Verdict::Refuse { .. } if ledger.failed && rule.on_failure == OnFailure::Open => {
+                        self.failed_open += 1;
+                        (rule, Fate::FailedOpen, None)
+                    }
+                    Verdict::Refuse { key, wait } => (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key)))),
+                }
+            }
         };
-        let charges = Charges::of(rule, &self.keys, row, &mut facts);
-        self.served = true;
-        self.busy = true;
-        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
-        let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
-        let conditions = self.conditions(clock.earliest());
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
-        let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
-        let failed = ledger.failed;
-        match request::outcome(verdict, &self.keys, clock.earliest()) {
-            Outcome::Refuse(_) if failed && rule.on_failure == OnFailure::Open => {
-                self.failed_open += 1;
-                Outcome::Pass
+        let dry = why.is_some() && (rule.dry_run || !config.enforce);
+        let decision = Decision {
+            rule,
+            fate: if dry { Fate::DryRun } else { fate },
+            charges: charges.as_slice(),
+            violated: why.and_then(|(_, _, key)| key),
+            generation: (self.version.parts > 0).then_some(self.version.generation),
+        };
+        self.record.note(config, &self.keys, &decision, &mut facts);
+        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+        let when = (&conditions, clock.earliest());
+        match (decision.fate, why) {
+            (Fate::Admitted(lane), _) => {
+                self.record.tell_what_is_left(config, &self.keys, &decision, when, facts.host());
+                Outcome::Admit(lane)
             }
-            Outcome::Refuse(_) if rule.dry_run || !self.config.enforce => Outcome::Pass,
-            outcome => outcome,
+            (Fate::Refused | Fate::NoTenant | Fate::Undecided, Some((reason, wait, _))) => {
+                self.refusals = self.refusals.wrapping_add(1);
+                let refusing = Refusing { reason, wait, seed: when.1.0.wrapping_add(self.refusals) };
+                Outcome::Refuse(self.record.refuse(config, &self.keys, &decision, when, &refusing, facts.host()))
+            }
+            _ => Outcome::Pass,
         }
+    }
+
+    /// What the response to the request that was just decided about shall carry: rate limit fields, where the policy wants
+    /// them on admitted requests too, and provenance for whoever asked with a token. Answers to refused ones have it.
+    pub fn take_response_headers(&mut self) -> Vec<Header> {
+        self.record.take_told()
+    }
+
+    /// Whether requests lose their debug header here, because a token is a secret.
+    pub fn strips_debug_header(&self) -> bool {
+        self.config.policy.provenance.as_ref().is_some_and(|told| !told.gate.is_closed())
+    }
+
+    /// The name of a counter that an effect gave by number.
+    pub fn counter_name(&self, number: u16) -> Option<String> {
+        self.record.named.name(number, &self.config.policy)
     }
 
     /// What the policy marks admitted requests with, and the token by which later proxies know that they are charged.
@@ -193,16 +246,6 @@ impl Worker {
     /// Units that this worker holds of all keys together.
     pub fn leased_units(&self) -> u64 {
         self.keys.accounts.iter().map(Account::leased_units).sum()
-    }
-
-    fn conditions(&self, now: Nanos) -> Conditions<'static> {
-        Conditions {
-            born: self.boot.map_or(now, |boot| boot.born),
-            // Without any table the fallback policy is all there is, and it does not expire.
-            valid_until: if self.version.parts == 0 { Nanos(u64::MAX) } else { self.version.expires_at },
-            workers: self.workers,
-            pools: &[],
-        }
     }
 
     /// Finds the process's shared data, or starts it; takes a member number the first time.
@@ -284,6 +327,7 @@ impl Worker {
                 account.clear_counts();
                 total.reserved.requests += counts.reserved.requests;
                 total.standard.requests += counts.standard.requests;
+                total.borrowed.requests += counts.borrowed.requests;
                 total.refused.requests += counts.refused.requests;
             }
         }
@@ -291,18 +335,20 @@ impl Worker {
         let counted = [
             (Metric::Reserved, total.reserved.requests),
             (Metric::Standard, total.standard.requests),
+            (Metric::Borrowed, total.borrowed.requests),
             (Metric::Refused, total.refused.requests),
             (Metric::Exempt, exempt),
             (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
         ];
         effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
+        self.record.named.hand_over(effects);
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
         if !self.busy {
             return;
         }
-        let conditions = self.conditions(now);
+        let conditions = conditions(self.boot, &self.version, self.workers, now);
         let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
             account.give_back_idle(index, &conditions, now, &mut ledger);
@@ -328,6 +374,17 @@ impl Worker {
         if kept.is_ok() {
             self.workers = serving;
         }
+    }
+}
+
+/// What is in force at `now`.
+fn conditions(boot: Option<Boot>, version: &Version, workers: u64, now: Nanos) -> Conditions<'static> {
+    Conditions {
+        born: boot.map_or(now, |boot| boot.born),
+        // Without any table the fallback policy is all there is, and it does not expire.
+        valid_until: if version.parts == 0 { Nanos(u64::MAX) } else { version.expires_at },
+        workers,
+        pools: &[],
     }
 }
 
