@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 pub struct Artefacts {
     /// The Forebay filter.
     pub forebay_filter: PathBuf,
+    /// The Forebay filter that follows streams to their end.
+    pub forebay_filter_streams: PathBuf,
     /// The filter that does nothing.
     pub empty_filter: PathBuf,
     /// Tells one build of the Forebay filter from another; goes into the VM configuration.
@@ -47,6 +49,7 @@ impl Artefacts {
         }
         Ok(Self {
             forebay_filter: file("forebay_filter.wasm")?,
+            forebay_filter_streams: file("forebay_filter_streams.wasm")?,
             empty_filter: file("empty_filter.wasm")?,
             build_hash: text("build-hash")?,
             envoy,

@@ -24,6 +24,11 @@ pub fn forebay(artefacts: &Artefacts, vm_id: &str, plugin_config: &Value) -> Val
     wasm(FOREBAY_FILTER, vm_id, &artefacts.build_hash, &artefacts.forebay_filter, plugin_config)
 }
 
+/// The same, as the module that follows streams to their end.
+pub fn forebay_streams(artefacts: &Artefacts, vm_id: &str, plugin_config: &Value) -> Value {
+    wasm(FOREBAY_FILTER, vm_id, &artefacts.build_hash, &artefacts.forebay_filter_streams, plugin_config)
+}
+
 /// The filter that does nothing.
 pub fn empty(artefacts: &Artefacts) -> Value {
     wasm("empty", "empty", &artefacts.build_hash, &artefacts.empty_filter, &json!({}))

@@ -3,6 +3,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use forebay_admission::Lane;
+
+use crate::answer::Answer;
+
 /// Something to do after a callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -16,6 +20,23 @@ pub enum Effect {
     OverAdmissionBound(u64),
     /// Write a line for the operator.
     Warn(String),
+    /// Let a stream go on that was told to wait.
+    Resume {
+        /// Its context in this VM.
+        stream: u32,
+        /// The lane to mark it with; `None`: it is not limited after all.
+        lane: Option<Lane>,
+    },
+    /// Answer a stream that was told to wait. Only a tick says so: a host skips what is left of its call for another
+    /// stream once one is answered.
+    Answer {
+        /// Its context in this VM.
+        stream: u32,
+        /// The answer.
+        refusal: Answer,
+    },
+    /// Tick every so many milliseconds from now on.
+    TickEvery(u32),
 }
 
 /// A call to the controller.
@@ -57,11 +78,15 @@ pub enum Metric {
     StaleTables,
     FailedCalls,
     TablesApplied,
+    QueueWaited,
+    QueueExpired,
+    QueueShed,
+    QueueFull,
 }
 
 impl Metric {
     /// Every metric with its name in the proxy's stats.
-    pub const NAMES: [(Self, &'static str); 11] = [
+    pub const NAMES: [(Self, &'static str); 15] = [
         (Self::Reserved, "forebay.requests.reserved"),
         (Self::Standard, "forebay.requests.standard"),
         (Self::Borrowed, "forebay.requests.borrowed"),
@@ -73,6 +98,10 @@ impl Metric {
         (Self::StaleTables, "forebay.sync.stale_tables"),
         (Self::FailedCalls, "forebay.sync.failed_calls"),
         (Self::TablesApplied, "forebay.sync.tables_applied"),
+        (Self::QueueWaited, "forebay.queue.waited"),
+        (Self::QueueExpired, "forebay.queue.expired"),
+        (Self::QueueShed, "forebay.queue.shed"),
+        (Self::QueueFull, "forebay.queue.full"),
     ];
 
     /// Name of the gauge behind [`Effect::OverAdmissionBound`].

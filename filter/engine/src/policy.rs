@@ -23,9 +23,7 @@ use alloc::{format, vec};
 
 use forebay_admission::Limit;
 use forebay_protocol::policy::path::parse;
-use forebay_protocol::policy::{
-    Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified,
-};
+use forebay_protocol::policy::{Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified};
 use hashbrown::HashMap;
 
 pub use cost::Cost;
@@ -170,8 +168,7 @@ impl CompiledPolicy {
         policy.check()?;
         let numbers: HashMap<&str, usize> =
             policy.resources.iter().enumerate().map(|(number, one)| (one.name.as_str(), number)).collect();
-        let resource =
-            |one: &forebay_protocol::policy::Resource| Resource {
+        let resource = |one: &forebay_protocol::policy::Resource| Resource {
             name: one.name.clone(),
             unit: one.unit.clone(),
             others: one.others.units(),
@@ -274,6 +271,19 @@ impl CompiledPolicy {
             Unidentified::Admit => Identity::Free,
             Unidentified::Refuse => Identity::Missing,
         }
+    }
+
+    /// The first setting that needs streams to be followed to their end: its path in the policy, and what it is.
+    pub fn needs_streams(&self) -> Option<(String, &'static str)> {
+        let waits = |rule: &Rule| rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
+        if let Some(number) = self.rules.iter().position(waits) {
+            return Some((format!("rules[{number}].queue"), "waiting in a queue"));
+        }
+        if let Some(number) = self.rules.iter().position(|rule| rule.answer.on_admitted) {
+            return Some((format!("rules[{number}].answer.headers"), "rate limit fields on every response"));
+        }
+        let debugs = self.provenance.as_ref().is_some_and(|told| !told.gate.is_closed());
+        debugs.then(|| ("debug".to_string(), "the debug header"))
     }
 
     /// Where a rule looks for the tenant first, for people.

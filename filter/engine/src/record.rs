@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use forebay_admission::{Charge, Conditions, KeyState, Lane, MAX_CHARGES, Nanos, Wait};
 use forebay_protocol::Generation;
+use hashbrown::HashMap;
 
 use crate::answer::{self, Answer, Dialect, Header, Quota, QuotaUnit, Reason, Refused};
 use crate::config::Config;
@@ -84,11 +85,17 @@ pub(crate) struct Record {
     pub(crate) named: Named,
     /// What the response to the request at hand shall carry.
     told: Vec<Header>,
+    /// The same of streams that wait for their response, by context.
+    kept: HashMap<u32, Vec<Header>>,
 }
+
+/// Streams of one worker whose response is to carry something; responses beyond say nothing. At about 300 bytes each,
+/// 2.4 MiB.
+const MAX_KEPT: usize = 8_192;
 
 impl Record {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { named: Named::of(&config.policy), told: Vec::new() }
+        Self { named: Named::of(&config.policy), told: Vec::new(), kept: HashMap::new() }
     }
 
     /// A new request: what the last one's response should carry is no longer asked for.
@@ -96,9 +103,21 @@ impl Record {
         self.told.clear();
     }
 
-    /// What the response shall carry beside what the upstream or the answer says.
-    pub(crate) fn take_told(&mut self) -> Vec<Header> {
-        core::mem::take(&mut self.told)
+    /// Keeps what the response shall carry until it comes.
+    pub(crate) fn keep(&mut self, stream: u32) {
+        if !self.told.is_empty() && self.kept.len() < MAX_KEPT {
+            self.kept.insert(stream, core::mem::take(&mut self.told));
+        }
+    }
+
+    /// Whether a stream's response shall carry something.
+    pub(crate) fn keeps(&self, stream: u32) -> bool {
+        self.kept.contains_key(&stream)
+    }
+
+    /// What it shall carry; nothing the second time.
+    pub(crate) fn take_kept(&mut self, stream: u32) -> Vec<Header> {
+        self.kept.remove(&stream).unwrap_or_default()
     }
 
     /// Writes a decision down.
@@ -122,17 +141,13 @@ impl Record {
     }
 
     /// Says why to those who ask.
-    fn explain<H: Host>(
-        &mut self,
-        config: &Config,
-        keys: &Keys,
-        decision: &Decision<'_>,
-        facts: &mut Facts<'_, H>,
-    ) {
+    fn explain<H: Host>(&mut self, config: &Config, keys: &Keys, decision: &Decision<'_>, facts: &mut Facts<'_, H>) {
         let Some(told) = &config.policy.provenance else { return };
         let host = facts.host();
         let asked = !told.gate.is_closed()
-            && host.header(debug::HEADER).is_some_and(|token| told.gate.opens(&token, host.wall_nanos() / Nanos::SECOND));
+            && host
+                .header(debug::HEADER)
+                .is_some_and(|token| told.gate.opens(&token, host.wall_nanos() / Nanos::SECOND));
         if !told.filter_state && !asked {
             return;
         }

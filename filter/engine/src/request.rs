@@ -21,6 +21,11 @@ pub enum Outcome {
     Admit(Lane),
     /// Is answered here.
     Refuse(Answer),
+    /// Waits: an effect of a tick lets it go on or answers it.
+    Wait {
+        /// The tick period from now on, in milliseconds, when it is another one.
+        tick_ms: Option<u32>,
+    },
 }
 
 /// What a request is to the policy.

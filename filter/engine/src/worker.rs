@@ -16,7 +16,7 @@ use forebay_admission::{
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
 
-use crate::answer::{Header, Reason};
+use crate::answer::Reason;
 use crate::config::{Config, ConfigError};
 use crate::effect::{CallKind, Effect, Metric};
 use crate::host::{Expected, Host, replace};
@@ -26,6 +26,7 @@ use crate::policy::facts::Store;
 use crate::record::{Decision, Fate, Record, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
+use crate::streams::{Module, Stream, Streams};
 use crate::table::{self, KeyGrant};
 
 /// Tick period in milliseconds: a push waits at most this long for a worker to see it.
@@ -63,20 +64,31 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
-    record: Record,
+    pub(crate) record: Record,
     /// Refusals so far: what parts the retries of clients that are refused in the same instant.
     refusals: u64,
+    pub(crate) streams: Streams,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
 
 impl Worker {
-    /// Reads the plugin configuration. Touches no host: Envoy runs this on a canary first.
+    /// Reads the plugin configuration, in the module that knows no streams ([`Module::Lean`]). Touches no host: Envoy runs
+    /// this on a canary first.
     ///
     /// # Errors
     /// What is wrong with the configuration.
     pub fn configure(json: &[u8]) -> Result<Self, ConfigError> {
+        Self::configure_in(Module::Lean, json)
+    }
+
+    /// Reads the plugin configuration in this module.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, or what in it needs the other module.
+    pub fn configure_in(module: Module, json: &[u8]) -> Result<Self, ConfigError> {
         let config = Config::parse(json)?;
+        module.check(&config)?;
         Ok(Self {
             keys: Keys::new(&config, &[]),
             leader: Leader::default(),
@@ -92,14 +104,27 @@ impl Worker {
             facts: Store::default(),
             record: Record::new(&config),
             refusals: 0,
+            streams: Streams::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
         })
     }
 
-    /// Decides about the request whose headers the host holds.
+    /// Decides about the request whose headers the host holds, at once.
     pub fn on_request(&mut self, host: &mut impl Host) -> Outcome {
+        self.decide(None, host)
+    }
+
+    /// Decides about the request of a stream that will be followed to its end; it may have to wait.
+    pub fn on_stream(&mut self, stream: Stream, host: &mut impl Host) -> Outcome {
+        let outcome = self.decide(Some(stream), host);
+        self.record.keep(stream.id);
+        outcome
+    }
+
+    fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
+        let _ = stream;
         if self.boot.is_none() {
             // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
             // yet, so there are no effects to carry out.
@@ -138,15 +163,16 @@ impl Worker {
                 }
                 let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
                 let mut ledger = SharedLedger { host: facts.host(), keys: &self.keys.keys, failed: false };
-                let verdict =
-                    admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
+                let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
                 match verdict {
                     Verdict::Admit(lane) => (rule, Fate::Admitted(lane), None),
                     Verdict::Refuse { .. } if ledger.failed && rule.on_failure == OnFailure::Open => {
                         self.failed_open += 1;
                         (rule, Fate::FailedOpen, None)
                     }
-                    Verdict::Refuse { key, wait } => (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key)))),
+                    Verdict::Refuse { key, wait } => {
+                        (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key))))
+                    }
                 }
             }
         };
@@ -173,12 +199,6 @@ impl Worker {
             }
             _ => Outcome::Pass,
         }
-    }
-
-    /// What the response to the request that was just decided about shall carry: rate limit fields, where the policy wants
-    /// them on admitted requests too, and provenance for whoever asked with a token. Answers to refused ones have it.
-    pub fn take_response_headers(&mut self) -> Vec<Header> {
-        self.record.take_told()
     }
 
     /// Whether requests lose their debug header here, because a token is a secret.

@@ -47,7 +47,8 @@ pub use identity::{ApiKey, Certificate, JwtClaim, Source, Unidentified};
 pub use matching::{Grpc, HeaderMatch, Match};
 pub use rule::{Charge, EnforceAt, OnFailure, Rule, Settings};
 pub use settings::{
-    Answer, Attribute, Debug, Exempt, Guard, GuardMode, Pool, Provenance, Queue, RateLimitHeaders, Shadow, Tags, Waiting,
+    Answer, Attribute, Debug, Exempt, Guard, GuardMode, Pool, Provenance, Queue, RateLimitHeaders, Shadow, Tags,
+    Waiting,
 };
 
 /// The version of the document that this build reads.

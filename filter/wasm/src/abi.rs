@@ -25,6 +25,8 @@ pub(crate) enum Status {
 #[repr(u32)]
 pub(crate) enum Map {
     Request = 0,
+    #[cfg(feature = "streams")]
+    Response = 2,
     CallResponse = 6,
 }
 
@@ -32,6 +34,8 @@ pub(crate) enum Map {
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Buffer {
+    #[cfg(feature = "streams")]
+    ResponseBody = 1,
     CallResponseBody = 4,
     PluginConfiguration = 7,
 }
@@ -66,6 +70,7 @@ unsafe extern "C" {
     fn proxy_add_header_map_value(map: u32, key: *const u8, key_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_replace_header_map_value(map: u32, key: *const u8, key_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_len: usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_len: usize, data: *mut *mut u8, len: *mut usize) -> u32;
     fn proxy_get_shared_data(key: *const u8, key_len: usize, data: *mut *mut u8, len: *mut usize, cas: *mut u32)
     -> u32;
@@ -92,6 +97,8 @@ unsafe extern "C" {
         headers_len: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_continue_stream(stream_type: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_len: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -216,6 +223,12 @@ pub(crate) fn property(path: &str) -> Result<Vec<u8>, Status> {
     returned(status, data, len)
 }
 
+/// Writes the stream's filter state. A line that is lost is nothing to act upon.
+pub(crate) fn set_property(path: &str, value: &str) {
+    // SAFETY: the host reads path and value during the call.
+    let _ = unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
+}
+
 /// A shared value and its compare mark.
 pub(crate) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), Status> {
     let (mut data, mut len, mut cas) = (std::ptr::null_mut(), 0, 0);
@@ -274,6 +287,19 @@ pub(crate) fn send_local_response(
             grpc_status,
         )
     })
+}
+
+/// Makes the host functions that follow in this callback about another context.
+pub(crate) fn set_effective_context(context: u32) -> Result<(), Status> {
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_set_effective_context(context) })
+}
+
+/// Lets the request of the effective context go on that was stopped at its headers.
+pub(crate) fn continue_request() -> Result<(), Status> {
+    const HTTP_REQUEST: u32 = 0;
+    // SAFETY: no memory is involved.
+    check(unsafe { proxy_continue_stream(HTTP_REQUEST) })
 }
 
 pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Status> {

@@ -4,12 +4,13 @@
 #![allow(unsafe_code, unreachable_pub, reason = "exported names")]
 
 use forebay_admission::Lane;
+use forebay_engine::answer;
 use forebay_engine::leader::Answer;
 use forebay_engine::policy::Tags;
 use forebay_engine::policy::place::CHARGED_HEADER;
-use forebay_engine::request::Refusal;
+use forebay_engine::provenance::debug::HEADER as DEBUG_HEADER;
 use forebay_engine::table::MAX_ANSWER_BYTES;
-use forebay_engine::{CallOut, Effect, Outcome, Worker};
+use forebay_engine::{CallOut, Effect, Module, Outcome, Stream, Worker};
 
 use crate::abi::{self, Buffer, Level, Map};
 use crate::envoy::Envoy;
@@ -22,11 +23,10 @@ const PRIORITY_HEADER: &str = "priority";
 /// nothing.
 const RESERVED_PRIORITY: &str = "u=1";
 
-/// gRPC RESOURCE_EXHAUSTED.
-const RESOURCE_EXHAUSTED: i32 = 8;
-
 const CONTINUE: u32 = 0;
 const STOP: u32 = 1;
+
+const MODULE: Module = if cfg!(feature = "streams") { Module::Streams } else { Module::Lean };
 
 /// The VM has started; there is nothing to do before a plugin is configured.
 #[unsafe(no_mangle)]
@@ -46,7 +46,7 @@ pub extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
     let json = abi::buffer(Buffer::PluginConfiguration, size).unwrap_or_default();
-    match Worker::configure(&json) {
+    match Worker::configure_in(MODULE, &json) {
         Ok(worker) => {
             instances::with(|instances| instances.configured(root, worker));
             instances::start_ticking();
@@ -73,21 +73,32 @@ pub extern "C" fn proxy_on_tick(root: u32) {
 
 /// A request's headers are here.
 #[unsafe(no_mangle)]
-pub extern "C" fn proxy_on_request_headers(stream: u32, headers: usize, _end_of_stream: u32) -> u32 {
+pub extern "C" fn proxy_on_request_headers(stream: u32, headers: usize, end_of_stream: u32) -> u32 {
     let mut host = Envoy::request(headers);
     let outcome = instances::with(|instances| {
         let instance = instances.of_stream(stream)?;
-        let outcome = instance.worker.on_request(&mut host);
+        let outcome = match MODULE {
+            Module::Lean => instance.worker.on_request(&mut host),
+            Module::Streams => {
+                let stream = Stream { id: stream, end_of_stream: end_of_stream != 0 };
+                instance.worker.on_stream(stream, &mut host)
+            }
+        };
+        if instance.worker.strips_debug_header() && host.headers.has(DEBUG_HEADER) {
+            let _ = abi::remove_header(Map::Request, DEBUG_HEADER);
+        }
         let (tags, token) = instance.worker.marks();
         match &outcome {
             Outcome::Admit(lane) => mark_admitted(&mut host, *lane, tags, token),
             Outcome::Pass if tags.lane => drop_lane(&mut host),
-            Outcome::Pass | Outcome::Charged | Outcome::Refuse(_) => {}
+            Outcome::Wait { tick_ms: Some(ms) } => set_tick_period(instance.root, stream, *ms),
+            Outcome::Pass | Outcome::Charged | Outcome::Refuse(_) | Outcome::Wait { tick_ms: None } => {}
         }
         Some(outcome)
     });
     match outcome.flatten() {
         Some(Outcome::Refuse(refusal)) => refuse(&refusal),
+        Some(Outcome::Wait { .. }) => STOP,
         Some(Outcome::Admit(_) | Outcome::Pass | Outcome::Charged) => CONTINUE,
         None => {
             drop_lane(&mut host);
@@ -160,13 +171,41 @@ fn answer(headers: usize, body_size: usize) -> Answer {
     }
 }
 
-fn refuse(refusal: &Refusal) -> u32 {
-    let retry_after = refusal.retry_after_s.map(|seconds| seconds.to_string());
-    let mut headers = vec![("content-type", "application/problem+json"), ("x-envoy-ratelimited", "true")];
-    if let Some(retry_after) = &retry_after {
-        headers.push(("retry-after", retry_after));
+/// Asks for another tick period in a callback about a stream: the timer is that of the root.
+fn set_tick_period(root: u32, stream: u32, ms: u32) {
+    if abi::set_effective_context(root).is_ok() {
+        let _ = abi::set_tick_period_ms(ms);
     }
-    match abi::send_local_response(429, refusal.details, &headers, &refusal.body, RESOURCE_EXHAUSTED) {
+    let _ = abi::set_effective_context(stream);
+}
+
+/// Lets a waiting stream go on.
+fn resume(instance: &Instance, stream: u32, lane: Option<Lane>) {
+    // A stream that the host does not know any more is over.
+    if abi::set_effective_context(stream).is_err() {
+        return;
+    }
+    let mut host = Envoy::root();
+    let (tags, token) = instance.worker.marks();
+    match lane {
+        Some(lane) => mark_admitted(&mut host, lane, tags, token),
+        None if tags.lane => drop_lane(&mut host),
+        None => {}
+    }
+    let _ = abi::continue_request();
+}
+
+/// Answers a waiting stream.
+fn answer_waiting(stream: u32, refusal: &answer::Answer) {
+    if abi::set_effective_context(stream).is_ok() && refuse(refusal) == CONTINUE {
+        let _ = abi::continue_request();
+    }
+}
+
+fn refuse(refusal: &answer::Answer) -> u32 {
+    let headers: Vec<_> = refusal.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let status = u32::from(refusal.status);
+    match abi::send_local_response(status, refusal.details, &headers, &refusal.body, refusal.grpc_status) {
         Ok(()) => STOP,
         // Without an answer the stream would hang; the host said no, so it goes on.
         Err(_) => CONTINUE,
@@ -174,7 +213,10 @@ fn refuse(refusal: &Refusal) -> u32 {
 }
 
 fn carry_out(instance: &mut Instance, effects: Vec<Effect>) {
+    // Those about streams come last, and change what the host is asked about.
+    let mut about_streams = false;
     for effect in effects {
+        about_streams |= matches!(effect, Effect::Resume { .. } | Effect::Answer { .. });
         match effect {
             Effect::Call(call) => dispatch(instance, &call),
             Effect::Count(metric, by) => {
@@ -182,13 +224,23 @@ fn carry_out(instance: &mut Instance, effects: Vec<Effect>) {
                     abi::increment_metric(*id, by);
                 }
             }
+            Effect::CountNamed(number, by) => instance.count_named(number, by),
             Effect::OverAdmissionBound(units) => {
                 if let Some(id) = instance.over_admission_bound {
                     abi::record_metric(id, units);
                 }
             }
             Effect::Warn(text) => abi::log(Level::Warn, &text),
+            Effect::Resume { stream, lane } => resume(instance, stream, lane),
+            Effect::Answer { stream, refusal } => answer_waiting(stream, &refusal),
+            Effect::TickEvery(ms) => {
+                let _ = abi::set_effective_context(instance.root);
+                let _ = abi::set_tick_period_ms(ms);
+            }
         }
+    }
+    if about_streams {
+        let _ = abi::set_effective_context(instance.root);
     }
 }
 

@@ -6,6 +6,9 @@
 //! those (`cargo xtask bench overhead` prints both); this module exports the two that the request path needs and keeps no
 //! state per stream. And the SDK's wrappers panic on any status that they do not list, while a filter must not.
 //!
+//! The feature `streams` adds the callbacks of a stream's life after its request headers (`streams`): a module of its own,
+//! for the policies that need them.
+//!
 //! Invariants: no panic (the lints deny the usual suspects), no unsafe code outside this crate, and inside it only in
 //! [`abi`]. A stream is identified by the context that the host has just created for it, which is the very call before
 //! its request headers; plugin instances that no longer tick are forgotten.
@@ -16,3 +19,5 @@ mod callbacks;
 mod envoy;
 mod headers;
 mod instances;
+#[cfg(feature = "streams")]
+mod streams;

@@ -45,7 +45,7 @@ impl Proxy {
         let headers: [(&str, &[u8]); 1] = [("x-tenant", TENANT.as_bytes())];
         match self.workers[worker].on_request(&mut self.memory.request(&headers)) {
             Outcome::Admit(_) => Ok(true),
-            Outcome::Refuse(_) => Ok(false),
+            Outcome::Refuse(_) | Outcome::Wait { .. } => Ok(false),
             other => bail!("a request ended as {other:?}"),
         }
     }

@@ -119,6 +119,7 @@ fn native(operations: &[Operation]) -> Seen {
                 seen.decisions.push(match outcome {
                     Outcome::Pass | Outcome::Charged => "pass".into(),
                     Outcome::Admit(lane) => lane.name().into(),
+                    Outcome::Wait { .. } => unreachable!("the lean module lets nothing wait"),
                     Outcome::Refuse(refusal) => format!("{:?} {}", refusal.retry_after_s, refusal.body),
                 });
             }

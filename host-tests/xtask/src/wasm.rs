@@ -16,10 +16,13 @@ use crate::packages;
 use crate::workspace::Workspace;
 
 const TARGET: &str = "wasm32-unknown-unknown";
-/// Name in the artefact folder, crate, and the file that cargo makes of the crate.
-const MODULES: [(&str, &str, &str); 2] = [
-    ("forebay_filter.wasm", "forebay-filter", "forebay_filter.wasm"),
-    ("empty_filter.wasm", "forebay-empty-filter", "forebay_empty_filter.wasm"),
+/// Name in the artefact folder, crate, its features, and the file that cargo makes of the crate.
+type Module = (&'static str, &'static str, &'static str, &'static str);
+
+const MODULES: [Module; 3] = [
+    ("forebay_filter.wasm", "forebay-filter", "", "forebay_filter.wasm"),
+    ("forebay_filter_streams.wasm", "forebay-filter", "streams", "forebay_filter.wasm"),
+    ("empty_filter.wasm", "forebay-empty-filter", "", "forebay_empty_filter.wasm"),
 ];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LINKER: &str = "wasm-ld-19";
@@ -33,7 +36,7 @@ enum Toolchain {
     Debian,
 }
 
-/// Builds both modules and puts them, with the build hash, into the artefact folder.
+/// Builds the modules and puts them, with the build hash, into the artefact folder.
 pub(crate) fn build_modules(workspace: &Workspace) -> Result<(), Failure> {
     let toolchain = choose_toolchain()?;
     // A folder of its own: the two toolchains share no compiled crate, and a build here blocks no other cargo.
@@ -41,32 +44,29 @@ pub(crate) fn build_modules(workspace: &Workspace) -> Result<(), Failure> {
         Toolchain::Installed => "wasm",
         Toolchain::Debian => "wasm-debian",
     });
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--quiet", "--release", "--target", TARGET, "--target-dir"]).arg(&target_dir);
-    for (_, package, _) in MODULES {
-        cargo.args(["--package", package]);
-    }
-    if toolchain == Toolchain::Debian {
-        // Debian's compiler is a stable one; the variable lets it take the one unstable flag that cargo needs.
-        cargo
-            .arg("-Zbuild-std=std,panic_abort")
-            .env("RUSTC", DEBIAN_RUSTC)
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER);
-    }
-    run(&mut cargo)?;
-    let built = target_dir.join(TARGET).join("release");
-    let mut build_hash = String::new();
-    for (artefact, package, file) in MODULES {
-        let content = read(&built.join(file))?;
+    let mut filters = Vec::new();
+    // One after the other: the first two are one crate with different features, and cargo names their files alike.
+    for (artefact, package, features, file) in MODULES {
+        let mut cargo = workspace.cargo();
+        cargo.args(["build", "--quiet", "--release", "--target", TARGET, "--target-dir"]).arg(&target_dir);
+        cargo.args(["--package", package, "--features", features]);
+        if toolchain == Toolchain::Debian {
+            // Debian's compiler is a stable one; the variable lets it take the one unstable flag that cargo needs.
+            cargo
+                .arg("-Zbuild-std=std,panic_abort")
+                .env("RUSTC", DEBIAN_RUSTC)
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER);
+        }
+        run(&mut cargo)?;
+        let content = read(&target_dir.join(TARGET).join("release").join(file))?;
         put(&workspace.artefact(artefact)?, &content)?;
-        let hash = content_hash(&content);
-        println!("    target/forebay/{artefact}: {} KiB, {hash}", content.len() / 1024);
+        println!("    target/forebay/{artefact}: {} KiB, {}", content.len() / 1024, content_hash(&content));
         if package == "forebay-filter" {
-            build_hash = hash;
+            filters.extend(content);
         }
     }
-    workspace.write_artefact("build-hash", &build_hash)
+    workspace.write_artefact("build-hash", &content_hash(&filters))
 }
 
 fn choose_toolchain() -> Result<Toolchain, Failure> {

@@ -71,10 +71,7 @@ impl Attribute {
 
     /// Number of a value; the number of values for any other, and for none.
     pub fn number(&self, value: Option<&[u8]>) -> usize {
-        self.values
-            .iter()
-            .position(|known| Some(known.as_bytes()) == value)
-            .unwrap_or(self.values.len())
+        self.values.iter().position(|known| Some(known.as_bytes()) == value).unwrap_or(self.values.len())
     }
 }
 
