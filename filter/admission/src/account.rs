@@ -74,6 +74,11 @@ impl Account {
         self.standard.units.saturating_add(self.shadow.units).saturating_add(borrowed)
     }
 
+    /// Units held of the standard bucket alone.
+    pub fn standard_leased_units(&self) -> u64 {
+        self.standard.units
+    }
+
     /// Counts since [`Account::clear_counts`].
     pub fn counts(&self) -> Counts {
         self.counts

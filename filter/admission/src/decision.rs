@@ -61,7 +61,7 @@ impl Source {
 }
 
 /// One key that a request takes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
     /// Index of the key's account; each key at most once per request.
     pub key: usize,

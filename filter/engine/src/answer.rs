@@ -1,11 +1,11 @@
 //! What a client is told: rate limit fields on any response, and the whole answer to a request that is refused here.
 //!
 //! The intuition: a refusal that says exactly when to come back costs one retry; one that does not costs a storm. So every
-//! answer is made from the instant that the decision promises ([`Wait`]), or from an earlier one at which a reserved slot
-//! will admit the key, and never names a time before it. Around that instant clients are spread ([`retry`]).
+//! answer is made from the instant that the decision promises ([`Wait`], which knows of reserved slots to come), and never
+//! names a time before it. After that instant clients are spread ([`retry`]).
 //!
 //! Two dialects, chosen by the request: plain HTTP gets `application/problem+json` ([`problem`]), gRPC gets status 8 with
-//! `google.rpc` details ([`grpc`]). The status is 429 even where the server and not the client is short of something:
+//! `google.rpc` details ([`grpc`]). The status is 429, unless the policy says otherwise, even where the server and not the client is short of something:
 //! meshes retry 503 and UNAVAILABLE by default (Istio does both), and retries are what an overloaded server needs least.
 //! A request that names no tenant is no matter of quota: 400, INVALID_ARGUMENT.
 //!
@@ -25,23 +25,40 @@ use alloc::vec::Vec;
 use forebay_admission::{Limit, MAX_CHARGES, Nanos, Wait};
 
 pub use fields::Fields;
+pub use retry::Jitter;
 use retry::Retry;
+
+/// The usual status of a refusal.
+pub const TOO_MANY_REQUESTS: u16 = 429;
 
 /// How to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Which rate limit fields responses carry.
     pub fields: Fields,
+    /// Whether responses to admitted requests carry them too; refusals always do.
+    pub on_admitted: bool,
     /// Whether refusals carry `x-envoy-ratelimited: true`. An Envoy in front then does not retry them, unless its route
     /// says `retry_on: envoy-ratelimited`; so a mesh should have it, and clients outside need not know.
     pub envoy_ratelimited: bool,
-    /// How far retries are spread, in per cent of the wait; see [`retry`]. 0 spreads nothing.
-    pub jitter_percent: u8,
+    /// How far retries are spread.
+    pub jitter: Jitter,
+    /// Whether refusals have a body of `application/problem+json`; without it they have none. gRPC has none anyway.
+    pub problem_details: bool,
+    /// The HTTP status of refusals for want of tokens or room, 400 to 599.
+    pub status: u16,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { fields: Fields::Draft10, envoy_ratelimited: true, jitter_percent: retry::JITTER_PERCENT }
+        Self {
+            fields: Fields::Draft10,
+            on_admitted: false,
+            envoy_ratelimited: true,
+            jitter: Jitter::Percent(retry::JITTER_PERCENT),
+            problem_details: true,
+            status: TOO_MANY_REQUESTS,
+        }
     }
 }
 
@@ -89,8 +106,10 @@ pub enum Reason<'a> {
     QueueExpired,
     /// The upstream is overloaded, and this lane is refused first.
     Overloaded,
-    /// It names no tenant, in the header of this name.
+    /// It names no tenant, in the header or property of this name.
     MissingTenant(&'a str),
+    /// The host does not say who sent it, and the policy lets nobody pass then.
+    Undecided,
 }
 
 impl Reason<'_> {
@@ -103,12 +122,13 @@ impl Reason<'_> {
             Self::QueueExpired => "forebay_queue_expired",
             Self::Overloaded => "forebay_overloaded",
             Self::MissingTenant(_) => "forebay_no_tenant",
+            Self::Undecided => "forebay_undecided",
         }
     }
 
     /// The HTTP status.
-    pub fn status(self) -> u16 {
-        if matches!(self, Self::MissingTenant(_)) { 400 } else { 429 }
+    pub fn status(self, settings: &Settings) -> u16 {
+        if matches!(self, Self::MissingTenant(_)) { 400 } else { settings.status }
     }
 }
 
@@ -119,10 +139,8 @@ pub struct Refused<'a> {
     pub reason: Reason<'a>,
     /// The policies that it was charged to; beyond [`MAX_CHARGES`] they are not stated.
     pub quotas: &'a [Quota<'a>],
-    /// When the standard bucket would admit it.
+    /// When it would be admitted, from whichever bucket comes first.
     pub wait: Wait,
-    /// When a reserved slot begins that will admit it, if one is known.
-    pub reserved_at: Option<Nanos>,
     /// The instant of the decision.
     pub now: Nanos,
     /// Where the spread of retries comes from: different per request, the same for the same request.
@@ -180,10 +198,11 @@ pub fn refused(refused: &Refused<'_>, dialect: Dialect, settings: &Settings) -> 
     let retry = Retry::of(refused, settings);
     let mut headers = Vec::new();
     let body = match dialect {
-        Dialect::Http => {
+        Dialect::Http if settings.problem_details => {
             headers.push(("content-type", "application/problem+json".to_string()));
-            problem::body(refused, retry)
+            problem::body(refused, retry, settings)
         }
+        Dialect::Http => String::new(),
         Dialect::Grpc => {
             let message = detail(refused.reason, retry);
             headers.push((grpc::DETAILS_HEADER, grpc::details(refused, retry, &message)));
@@ -200,7 +219,7 @@ pub fn refused(refused: &Refused<'_>, dialect: Dialect, settings: &Settings) -> 
         fields::append(&mut headers, settings.fields, refused.quotas, retry);
     }
     let grpc_status = grpc::status(refused.reason);
-    Answer { status: refused.reason.status(), grpc_status, headers, body, details: refused.reason.details() }
+    Answer { status: refused.reason.status(settings), grpc_status, headers, body, details: refused.reason.details() }
 }
 
 /// What happened, for people. ASCII.
@@ -211,6 +230,7 @@ fn detail(reason: Reason<'_>, retry: Option<Retry>) -> String {
         Reason::QueueFull => "The limit is used up and no more requests can wait for it".to_string(),
         Reason::QueueExpired => "The limit is used up and the request has waited as long as it may".to_string(),
         Reason::Overloaded => "The service is overloaded".to_string(),
+        Reason::Undecided => "It cannot be found out now who sent the request".to_string(),
         Reason::MissingTenant(header) => {
             let mut text = "The request names no tenant in ".to_string();
             crate::percent::encode(&mut text, header.as_bytes(), |byte| byte.is_ascii_graphic());

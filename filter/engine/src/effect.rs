@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use forebay_admission::Lane;
 
-use crate::request::Refusal;
+use crate::answer::Answer;
 
 /// Something to do after a callback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Effect {
     Call(CallOut),
     /// Add to a metric of the proxy.
     Count(Metric, u64),
+    /// Add to a counter that the policy names: its number, for [`Worker::counter_name`](crate::Worker::counter_name).
+    CountNamed(u16, u64),
     /// Set the gauge of the over-admission bound, in units: the largest of any key's.
     OverAdmissionBound(u64),
     /// Write a line for the operator.
@@ -31,7 +33,7 @@ pub enum Effect {
         /// Its context in this VM.
         stream: u32,
         /// The answer.
-        refusal: Refusal,
+        refusal: Answer,
     },
     /// Tick every so many milliseconds from now on.
     TickEvery(u32),
@@ -67,6 +69,7 @@ pub enum CallKind {
 pub enum Metric {
     Reserved,
     Standard,
+    Borrowed,
     Refused,
     Exempt,
     FailedOpen,
@@ -83,9 +86,10 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric with its name in the proxy's stats.
-    pub const NAMES: [(Self, &'static str); 14] = [
+    pub const NAMES: [(Self, &'static str); 15] = [
         (Self::Reserved, "forebay.requests.reserved"),
         (Self::Standard, "forebay.requests.standard"),
+        (Self::Borrowed, "forebay.requests.borrowed"),
         (Self::Refused, "forebay.requests.refused"),
         (Self::Exempt, "forebay.requests.exempt"),
         (Self::FailedOpen, "forebay.requests.failed_open"),

@@ -14,6 +14,8 @@ use forebay_protocol::{Counters, OTHERS};
 use hashbrown::HashMap;
 
 use crate::config::Config;
+use crate::policy::telling::Provenance;
+use crate::provenance::Label;
 use crate::shared;
 use crate::table::KeyGrant;
 
@@ -30,6 +32,10 @@ pub struct Key {
     pub count_key: String,
     /// The counters that the controller has acknowledged, as the leader knows.
     pub reported: Counters,
+    /// The forecast behind its grant; 0 without one.
+    pub forecast_version: u64,
+    /// What it is called in provenance; `None` when nobody asks for that.
+    pub label: Option<Label>,
 }
 
 /// All keys, with this worker's account of each.
@@ -51,19 +57,21 @@ impl Keys {
     /// The keys of `config`, overlaid by the controller's `table`.
     pub fn new(config: &Config, table: &[KeyGrant]) -> Self {
         let resources = &config.policy.resources;
+        let told = config.policy.provenance.as_ref();
         let mut keys = Self { resources: resources.len(), grid: vec![usize::MAX; resources.len()], ..Self::default() };
         for (number, resource) in resources.iter().enumerate() {
-            keys.put(OTHERS, &resource.name, number, Grant::fixed(resource.others));
+            keys.put(told, OTHERS, &resource.name, number, (Grant::fixed(resource.others), 0));
         }
         for contract in &config.policy.contracts {
             if let Some(resource) = resources.get(contract.resource) {
-                keys.put(&contract.tenant, &resource.name, contract.resource, Grant::fixed(contract.limit));
+                keys.put(told, &contract.tenant, &resource.name, contract.resource, (Grant::fixed(contract.limit), 0));
             }
         }
         let number_of = |name: &str| resources.iter().position(|resource| resource.name == name);
         for entry in table {
             if let Some(number) = number_of(&entry.resource) {
-                keys.put(&entry.tenant, &entry.resource, number, entry.grant.clone());
+                let granted = (entry.grant.clone(), entry.forecast_version);
+                keys.put(told, &entry.tenant, &entry.resource, number, granted);
             }
         }
         keys
@@ -107,11 +115,22 @@ impl Keys {
         own.map(|key| key.tenant.as_str()).find(|tenant| *tenant != OTHERS).unwrap_or(OTHERS)
     }
 
-    fn put(&mut self, tenant: &str, resource: &str, number: usize, grant: Grant) {
+    /// Sets a grant and the version of the forecast behind it.
+    fn put(
+        &mut self,
+        told: Option<&Provenance>,
+        tenant: &str,
+        resource: &str,
+        number: usize,
+        (grant, forecast_version): (Grant, u64),
+    ) {
         let row = self.row_or_new(tenant);
         let Some(cell) = self.grid.get_mut(row * self.resources + number) else { return };
         if let Some(account) = self.accounts.get_mut(*cell) {
             account.set_grant(grant);
+            if let Some(key) = self.keys.get_mut(*cell) {
+                key.forecast_version = forecast_version;
+            }
             return;
         }
         *cell = self.keys.len();
@@ -121,6 +140,8 @@ impl Keys {
             state_key: shared::state_key(tenant, resource),
             count_key: shared::count_key(tenant, resource),
             reported: Counters::default(),
+            forecast_version,
+            label: told.map(|told| told.label(tenant)),
         });
         self.accounts.push(Account::new(grant));
     }
@@ -156,7 +177,7 @@ mod tests {
 
     fn granted(tenant: &str, resource: &str, rate: u64) -> KeyGrant {
         let grant = Grant::fixed(Limit::new(Rate::per_s(rate), rate));
-        KeyGrant { tenant: tenant.into(), resource: resource.into(), grant }
+        KeyGrant { tenant: tenant.into(), resource: resource.into(), grant, forecast_version: 0 }
     }
 
     fn name(keys: &Keys, tenant: &str, rule: usize) -> String {

@@ -25,6 +25,8 @@ pub struct Memory {
     pub properties: BTreeMap<String, Result<Vec<u8>, Unreadable>>,
     /// Reads of headers and properties so far.
     pub fact_reads: u64,
+    /// What was written into filter state, in that order.
+    pub filter_state: Vec<(String, String)>,
     /// Makes every write to shared data fail.
     pub broken: bool,
     last_mark: u32,
@@ -96,6 +98,10 @@ impl Host for MemoryHost<'_> {
         self.memory.last_mark = self.memory.last_mark.wrapping_add(1).max(1);
         self.memory.shared.insert(key.to_string(), (value.to_vec(), self.memory.last_mark));
         Ok(())
+    }
+
+    fn set_filter_state(&mut self, key: &str, value: &str) {
+        self.memory.filter_state.push((key.to_string(), value.to_string()));
     }
 
     fn proxy_name(&mut self) -> Option<Vec<u8>> {

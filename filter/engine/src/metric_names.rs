@@ -3,6 +3,7 @@
 //! ```text
 //! name  = "forebay.rule." rule ".lane." lane "." what
 //! rule  = 1 to 64 of  a-z 0-9 _ -
+//!       / "forebay.attribute." rule ".value." rule ".requests"
 //! lane  = "reserved" | "standard" | "borrowed" | "refused" | "exempt"
 //! what  = "requests" | "units"
 //! ```
@@ -12,9 +13,9 @@
 //! the counters without rule (`forebay.requests.<lane>`), so that a sum over labels counts nothing twice.
 //!
 //! Invariant: the number of names is bounded by [`RULES_WITH_METRICS_MAX`], never by traffic: rules beyond it share
-//! [`OTHER_RULES`]. A proxy never frees a metric, and each costs it memory in every worker.
+//! [`OTHER_RULES`], values that the policy does not name share [`OTHER_VALUES`] (8 attributes of 64 values and that one
+//! make 520). A proxy never frees a metric, and each costs it memory in every worker.
 
-use alloc::format;
 use alloc::string::String;
 
 /// Rules of a policy that have counters of their own: with 5 lanes and 2 counters each at most 1,280 metrics per proxy,
@@ -23,6 +24,9 @@ pub const RULES_WITH_METRICS_MAX: usize = 128;
 
 /// The rule's name in the counters of all rules beyond [`RULES_WITH_METRICS_MAX`].
 pub const OTHER_RULES: &str = "other-rules";
+
+/// The value in the counters of all values that a policy does not tell apart.
+pub const OTHER_VALUES: &str = "other";
 
 /// The longest rule name in a metric, in bytes; the rest is cut off.
 pub const RULE_NAME_MAX_BYTES: usize = 64;
@@ -70,7 +74,21 @@ pub fn rule_counter(index: usize, rule: &str, lane: LaneLabel, counted: Counted)
         Counted::Units => "units",
     };
     let rule = if index < RULES_WITH_METRICS_MAX { label(rule) } else { OTHER_RULES.into() };
-    format!("forebay.rule.{rule}.lane.{}.{what}", lane.name())
+    let mut name = String::from("forebay.rule.");
+    for part in [rule.as_str(), ".lane.", lane.name(), ".", what] {
+        name.push_str(part);
+    }
+    name
+}
+
+/// The counter's name for one value of an attribute, or with [`OTHER_VALUES`] for all others.
+pub fn attribute_counter(attribute: &str, value: &str) -> String {
+    let mut name = String::from("forebay.attribute.");
+    name.push_str(&label(attribute));
+    name.push_str(".value.");
+    name.push_str(&label(value));
+    name.push_str(".requests");
+    name
 }
 
 /// A rule's name in the grammar: capitals become small, every other byte that it does not have becomes `_`. Two rules
@@ -90,6 +108,7 @@ fn label(rule: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use alloc::vec::Vec;
 
     #[test]

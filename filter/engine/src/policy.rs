@@ -14,6 +14,7 @@ mod identity;
 mod matching;
 pub mod paths;
 pub mod place;
+pub mod telling;
 pub mod terms;
 
 use alloc::boxed::Box;
@@ -23,9 +24,7 @@ use alloc::{format, vec};
 
 use forebay_admission::Limit;
 use forebay_protocol::policy::path::parse;
-use forebay_protocol::policy::{
-    Answer, Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified,
-};
+use forebay_protocol::policy::{Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified};
 use hashbrown::HashMap;
 
 pub use cost::Cost;
@@ -34,9 +33,12 @@ pub use forebay_protocol::policy::Tags;
 use identity::Reader;
 use matching::Matcher;
 use paths::Paths;
+use telling::{Attribute, Provenance};
 use terms::Terms;
 
+use crate::answer;
 use crate::host::Host;
+use crate::provenance::Label;
 
 /// Most different headers and properties that a policy may name.
 pub const MAX_FACTS: usize = 1_024;
@@ -66,6 +68,10 @@ pub struct CompiledPolicy {
     pub tags: Tags,
     /// What contracts say beside limits.
     pub terms: Terms,
+    /// To whom decisions are explained; `None`: to nobody.
+    pub provenance: Option<Provenance>,
+    /// What requests are counted by.
+    pub attributes: Vec<Attribute>,
     rules: Vec<Rule>,
     matcher: Matcher,
     exempt: Exempt,
@@ -77,6 +83,8 @@ pub struct CompiledPolicy {
 pub struct Resource {
     /// Its name.
     pub name: String,
+    /// What one unit is, for people.
+    pub unit: Option<String>,
     /// The bucket of everybody without contract.
     pub others: Limit,
 }
@@ -95,8 +103,12 @@ pub struct Contract {
 /// What holds for the requests of one rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// Its number in the policy.
+    pub number: usize,
     /// Its name in metrics and logs.
     pub name: String,
+    /// The same, as it is written into provenance.
+    pub label: Label,
     /// What is taken, all or nothing; at most [`forebay_admission::MAX_CHARGES`], each of another resource.
     pub charges: Vec<Charge>,
     /// What becomes of a request without tenant.
@@ -111,8 +123,8 @@ pub struct Rule {
     pub priority_class: u8,
     /// How requests wait; `None`: they do not.
     pub queue: Option<Queue>,
-    /// What a refused client is told.
-    pub answer: Answer,
+    /// What clients are told.
+    pub answer: answer::Settings,
     readers: Vec<Reader>,
 }
 
@@ -160,8 +172,11 @@ impl CompiledPolicy {
         policy.check()?;
         let numbers: HashMap<&str, usize> =
             policy.resources.iter().enumerate().map(|(number, one)| (one.name.as_str(), number)).collect();
-        let resource =
-            |one: &forebay_protocol::policy::Resource| Resource { name: one.name.clone(), others: one.others.units() };
+        let resource = |one: &forebay_protocol::policy::Resource| Resource {
+            name: one.name.clone(),
+            unit: one.unit.clone(),
+            others: one.others.units(),
+        };
         let contracts = policy.contracts.iter().filter_map(|contract| {
             let number = *numbers.get(contract.resource.as_str())?;
             let limit = contract.limit(policy.resources.get(number)?)?.units();
@@ -185,7 +200,7 @@ impl CompiledPolicy {
             let charges = charges.collect::<Result<_, _>>().map_err(broken)?;
             let readers = readers.ok_or_else(|| broken("its path has no such parameter"))?;
             let name = rule.name.clone().unwrap_or_else(|| format!("rule-{number}"));
-            rules.push(Rule::new(name, charges, readers, settings));
+            rules.push(Rule::new(number, name, charges, readers, settings));
             if origins.len() > MAX_FACTS {
                 return Err(too_many_facts());
             }
@@ -193,6 +208,7 @@ impl CompiledPolicy {
         let matches: Vec<&Match> = documents.iter().map(|rule| &rule.matches).collect();
         let matcher = Matcher::compile(&matches, &mut origins).map_err(|reason| broken("rules", reason))?;
         let exempt = Exempt::compile(&policy.exempt, &mut origins).map_err(|reason| broken("exempt", reason))?;
+        let attributes = policy.attributes.iter().map(|one| Attribute::compile(one, &mut origins)).collect();
         if origins.len() > MAX_FACTS {
             return Err(too_many_facts());
         }
@@ -201,6 +217,8 @@ impl CompiledPolicy {
             contracts: contracts.collect(),
             tags: policy.tags,
             terms: Terms::compile(policy),
+            provenance: Provenance::compile(policy),
+            attributes,
             rules,
             matcher,
             exempt,
@@ -213,6 +231,16 @@ impl CompiledPolicy {
         Facts::new(&self.origins, store, host)
     }
 
+    /// The same request's facts once more: what was read stays read.
+    pub fn facts_again<'a, H: Host>(&'a self, store: &'a mut Store, host: &'a mut H) -> Facts<'a, H> {
+        Facts::resumed(&self.origins, store, host)
+    }
+
+    /// All rules, by number.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// Whether the request's path is exempt whoever sends it.
     pub fn exempt_path<H: Host>(&self, facts: &mut Facts<'_, H>) -> bool {
         let Some(paths) = &self.exempt.paths else { return false };
@@ -223,6 +251,11 @@ impl CompiledPolicy {
     /// The request's rule; `None` when it is not limited.
     pub fn rule<H: Host>(&self, facts: &mut Facts<'_, H>, work: &mut Work) -> Option<&Rule> {
         self.rules.get(self.matcher.find(facts, work)?)
+    }
+
+    /// The rule with this [`Rule::number`].
+    pub fn rule_of_number(&self, number: usize) -> Option<&Rule> {
+        self.rules.get(number)
     }
 
     /// Who the request is charged to. The first source that names somebody counts; a source that cannot be read ends the
@@ -258,8 +291,14 @@ impl CompiledPolicy {
     /// The first setting that needs streams to be followed to their end: its path in the policy, and what it is.
     pub fn needs_streams(&self) -> Option<(String, &'static str)> {
         let waits = |rule: &Rule| rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
-        let number = self.rules.iter().position(waits)?;
-        Some((format!("rules[{number}].queue"), "waiting in a queue"))
+        if let Some(number) = self.rules.iter().position(waits) {
+            return Some((format!("rules[{number}].queue"), "waiting in a queue"));
+        }
+        if let Some(number) = self.rules.iter().position(|rule| rule.answer.on_admitted) {
+            return Some((format!("rules[{number}].answer.headers"), "rate limit fields on every response"));
+        }
+        let debugs = self.provenance.as_ref().is_some_and(|told| !told.gate.is_closed());
+        debugs.then(|| ("debug".to_string(), "the debug header"))
     }
 
     /// Where a rule looks for the tenant first, for people.
@@ -281,8 +320,10 @@ impl CompiledPolicy {
 }
 
 impl Rule {
-    fn new(name: String, charges: Vec<Charge>, readers: Vec<Reader>, settings: Settings) -> Self {
+    fn new(number: usize, name: String, charges: Vec<Charge>, readers: Vec<Reader>, settings: Settings) -> Self {
         Self {
+            number,
+            label: Label::plain(&name),
             name,
             charges,
             readers,
@@ -292,7 +333,7 @@ impl Rule {
             dry_run: settings.dry_run,
             priority_class: settings.priority_class,
             queue: settings.queue,
-            answer: settings.answer,
+            answer: telling::answers(&settings.answer),
         }
     }
 }

@@ -8,9 +8,11 @@
 //! ([`Worker::on_stream_end`], which may be said more than once).
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use forebay_protocol::policy::{Code, Finding};
 
+use crate::answer::Header;
 use crate::config::{Config, ConfigError};
 use crate::host::Host;
 use crate::policy::CompiledPolicy;
@@ -65,11 +67,13 @@ impl Module {
 impl Worker {
     /// Whether something is pending for the stream: only then are the other callbacks about it of any use.
     pub fn follows(&self, stream: u32) -> bool {
-        self.streams.waiting.knows(stream)
+        self.streams.waiting.knows(stream) || self.record.keeps(stream)
     }
 
-    /// The response headers of a stream are here; the host reads them.
-    pub fn on_response_headers(&mut self, _stream: u32, _end_of_stream: bool, _host: &mut impl Host) {}
+    /// The response headers of a stream are here, and the host reads them; what shall be added to them.
+    pub fn on_response_headers(&mut self, stream: u32, _end_of_stream: bool, _host: &mut impl Host) -> Vec<Header> {
+        self.record.take_kept(stream)
+    }
 
     /// A piece of the response's body; `end` when it is the last.
     pub fn on_response_body(&mut self, _stream: u32, _chunk: &[u8], _end: bool, _host: &mut impl Host) {}
@@ -77,5 +81,6 @@ impl Worker {
     /// The stream ended, with or without a response. Saying it again changes nothing.
     pub fn on_stream_end(&mut self, stream: u32, _host: &mut impl Host) {
         self.streams.waiting.remove(stream);
+        self.record.take_kept(stream);
     }
 }

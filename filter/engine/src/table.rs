@@ -29,6 +29,8 @@ pub struct KeyGrant {
     pub resource: String,
     /// In steady time.
     pub grant: Grant,
+    /// The forecast behind the grant's slots; 0 without one.
+    pub forecast_version: u64,
 }
 
 /// The grants of a part that arrived at `arrived`. `None` when the part breaks a rule of the protocol: names out of
@@ -54,6 +56,7 @@ fn key_grant(wire: &v1::Grant, arrived: Nanos) -> Option<KeyGrant> {
         tenant: wire.tenant.clone(),
         resource: wire.resource.clone(),
         grant: Grant { standard: limit(&wire.standard), safe: limit(&wire.safe), slots, pool: None },
+        forecast_version: wire.forecast_version,
     })
 }
 

@@ -19,11 +19,11 @@ use forebay_admission::{
 };
 use forebay_protocol::policy::{OnFailure, Queue as Allowed};
 
+use crate::answer::{Dialect, Reason};
 use crate::effect::{Effect, Metric};
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::{CompiledPolicy, Rule};
-use crate::request::{self, Outcome, Refusal};
 use crate::streams::Stream;
 use crate::worker::{SharedLedger, TICK_MS};
 
@@ -65,11 +65,36 @@ pub(crate) struct Ask<'a> {
     pub(crate) now: Nanos,
 }
 
+/// What became of a request that waited: for the worker to write down, and to answer unless it goes on.
+pub(crate) struct Ended {
+    pub(crate) stream: u32,
+    /// The rule's number.
+    pub(crate) rule: usize,
+    pub(crate) charges: Vec<Charge>,
+    pub(crate) end: End,
+}
+
+/// How a wait ended.
+pub(crate) enum End {
+    /// It goes on; without a lane because shared data failed and the rule is open then.
+    GoesOn(Option<Lane>),
+    /// It is answered here.
+    Refused {
+        /// The key that had too little, and when that key, as far as is known, has something again.
+        key: usize,
+        until: Nanos,
+        why: Reason<'static>,
+        dialect: Dialect,
+    },
+}
+
 /// What is known of a waiting stream beside its place.
 #[derive(Clone, Debug)]
 struct Waiter {
     entry: Entry,
     row: usize,
+    rule: usize,
+    dialect: Dialect,
     /// Resource and units.
     costs: Vec<(usize, u64)>,
     open_on_failure: bool,
@@ -186,7 +211,9 @@ impl Waiting {
         }
         let costs = ask.rule.charges.iter().zip(ask.charges).map(|(named, charge)| (named.resource, charge.cost));
         let open_on_failure = ask.rule.on_failure == OnFailure::Open;
-        let waiter = Waiter { entry, row: ask.row, costs: costs.collect(), open_on_failure };
+        let dialect = Dialect::of_content_type(host.header("content-type").as_deref());
+        let (row, rule) = (ask.row, ask.rule.number);
+        let waiter = Waiter { entry, row, rule, dialect, costs: costs.collect(), open_on_failure };
         self.awaited.entry(ask.key).or_insert(Awaited { streams: 0, until: ask.until }).streams += 1;
         self.waiters.insert(ask.stream.id, waiter);
         self.defer(ask.stream.id, ask.key, ask.until, ask.now);
@@ -232,28 +259,27 @@ impl Waiting {
         }
     }
 
-    /// The tick: answers whose time is over, lets go whose turn it is. Adds the number of requests that pass because
-    /// shared data failed to `failed_open`.
+    /// The tick: ends the wait of those whose time is over and of those whose turn it is.
     pub(crate) fn serve(
         &mut self,
         keys: &mut Keys,
         conditions: &Conditions<'_>,
         host: &mut impl Host,
         now: Nanos,
-        failed_open: &mut u64,
+        ended: &mut Vec<Ended>,
         effects: &mut Vec<Effect>,
     ) {
         let Some(since) = self.short_since else { return };
         for waiter in core::mem::take(&mut self.displaced) {
-            self.refuse(&waiter, Metric::QueueExpired, keys, conditions, now, effects);
+            self.refuse(&waiter, Metric::QueueExpired, keys, conditions, now, ended);
         }
         for _ in 0..MAX_EXPIRED {
             let Some(entry) = self.queue.expired(now) else { break };
-            self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, effects);
+            self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, ended);
         }
         for _ in 0..MAX_SHED {
             let Some(entry) = self.queue.shed(now) else { break };
-            self.drop_out(entry.stream, Metric::QueueShed, keys, conditions, now, effects);
+            self.drop_out(entry.stream, Metric::QueueShed, keys, conditions, now, ended);
         }
         let mut released = 0;
         for _ in 0..MAX_ATTEMPTS {
@@ -273,24 +299,22 @@ impl Waiting {
             let failed = ledger.failed();
             let lane = match verdict {
                 Verdict::Admit(lane) => Some(lane),
-                Verdict::Refuse { .. } if failed && open_on_failure => {
-                    *failed_open = failed_open.saturating_add(1);
-                    None
-                }
+                Verdict::Refuse { .. } if failed && open_on_failure => None,
                 Verdict::Refuse { key, wait: Wait::Until(until) } => {
                     self.defer(entry.stream, key, until, now);
                     continue;
                 }
                 Verdict::Refuse { wait: Wait::Never, .. } => {
                     self.queue.remove(entry.stream);
-                    self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, effects);
+                    self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, ended);
                     continue;
                 }
             };
+            let rule = waiter.rule;
             self.queue.release(entry.stream, now);
             self.forget(entry.stream);
             released += 1;
-            effects.push(Effect::Resume { stream: entry.stream, lane });
+            ended.push(Ended { stream: entry.stream, rule, charges, end: End::GoesOn(lane) });
         }
         for (metric, count) in &mut self.counts {
             if *count > 0 {
@@ -342,14 +366,14 @@ impl Waiting {
         keys: &mut Keys,
         conditions: &Conditions<'_>,
         now: Nanos,
-        effects: &mut Vec<Effect>,
+        ended: &mut Vec<Ended>,
     ) {
         let until = self.waiters.get(&stream).and_then(|waiter| self.awaited.get(&waiter.entry.key)).copied();
         let Some(mut waiter) = self.forget(stream) else { return };
         if let Some(awaited) = until {
             waiter.entry.deadline = awaited.until;
         }
-        self.refuse(&waiter, why, keys, conditions, now, effects);
+        self.refuse(&waiter, why, keys, conditions, now, ended);
     }
 
     /// The answer says when its key, as far as is known, has something again: `entry.deadline`.
@@ -360,15 +384,14 @@ impl Waiting {
         keys: &mut Keys,
         conditions: &Conditions<'_>,
         now: Nanos,
-        effects: &mut Vec<Effect>,
+        ended: &mut Vec<Ended>,
     ) {
         let charges = waiter.charges(keys);
         count_refusal(&mut keys.accounts, &charges, conditions, &Clock::exact(now));
         self.count(why);
-        let Entry { stream, key, deadline, .. } = waiter.entry;
-        if let Some(refusal) = refusal(key, deadline, keys, now) {
-            effects.push(Effect::Answer { stream, refusal });
-        }
+        let Entry { stream, key, deadline: until, .. } = waiter.entry;
+        let end = End::Refused { key, until, why: Reason::QueueExpired, dialect: waiter.dialect };
+        ended.push(Ended { stream, rule: waiter.rule, charges, end });
     }
 
     fn count(&mut self, metric: Metric) {
@@ -381,14 +404,6 @@ impl Waiting {
 impl Waiter {
     fn charges(&self, keys: &Keys) -> Vec<Charge> {
         self.costs.iter().map(|(resource, cost)| Charge { key: keys.key(self.row, *resource), cost: *cost }).collect()
-    }
-}
-
-/// What a client is told that has waited in vain.
-fn refusal(key: usize, until: Nanos, keys: &Keys, now: Nanos) -> Option<Refusal> {
-    match request::outcome(Verdict::Refuse { key, wait: Wait::Until(until) }, keys, now) {
-        Outcome::Refuse(refusal) => Some(refusal),
-        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@
 //! Shared data can be gone at any time (its last user left, the proxy was hot-restarted): then the keys start with one
 //! second of their rate, under a new boot id, and the counters from zero.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{
@@ -16,17 +17,19 @@ use forebay_admission::{
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
 
+use crate::answer::Reason;
 use crate::config::{Config, ConfigError};
 use crate::effect::{CallKind, Effect, Metric};
 use crate::host::{Expected, Host, replace};
 use crate::keys::{Key, Keys};
 use crate::leader::{Answer, Leader};
 use crate::policy::facts::Store;
+use crate::record::{Decision, Fate, Record, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
 use crate::shared::{self, Boot, Version};
 use crate::streams::{Module, Stream, Streams};
 use crate::table::{self, KeyGrant};
-use crate::waiting::{Ask, WAITING_TICK_MS};
+use crate::waiting::{Ask, End, Ended, WAITING_TICK_MS};
 
 /// Tick period in milliseconds: a push waits at most this long for a worker to see it.
 pub const TICK_MS: u32 = 50;
@@ -63,6 +66,9 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
+    pub(crate) record: Record,
+    /// Refusals so far: what parts the retries of clients that are refused in the same instant.
+    refusals: u64,
     pub(crate) streams: Streams,
     next_house: Nanos,
     next_flush: Nanos,
@@ -99,6 +105,8 @@ impl Worker {
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
+            record: Record::new(&config),
+            refusals: 0,
             streams: Streams::new(&config.policy),
             next_house: Nanos::default(),
             next_flush: Nanos::default(),
@@ -114,7 +122,9 @@ impl Worker {
 
     /// Decides about the request of a stream that will be followed to its end; it may have to wait.
     pub fn on_stream(&mut self, stream: Stream, host: &mut impl Host) -> Outcome {
-        self.decide(Some(stream), host)
+        let outcome = self.decide(Some(stream), host);
+        self.record.keep(stream.id);
+        outcome
     }
 
     fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
@@ -124,65 +134,108 @@ impl Worker {
             self.join(host);
             self.follow_version(host, &mut Vec::new());
         }
-        let mut facts = self.config.policy.facts(&mut self.facts, host);
-        let (rule, row) = match request::classify(&self.config, &self.keys, &mut facts) {
-            Class::Limited(rule, row) => (rule, row),
+        self.record.begin();
+        let config = &self.config;
+        let mut facts = config.policy.facts(&mut self.facts, host);
+        let mut charges = Charges::default();
+        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
+        let mut clock = Clock::coarse(self.ticked.unwrap_or_default());
+        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts) {
             Class::Unlimited => return Outcome::Pass,
             Class::Charged => return Outcome::Charged,
-            Class::Free => {
+            Class::Free(rule) => {
                 self.exempt += 1;
-                return Outcome::Pass;
+                let Some(rule) = rule else { return Outcome::Pass };
+                (rule, Fate::Exempt, None)
             }
-            Class::Missing(rule) if self.config.enforce && !rule.dry_run => {
-                return request::missing_tenant(self.config.policy.first_source(rule));
-            }
-            Class::Undecided(rule) if rule.on_failure == OnFailure::Closed && self.config.enforce && !rule.dry_run => {
-                return request::undecided();
-            }
-            Class::Undecided(_) => {
+            Class::Missing(rule) => (rule, Fate::NoTenant, Some((Reason::MissingTenant(""), Wait::Never, None))),
+            Class::Undecided(rule) if rule.on_failure == OnFailure::Open || rule.dry_run || !config.enforce => {
                 self.failed_open += 1;
-                return Outcome::Pass;
+                (rule, Fate::FailedOpen, None)
             }
-            Class::Missing(_) => return Outcome::Pass,
-        };
-        let charges = Charges::of(rule, &self.keys, row, &mut facts);
-        self.served = true;
-        self.busy = true;
-        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
-        let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
-        let conditions = self.conditions(clock.earliest());
-        let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
-        let behind = queueing.and_then(|_| self.streams.waiting.awaited(charges.as_slice()));
-        let mut failed = false;
-        let verdict = if let Some((key, until)) = behind {
-            clock = Clock::exact(host.now());
-            Verdict::Refuse { key, wait: Wait::Until(until) }
-        } else {
-            let mut ledger = SharedLedger::new(host, &self.keys.keys);
-            let accounts = &mut self.keys.accounts;
-            let verdict = attempt(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger).0;
-            failed = ledger.failed();
-            verdict
-        };
-        if let Verdict::Refuse { key, wait } = verdict {
-            if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
-                let (charges, now) = (charges.as_slice(), clock.earliest());
-                let ask = Ask { stream, rule, row, charges, key, until, now };
-                let policy = &self.config.policy;
-                if let Some(tick_ms) = self.streams.waiting.enter(&ask, &self.keys, policy, &conditions, host) {
-                    return Outcome::Wait { tick_ms };
+            Class::Undecided(rule) => {
+                let wait = Wait::Until(clock.earliest().plus(Nanos::SECOND));
+                (rule, Fate::Undecided, Some((Reason::Undecided, wait, None)))
+            }
+            Class::Limited(rule, row) => {
+                charges = Charges::of(rule, &self.keys, row, &mut facts);
+                self.served = true;
+                self.busy = true;
+                if self.ticked.is_none() {
+                    clock = Clock::exact(facts.host().now());
+                }
+                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+                let queueing = stream.filter(|_| rule.queue.is_some() && config.enforce && !rule.dry_run);
+                let behind = queueing.and_then(|_| self.streams.waiting.awaited(charges.as_slice()));
+                let mut failed = false;
+                let verdict = if let Some((key, until)) = behind {
+                    clock = Clock::exact(facts.host().now());
+                    Verdict::Refuse { key, wait: Wait::Until(until) }
+                } else {
+                    let mut ledger = SharedLedger::new(facts.host(), &self.keys.keys);
+                    let accounts = &mut self.keys.accounts;
+                    let verdict = attempt(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger).0;
+                    failed = ledger.failed();
+                    verdict
+                };
+                if let Verdict::Refuse { key, wait } = verdict {
+                    if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
+                        let ask =
+                            Ask { stream, rule, row, charges: charges.as_slice(), key, until, now: clock.earliest() };
+                        let host = facts.host();
+                        let entered = self.streams.waiting.enter(&ask, &self.keys, &config.policy, &conditions, host);
+                        if let Some(tick_ms) = entered {
+                            return Outcome::Wait { tick_ms };
+                        }
+                    }
+                    count_refusal(&mut self.keys.accounts, charges.as_slice(), &conditions, &clock);
+                }
+                match verdict {
+                    Verdict::Admit(lane) => (rule, Fate::Admitted(lane), None),
+                    Verdict::Refuse { .. } if failed && rule.on_failure == OnFailure::Open => {
+                        self.failed_open += 1;
+                        (rule, Fate::FailedOpen, None)
+                    }
+                    Verdict::Refuse { key, wait } => {
+                        (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key))))
+                    }
                 }
             }
-            count_refusal(&mut self.keys.accounts, charges.as_slice(), &conditions, &clock);
-        }
-        match request::outcome(verdict, &self.keys, clock.earliest()) {
-            Outcome::Refuse(_) if failed && rule.on_failure == OnFailure::Open => {
-                self.failed_open += 1;
-                Outcome::Pass
+        };
+        let dry = why.is_some() && (rule.dry_run || !config.enforce);
+        let decision = Decision {
+            rule,
+            fate: if dry { Fate::DryRun } else { fate },
+            charges: charges.as_slice(),
+            violated: why.and_then(|(_, _, key)| key),
+            generation: (self.version.parts > 0).then_some(self.version.generation),
+        };
+        self.record.note(config, &self.keys, &decision, &mut facts);
+        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+        let when = (&conditions, clock.earliest());
+        match (decision.fate, why) {
+            (Fate::Admitted(lane), _) => {
+                self.record.tell_what_is_left(config, &self.keys, &decision, when, facts.host());
+                Outcome::Admit(lane)
             }
-            Outcome::Refuse(_) if rule.dry_run || !self.config.enforce => Outcome::Pass,
-            outcome => outcome,
+            (Fate::Refused | Fate::NoTenant | Fate::Undecided, Some((reason, wait, _))) => {
+                self.refusals = self.refusals.wrapping_add(1);
+                let seed = when.1.0.wrapping_add(self.refusals);
+                let refusing = Refusing { reason, wait, seed, dialect: None };
+                Outcome::Refuse(self.record.refuse(config, &self.keys, &decision, when, &refusing, facts.host()))
+            }
+            _ => Outcome::Pass,
         }
+    }
+
+    /// Whether requests lose their debug header here, because a token is a secret.
+    pub fn strips_debug_header(&self) -> bool {
+        self.config.policy.provenance.as_ref().is_some_and(|told| !told.gate.is_closed())
+    }
+
+    /// The name of a counter that an effect gave by number.
+    pub fn counter_name(&self, number: u16) -> Option<String> {
+        self.record.named.name(number, &self.config.policy)
     }
 
     /// What the policy marks admitted requests with, and the token by which later proxies know that they are charged.
@@ -207,12 +260,49 @@ impl Worker {
             self.next_house = now.plus(u64::from(TICK_MS - WAITING_TICK_MS) * Nanos::MILLI);
             self.keep_house(host, now, &mut effects);
         }
-        let conditions = self.conditions(now);
-        let failed_open = &mut self.failed_open;
-        self.streams.waiting.serve(&mut self.keys, &conditions, host, now, failed_open, &mut effects);
+        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        let mut ended = Vec::new();
+        self.streams.waiting.serve(&mut self.keys, &conditions, host, now, &mut ended, &mut effects);
+        for wait in ended {
+            self.end_wait(&wait, (&conditions, now), host, &mut effects);
+        }
         // Accounts may have been charged.
         self.busy |= !effects.is_empty();
         effects
+    }
+
+    /// Writes down what became of a request that waited, lets it go on or answers it.
+    fn end_wait(
+        &mut self,
+        wait: &Ended,
+        when: (&Conditions<'_>, Nanos),
+        host: &mut impl Host,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (stream, config) = (wait.stream, &self.config);
+        let Some(rule) = config.policy.rule_of_number(wait.rule) else { return };
+        let (fate, violated) = match wait.end {
+            End::GoesOn(Some(lane)) => (Fate::Admitted(lane), None),
+            End::GoesOn(None) => (Fate::FailedOpen, None),
+            End::Refused { key, .. } => (Fate::Refused, Some(key)),
+        };
+        let generation = (self.version.parts > 0).then_some(self.version.generation);
+        let decision = Decision { rule, fate, charges: &wait.charges, violated, generation };
+        self.record.begin();
+        self.record.count(&decision);
+        match wait.end {
+            End::GoesOn(lane) => {
+                self.failed_open += u64::from(lane.is_none());
+                effects.push(Effect::Resume { stream, lane });
+            }
+            End::Refused { until, why, dialect, .. } => {
+                self.refusals = self.refusals.wrapping_add(1);
+                let seed = when.1.0.wrapping_add(self.refusals);
+                let refusing = Refusing { reason: why, wait: Wait::Until(until), seed, dialect: Some(dialect) };
+                let refusal = self.record.refuse(config, &self.keys, &decision, when, &refusing, host);
+                effects.push(Effect::Answer { stream, refusal });
+            }
+        }
     }
 
     /// What every long tick does.
@@ -258,16 +348,6 @@ impl Worker {
     /// Units that this worker holds of all keys together.
     pub fn leased_units(&self) -> u64 {
         self.keys.accounts.iter().map(Account::leased_units).sum()
-    }
-
-    fn conditions(&self, now: Nanos) -> Conditions<'static> {
-        Conditions {
-            born: self.boot.map_or(now, |boot| boot.born),
-            // Without any table the fallback policy is all there is, and it does not expire.
-            valid_until: if self.version.parts == 0 { Nanos(u64::MAX) } else { self.version.expires_at },
-            workers: self.workers,
-            pools: &[],
-        }
     }
 
     /// Finds the process's shared data, or starts it; takes a member number the first time.
@@ -351,6 +431,7 @@ impl Worker {
                 account.clear_counts();
                 total.reserved.requests += counts.reserved.requests;
                 total.standard.requests += counts.standard.requests;
+                total.borrowed.requests += counts.borrowed.requests;
                 total.refused.requests += counts.refused.requests;
             }
         }
@@ -358,18 +439,20 @@ impl Worker {
         let counted = [
             (Metric::Reserved, total.reserved.requests),
             (Metric::Standard, total.standard.requests),
+            (Metric::Borrowed, total.borrowed.requests),
             (Metric::Refused, total.refused.requests),
             (Metric::Exempt, exempt),
             (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
         ];
         effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
+        self.record.named.hand_over(effects);
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
         if !self.busy {
             return;
         }
-        let conditions = self.conditions(now);
+        let conditions = conditions(self.boot, &self.version, self.workers, now);
         let mut ledger = SharedLedger::new(host, &self.keys.keys);
         for (index, account) in self.keys.accounts.iter_mut().enumerate() {
             account.give_back_idle(index, &conditions, now, &mut ledger);
@@ -395,6 +478,17 @@ impl Worker {
         if kept.is_ok() {
             self.workers = serving;
         }
+    }
+}
+
+/// What is in force at `now`.
+fn conditions(boot: Option<Boot>, version: &Version, workers: u64, now: Nanos) -> Conditions<'static> {
+    Conditions {
+        born: boot.map_or(now, |boot| boot.born),
+        // Without any table the fallback policy is all there is, and it does not expire.
+        valid_until: if version.parts == 0 { Nanos(u64::MAX) } else { version.expires_at },
+        workers,
+        pools: &[],
     }
 }
 

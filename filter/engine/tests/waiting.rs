@@ -116,7 +116,7 @@ fn who_waits_in_vain_is_answered_at_the_deadline_and_counted_as_refused() {
     proxy.get("acme");
     let (first, second) = (proxy.waits("acme"), proxy.waits("acme"));
     assert_eq!(proxy.advance(148), [Seen::Resumed(first, Some(Lane::Standard))]);
-    assert_eq!(proxy.advance(4), [Seen::Answered(second, "forebay_over_limit")]);
+    assert_eq!(proxy.advance(4), [Seen::Answered(second, "forebay_queue_expired")]);
     assert_eq!(proxy.advance(3_000), []);
     assert_eq!([proxy.count(Metric::QueueExpired), proxy.count(Metric::Refused)], [1, 1]);
 }
@@ -142,7 +142,7 @@ fn clients_only_shorten_the_wait_and_get_their_answer_in_time() {
         let (id, outcome) = proxy.send(&[("x-tenant", b"acme"), (name, value)], true);
         assert!(matches!(outcome, Outcome::Wait { .. }));
         let seen = proxy.advance(280);
-        assert!(seen.contains(&Seen::Answered(id, "forebay_over_limit")), "{name}: {seen:?}");
+        assert!(seen.contains(&Seen::Answered(id, "forebay_queue_expired")), "{name}: {seen:?}");
         let too_short = [("x-tenant", &b"acme"[..]), (name, if name == "grpc-timeout" { b"5m" } else { b"5" })];
         assert!(matches!(proxy.send(&too_short, true).1, Outcome::Refuse(_)));
     }

@@ -47,7 +47,8 @@ pub use identity::{ApiKey, Certificate, JwtClaim, Source, Unidentified};
 pub use matching::{Grpc, HeaderMatch, Match};
 pub use rule::{Charge, EnforceAt, OnFailure, Rule, Settings};
 pub use settings::{
-    Answer, Attribute, Debug, Exempt, Guard, GuardMode, Pool, Queue, RateLimitHeaders, Shadow, Tags, Waiting,
+    Answer, Attribute, Debug, Exempt, Guard, GuardMode, Pool, Provenance, Queue, RateLimitHeaders, Shadow, Tags,
+    Waiting,
 };
 
 /// The version of the document that this build reads.
@@ -111,6 +112,9 @@ pub struct Policy {
     pub attributes: Vec<Attribute>,
     /// Who may see a decision's provenance.
     pub debug: Option<Debug>,
+    /// What access logs are told of decisions.
+    #[serde(default)]
+    pub provenance: Provenance,
     /// The guard of upstream concurrency.
     #[serde(default)]
     pub guard: Guard,

@@ -25,6 +25,8 @@ pub(crate) enum Status {
 #[repr(u32)]
 pub(crate) enum Map {
     Request = 0,
+    #[cfg(feature = "streams")]
+    Response = 2,
     CallResponse = 6,
 }
 
@@ -68,6 +70,7 @@ unsafe extern "C" {
     fn proxy_add_header_map_value(map: u32, key: *const u8, key_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_replace_header_map_value(map: u32, key: *const u8, key_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_len: usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_len: usize, data: *mut *mut u8, len: *mut usize) -> u32;
     fn proxy_get_shared_data(key: *const u8, key_len: usize, data: *mut *mut u8, len: *mut usize, cas: *mut u32)
     -> u32;
@@ -218,6 +221,12 @@ pub(crate) fn property(path: &str) -> Result<Vec<u8>, Status> {
     // SAFETY: the host reads the path and writes the two words during the call.
     let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut data, &mut len) };
     returned(status, data, len)
+}
+
+/// Writes the stream's filter state. A line that is lost is nothing to act upon.
+pub(crate) fn set_property(path: &str, value: &str) {
+    // SAFETY: the host reads path and value during the call.
+    let _ = unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
 }
 
 /// A shared value and its compare mark.

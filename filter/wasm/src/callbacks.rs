@@ -4,10 +4,11 @@
 #![allow(unsafe_code, unreachable_pub, reason = "exported names")]
 
 use forebay_admission::Lane;
+use forebay_engine::answer;
 use forebay_engine::leader::Answer;
 use forebay_engine::policy::Tags;
 use forebay_engine::policy::place::CHARGED_HEADER;
-use forebay_engine::request::Refusal;
+use forebay_engine::provenance::debug::HEADER as DEBUG_HEADER;
 use forebay_engine::table::MAX_ANSWER_BYTES;
 use forebay_engine::{CallOut, Effect, Module, Outcome, Stream, Worker};
 
@@ -21,9 +22,6 @@ const PRIORITY_HEADER: &str = "priority";
 /// RFC 9218: what the forecast reserved goes before the default urgency of 3, which the standard lane keeps by saying
 /// nothing.
 const RESERVED_PRIORITY: &str = "u=1";
-
-/// gRPC RESOURCE_EXHAUSTED.
-const RESOURCE_EXHAUSTED: i32 = 8;
 
 const CONTINUE: u32 = 0;
 const STOP: u32 = 1;
@@ -86,6 +84,9 @@ pub extern "C" fn proxy_on_request_headers(stream: u32, headers: usize, end_of_s
                 instance.worker.on_stream(stream, &mut host)
             }
         };
+        if instance.worker.strips_debug_header() && host.headers.has(DEBUG_HEADER) {
+            let _ = abi::remove_header(Map::Request, DEBUG_HEADER);
+        }
         let (tags, token) = instance.worker.marks();
         match &outcome {
             Outcome::Admit(lane) => mark_admitted(&mut host, *lane, tags, token),
@@ -195,19 +196,16 @@ fn resume(instance: &Instance, stream: u32, lane: Option<Lane>) {
 }
 
 /// Answers a waiting stream.
-fn answer_waiting(stream: u32, refusal: &Refusal) {
+fn answer_waiting(stream: u32, refusal: &answer::Answer) {
     if abi::set_effective_context(stream).is_ok() && refuse(refusal) == CONTINUE {
         let _ = abi::continue_request();
     }
 }
 
-fn refuse(refusal: &Refusal) -> u32 {
-    let retry_after = refusal.retry_after_s.map(|seconds| seconds.to_string());
-    let mut headers = vec![("content-type", "application/problem+json"), ("x-envoy-ratelimited", "true")];
-    if let Some(retry_after) = &retry_after {
-        headers.push(("retry-after", retry_after));
-    }
-    match abi::send_local_response(429, refusal.details, &headers, &refusal.body, RESOURCE_EXHAUSTED) {
+fn refuse(refusal: &answer::Answer) -> u32 {
+    let headers: Vec<_> = refusal.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let status = u32::from(refusal.status);
+    match abi::send_local_response(status, refusal.details, &headers, &refusal.body, refusal.grpc_status) {
         Ok(()) => STOP,
         // Without an answer the stream would hang; the host said no, so it goes on.
         Err(_) => CONTINUE,
@@ -226,6 +224,7 @@ fn carry_out(instance: &mut Instance, effects: Vec<Effect>) {
                     abi::increment_metric(*id, by);
                 }
             }
+            Effect::CountNamed(number, by) => instance.count_named(number, by),
             Effect::OverAdmissionBound(units) => {
                 if let Some(id) = instance.over_admission_bound {
                     abi::record_metric(id, units);

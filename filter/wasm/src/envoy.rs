@@ -66,6 +66,10 @@ impl Host for Envoy {
         })
     }
 
+    fn set_filter_state(&mut self, key: &str, value: &str) {
+        abi::set_property(key, value);
+    }
+
     fn proxy_name(&mut self) -> Option<Vec<u8>> {
         abi::property("xds\0node\0id").ok()
     }

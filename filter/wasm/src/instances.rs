@@ -19,6 +19,8 @@ pub(crate) struct Instance {
     pub(crate) calls: Vec<(u32, CallKind)>,
     pub(crate) metrics: Vec<(Metric, u32)>,
     pub(crate) over_admission_bound: Option<u32>,
+    /// The host's numbers for the counters that the policy names, from the first time that they count something.
+    named: Vec<Option<u32>>,
     last_tick: Nanos,
 }
 
@@ -36,6 +38,24 @@ thread_local! {
 /// Runs `f` on the instances; `None` if they are in use, which the host's calling order excludes.
 pub(crate) fn with<R>(f: impl FnOnce(&mut Instances) -> R) -> Option<R> {
     INSTANCES.with(|instances| instances.try_borrow_mut().ok().map(|mut instances| f(&mut instances)))
+}
+
+impl Instance {
+    /// Adds to a counter that the policy names.
+    pub(crate) fn count_named(&mut self, number: u16, by: u64) {
+        let place = usize::from(number);
+        if self.named.len() <= place {
+            self.named.resize(place + 1, None);
+        }
+        let Some(known) = self.named.get_mut(place) else { return };
+        if known.is_none() {
+            let name = self.worker.counter_name(number);
+            *known = name.and_then(|name| abi::define_metric(MetricKind::Counter, &name).ok());
+        }
+        if let Some(id) = *known {
+            abi::increment_metric(id, by);
+        }
+    }
 }
 
 impl Instances {
@@ -58,6 +78,7 @@ impl Instances {
             calls: Vec::new(),
             metrics,
             over_admission_bound: define(MetricKind::Gauge, Metric::OVER_ADMISSION_BOUND),
+            named: Vec::new(),
             last_tick: Nanos(abi::steady_nanos()),
         });
     }

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, unreachable_pub, reason = "exported names")]
 
-use crate::abi::{self, Buffer};
+use crate::abi::{self, Buffer, Map};
 use crate::envoy::Envoy;
 use crate::instances;
 
@@ -16,7 +16,9 @@ const CONTINUE: u32 = 0;
 pub extern "C" fn proxy_on_response_headers(stream: u32, _headers: usize, end_of_stream: u32) -> u32 {
     instances::with(|instances| {
         if let Some(instance) = instances.following(stream) {
-            instance.worker.on_response_headers(stream, end_of_stream != 0, &mut Envoy::root());
+            for (name, value) in instance.worker.on_response_headers(stream, end_of_stream != 0, &mut Envoy::root()) {
+                let _ = abi::replace_header(Map::Response, name, &value);
+            }
         }
     });
     CONTINUE

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use super::retry::Retry;
-use super::{Reason, Refused};
+use super::{Reason, Refused, Settings};
 
 /// The client has used up a quota.
 pub const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -30,12 +30,12 @@ struct Problem<'a> {
 }
 
 /// The document, as JSON.
-pub(super) fn body(refused: &Refused<'_>, retry: Option<Retry>) -> String {
+pub(super) fn body(refused: &Refused<'_>, retry: Option<Retry>, settings: &Settings) -> String {
     let (kind, title) = match refused.reason {
         Reason::OverLimit | Reason::OverBurst | Reason::QueueFull | Reason::QueueExpired => {
             (QUOTA_EXCEEDED, "Request cannot be satisfied as assigned quota has been exceeded")
         }
-        Reason::Overloaded => {
+        Reason::Overloaded | Reason::Undecided => {
             (TEMPORARY_REDUCED_CAPACITY, "Request cannot be satisfied due to temporary server capacity constraints")
         }
         Reason::MissingTenant(_) => ("about:blank", "Bad Request"),
@@ -43,7 +43,7 @@ pub(super) fn body(refused: &Refused<'_>, retry: Option<Retry>) -> String {
     let problem = Problem {
         kind,
         title,
-        status: refused.reason.status(),
+        status: refused.reason.status(settings),
         detail: &super::detail(refused.reason, retry),
         violated_policies: super::violated(refused.quotas).collect(),
     };

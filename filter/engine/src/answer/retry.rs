@@ -21,6 +21,15 @@ pub const MAX_JITTER_S: u64 = 60;
 /// below which it would not part them.
 pub const MIN_JITTER_NANOS: u64 = 50 * Nanos::MILLI;
 
+/// How far retries are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jitter {
+    /// Up to so many per cent of the wait, within [`MIN_JITTER_NANOS`] and [`MAX_JITTER_S`]; 0 spreads nothing.
+    Percent(u8),
+    /// Up to so many seconds, whatever the wait.
+    Seconds(u32),
+}
+
 /// When to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
@@ -28,7 +37,7 @@ pub struct Retry {
     pub exact_nanos: u64,
     /// The same in whole seconds, rounded up, at least 1: the earliest that whole seconds can say.
     pub exact_s: u64,
-    /// For `Retry-After`: `exact_s` and the spread, in seconds. The spread is whole seconds too, at least 1.
+    /// For `Retry-After`: `exact_s` and the spread, in seconds. The spread is whole seconds too.
     pub after_s: u64,
     /// For gRPC's RetryInfo: `exact_nanos` and the spread, in nanoseconds.
     pub after_nanos: u64,
@@ -40,23 +49,21 @@ impl Retry {
         if matches!(refused.reason, Reason::MissingTenant(_)) {
             return None;
         }
-        let standard = match refused.wait {
-            Wait::Until(at) => Some(at),
-            Wait::Never => None,
-        };
-        let at = match (standard, refused.reserved_at) {
-            (Some(standard), Some(reserved)) => standard.min(reserved),
-            (at, None) | (None, at) => at?,
-        };
+        let Wait::Until(at) = refused.wait else { return None };
         let exact_nanos = at.since(refused.now);
         let exact_s = exact_nanos.div_ceil(Nanos::SECOND).max(1);
-        let percent = u64::from(settings.jitter_percent);
-        if percent == 0 {
-            return Some(Self { exact_nanos, exact_s, after_s: exact_s, after_nanos: exact_nanos });
-        }
-        let spread_s = exact_s.saturating_mul(percent).div_ceil(100).clamp(1, MAX_JITTER_S);
-        let spread_nanos = (exact_nanos / 100).saturating_mul(percent);
-        let spread_nanos = spread_nanos.clamp(MIN_JITTER_NANOS, MAX_JITTER_S * Nanos::SECOND);
+        let (spread_s, spread_nanos) = match settings.jitter {
+            Jitter::Percent(0) => (0, 0),
+            Jitter::Percent(percent) => {
+                let percent = u64::from(percent);
+                let nanos = (exact_nanos / 100).saturating_mul(percent);
+                (
+                    exact_s.saturating_mul(percent).div_ceil(100).clamp(1, MAX_JITTER_S),
+                    nanos.clamp(MIN_JITTER_NANOS, MAX_JITTER_S * Nanos::SECOND),
+                )
+            }
+            Jitter::Seconds(seconds) => (u64::from(seconds), u64::from(seconds) * Nanos::SECOND),
+        };
         Some(Self {
             exact_nanos,
             exact_s,
@@ -83,37 +90,44 @@ fn scramble(seed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    fn retry(wait: Wait, reserved_at: Option<Nanos>, seed: u64, jitter_percent: u8) -> Option<Retry> {
-        let refused = Refused { reason: Reason::OverLimit, quotas: &[], wait, reserved_at, now: Nanos(1_000), seed };
-        Retry::of(&refused, &Settings { jitter_percent, ..Settings::default() })
+    fn spread(wait: Wait, seed: u64, jitter: Jitter) -> Option<Retry> {
+        let refused = Refused { reason: Reason::OverLimit, quotas: &[], wait, now: Nanos(1_000), seed };
+        Retry::of(&refused, &Settings { jitter, ..Settings::default() })
+    }
+
+    fn retry(wait: Wait, seed: u64, percent: u8) -> Option<Retry> {
+        spread(wait, seed, Jitter::Percent(percent))
     }
 
     #[test]
     fn whole_seconds_are_rounded_up_and_never_zero() {
         for (nanos, seconds) in [(0, 1), (1, 1), (Nanos::SECOND, 1), (Nanos::SECOND + 1, 2)] {
-            let retry = retry(Wait::Until(Nanos(1_000 + nanos)), None, 7, 0).unwrap();
+            let retry = retry(Wait::Until(Nanos(1_000 + nanos)), 7, 0).unwrap();
             assert_eq!((retry.exact_nanos, retry.after_s, retry.after_nanos), (nanos, seconds, nanos));
         }
-        assert_eq!(retry(Wait::Until(Nanos(0)), None, 7, 0).unwrap().exact_nanos, 0, "the clock stepped back");
+        assert_eq!(retry(Wait::Until(Nanos(0)), 7, 0).unwrap().exact_nanos, 0, "the clock stepped back");
     }
 
     #[test]
-    fn a_reserved_slot_is_named_when_it_comes_first_or_alone() {
-        let at = |seconds: u64| Nanos(1_000 + seconds * Nanos::SECOND);
-        let exact = |wait, reserved| retry(wait, reserved, 1, 25).map(|retry| retry.exact_s);
-        assert_eq!(exact(Wait::Until(at(9)), Some(at(4))), Some(4));
-        assert_eq!(exact(Wait::Until(at(9)), Some(at(20))), Some(9));
-        assert_eq!(exact(Wait::Never, Some(at(20))), Some(20));
-        assert_eq!(exact(Wait::Never, None), None);
+    fn a_spread_in_seconds_does_not_depend_on_the_wait() {
+        for wait_s in [1, 3_600] {
+            let wait = Wait::Until(Nanos(1_000 + wait_s * Nanos::SECOND));
+            let after: Vec<_> =
+                (0..100).map(|seed| spread(wait, seed, Jitter::Seconds(3)).unwrap().after_s - wait_s).collect();
+            assert!((0..=3).all(|more| after.contains(&more)) && after.iter().all(|more| *more <= 3), "{after:?}");
+            assert_eq!(spread(wait, 1, Jitter::Seconds(0)).unwrap().after_s, wait_s);
+        }
+        assert_eq!(spread(Wait::Never, 1, Jitter::Seconds(3)), None);
     }
 
     #[test]
     fn a_thousand_neighbouring_seeds_are_spread_evenly() {
         let mut seen = [0u32; 6];
         for seed in 0..1_000 {
-            let retry = retry(Wait::Until(Nanos(1_000 + 20 * Nanos::SECOND)), None, seed, 25).unwrap();
+            let retry = retry(Wait::Until(Nanos(1_000 + 20 * Nanos::SECOND)), seed, 25).unwrap();
             seen[usize::try_from(retry.after_s - 20).unwrap()] += 1;
         }
         assert!(seen.iter().all(|&count| (120..=220).contains(&count)), "{seen:?}");
@@ -122,13 +136,13 @@ mod tests {
     proptest! {
         #[test]
         fn never_early_and_never_later_than_the_spread(nanos: u64, seed: u64, percent in 0u8..=100) {
-            let retry = retry(Wait::Until(Nanos(nanos)), None, seed, percent).unwrap();
+            let retry = retry(Wait::Until(Nanos(nanos)), seed, percent).unwrap();
             let exact = nanos.saturating_sub(1_000);
             prop_assert!(retry.after_nanos >= exact);
             prop_assert!(u128::from(retry.after_s) * u128::from(Nanos::SECOND) >= u128::from(exact));
             prop_assert!(retry.after_s - retry.exact_s <= MAX_JITTER_S.min(retry.exact_s));
             prop_assert!(retry.after_nanos - exact <= (MAX_JITTER_S * Nanos::SECOND).min(exact.max(MIN_JITTER_NANOS)));
-            prop_assert_eq!(retry, super::tests::retry(Wait::Until(Nanos(nanos)), None, seed, percent).unwrap());
+            prop_assert_eq!(retry, super::tests::retry(Wait::Until(Nanos(nanos)), seed, percent).unwrap());
         }
     }
 }

@@ -18,11 +18,11 @@ fn quota(name: &str, rate_per_s: u64, burst: u64, left: u64) -> Quota<'_> {
 
 fn refusal<'a>(reason: Reason<'a>, quotas: &'a [Quota<'a>], wait_ms: Option<u64>) -> Refused<'a> {
     let wait = wait_ms.map_or(Wait::Never, |ms| Wait::Until(NOW.plus(ms * Nanos::MILLI)));
-    Refused { reason, quotas, wait, reserved_at: None, now: NOW, seed: 42 }
+    Refused { reason, quotas, wait, now: NOW, seed: 42 }
 }
 
 fn plain() -> Settings {
-    Settings { jitter_percent: 0, ..Settings::default() }
+    Settings { jitter: Jitter::Percent(0), ..Settings::default() }
 }
 
 fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
@@ -139,6 +139,7 @@ fn every_reason_answers_in_both_dialects() {
         (Reason::QueueFull, Some(500), 429, 8, "quota-exceeded", Some("1")),
         (Reason::QueueExpired, Some(500), 429, 8, "quota-exceeded", Some("1")),
         (Reason::Overloaded, Some(500), 429, 8, "temporary-reduced-capacity", Some("1")),
+        (Reason::Undecided, Some(500), 429, 8, "temporary-reduced-capacity", Some("1")),
         (Reason::MissingTenant("x-tenant"), Some(500), 400, 3, "about:blank", None),
     ];
     for (reason, wait_ms, status, grpc_status, kind, retry_after) in reasons {
@@ -157,6 +158,10 @@ fn every_reason_answers_in_both_dialects() {
             assert_eq!(header(&answer.headers, "x-envoy-ratelimited").is_some(), !missing, "{reason:?}");
             assert_eq!(header(&answer.headers, "ratelimit").is_some(), !missing, "{reason:?}");
         }
+        let bare = Settings { problem_details: false, status: 420, ..plain() };
+        let bare = refused(&refusal, Dialect::Http, &bare);
+        assert_eq!((bare.status, bare.body.as_str()), (if missing { 400 } else { 420 }, ""));
+        assert_eq!(header(&bare.headers, "content-type"), None);
         let quiet = Settings { envoy_ratelimited: false, fields: Fields::Off, ..plain() };
         let quiet = refused(&refusal, Dialect::Http, &quiet);
         assert_eq!(header(&quiet.headers, "x-envoy-ratelimited"), None);

@@ -82,6 +82,11 @@ impl<'a, H: Host> Facts<'a, H> {
     /// A new request: nothing is read yet.
     pub fn new(origins: &'a Origins, store: &'a mut Store, host: &'a mut H) -> Self {
         store.0.clear();
+        Self::resumed(origins, store, host)
+    }
+
+    /// The request that `store` was last used for.
+    pub fn resumed(origins: &'a Origins, store: &'a mut Store, host: &'a mut H) -> Self {
         Self { origins, store, host }
     }
 

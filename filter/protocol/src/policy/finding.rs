@@ -80,7 +80,7 @@ impl Code {
     pub const ANSWER: Self = Self(603);
     /// An attribute that cannot be counted.
     pub const ATTRIBUTE: Self = Self(604);
-    /// A debug token that can be guessed.
+    /// A secret of debug or provenance that can be guessed.
     pub const DEBUG: Self = Self(605);
     /// A guard out of range.
     pub const GUARD: Self = Self(606);

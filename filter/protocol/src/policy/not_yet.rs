@@ -8,9 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::check::Findings;
-use super::{
-    Answer, Charge, Code, Contract, Cost, GuardMode, Policy, RateLimitHeaders, Resource, Rule, Uncontracted,
-};
+use super::{Charge, Code, Contract, Cost, GuardMode, Policy, Resource, Uncontracted};
 
 /// A setting, and the places where a document uses it.
 pub struct Entry {
@@ -48,45 +46,6 @@ pub const NOT_YET: &[Entry] = &[
         },
     },
     Entry {
-        what: "rate limit headers",
-        uses: |policy, at| {
-            let on = |answer: &Answer| answer.headers.is_some_and(|headers| headers != RateLimitHeaders::Off);
-            answers(policy, at, "answer.headers", on);
-        },
-    },
-    Entry {
-        what: "jitter of retry-after",
-        uses: |policy, at| {
-            answers(policy, at, "answer.retry_jitter_s", |answer| answer.retry_jitter_s.unwrap_or(0) > 0)
-        },
-    },
-    Entry {
-        what: "answers without problem details",
-        uses: |policy, at| {
-            answers(policy, at, "answer.problem_details", |answer| answer.problem_details == Some(false));
-        },
-    },
-    Entry {
-        what: "another status than 429",
-        uses: |policy, at| answers(policy, at, "answer.status", |answer| answer.status.is_some_and(|it| it != 429)),
-    },
-    Entry {
-        what: "counting attributes",
-        uses: |policy, at| {
-            if !policy.attributes.is_empty() {
-                at("attributes".into());
-            }
-        },
-    },
-    Entry {
-        what: "the debug header",
-        uses: |policy, at| {
-            if policy.debug.is_some() {
-                at("debug".into());
-            }
-        },
-    },
-    Entry {
         what: "the guard of upstream concurrency",
         uses: |policy, at| {
             if policy.guard.mode != GuardMode::Off {
@@ -107,20 +66,6 @@ pub(super) fn report(policy: &Policy, found: &mut Findings) {
 }
 
 type At<'a> = &'a mut dyn FnMut(String);
-
-fn inherited(policy: &Policy, at: At<'_>, field: &str, document: bool, rule: impl Fn(&Rule) -> bool) {
-    if document {
-        at(field.into());
-    }
-    for (index, _) in policy.rules.iter().enumerate().filter(|(_, one)| rule(one)) {
-        at(format!("rules[{index}].{field}"));
-    }
-}
-
-fn answers(policy: &Policy, at: At<'_>, field: &str, uses: fn(&Answer) -> bool) {
-    let document = policy.answer.as_ref().is_some_and(uses);
-    inherited(policy, at, field, document, |rule| rule.answer.as_ref().is_some_and(uses));
-}
 
 fn charges(policy: &Policy, at: At<'_>, uses: fn(&Charge) -> Option<&'static str>) {
     for (index, rule) in policy.rules.iter().enumerate() {

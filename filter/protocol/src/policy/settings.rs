@@ -89,13 +89,16 @@ impl Default for Waiting {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Answer {
-    /// Rate limit fields beside `retry-after`.
+    /// Rate limit fields. Left out: those of `draft-10` on refusals. When named: on every response to a limited request,
+    /// at one look at shared data per charge.
     pub headers: Option<RateLimitHeaders>,
-    /// Up to so many seconds are added to `retry-after`, at random, against retry storms.
+    /// Up to so many seconds are added to `retry-after`, at random, against retry storms. Left out: up to a quarter of the
+    /// wait, at least 1 and at most 60 seconds.
     pub retry_jitter_s: Option<u32>,
     /// Whether there is a body of `application/problem+json`.
     pub problem_details: Option<bool>,
-    /// The HTTP status, 400 to 599. 503 makes meshes retry.
+    /// The HTTP status, 400 to 599. 503 makes meshes retry. A request that names no tenant where it must gets 400 whatever
+    /// stands here: that is no matter of quota.
     pub status: Option<u16>,
 }
 
@@ -170,8 +173,23 @@ pub struct Attribute {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Debug {
-    /// Whoever sends this in `x-forebay-debug` gets it back with the decision. At least 16 bytes.
-    pub token: String,
+    /// Whoever sends this in `x-forebay-debug` gets the decision's provenance in the response header of that name. At least
+    /// 16 bytes.
+    pub token: Option<String>,
+    /// Whoever sends a token that was signed with this, and has not expired, gets it too. At least 16 bytes.
+    pub signing_secret: Option<String>,
+}
+
+/// Why requests were treated as they were, for access logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Provenance {
+    /// Whether each decision is written into filter state, which access logs read as
+    /// `%FILTER_STATE(wasm.forebay:PLAIN)%`.
+    pub filter_state: bool,
+    /// Names tenants by a hash with this key, here and in the debug header. At least 16 bytes.
+    pub hash_keys_with: Option<String>,
 }
 
 /// A guard of upstream concurrency, which refuses the lowest lane first.

@@ -102,7 +102,10 @@ fn each_kind_of_mistake_has_its_code_and_place() {
             vec!["FB0405 rules[0].charges[0].cost.settled.by.usage.fields", "FB0900 rules[0].charges[0].cost.settled"],
         ),
         (with(r#""exempt":{"paths":["healthz"]}"#), vec!["FB0202 exempt.paths[0]"]),
-        (with(r#""answer":{"status":200}"#), vec!["FB0603 answer.status", "FB0900 answer.status"]),
+        (with(r#""answer":{"status":200}"#), vec!["FB0603 answer.status"]),
+        (with(r#""debug":{"token":"short"}"#), vec!["FB0605 debug.token"]),
+        (with(r#""debug":{}"#), vec!["FB0605 debug"]),
+        (with(r#""provenance":{"hash_keys_with":""}"#), vec!["FB0605 provenance.hash_keys_with"]),
         (
             with(r#""guard":{"mode":"codel","max_concurrency":0}"#),
             vec!["FB0606 guard.max_concurrency", "FB0900 guard.mode"],
@@ -118,12 +121,6 @@ fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
         r#""rules":[{"charges":[{"resource":"requests","cost":{"settled":{"by":{"response_header":"x-cost"}}}}]}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"pool":{"name":"main","borrow":true}}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"shadow":{"enabled":false}}]"#,
-        r#""answer":{"headers":"draft-10"}"#,
-        r#""answer":{"retry_jitter_s":5}"#,
-        r#""rules":[{"answer":{"problem_details":false}}]"#,
-        r#""answer":{"status":503}"#,
-        r#""attributes":[{"name":"region","header":"x-region","values":["eu"]}]"#,
-        r#""debug":{"token":"0123456789abcdef"}"#,
         r#""guard":{"mode":"gradient"}"#,
     ];
     for more in used {
@@ -133,7 +130,10 @@ fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
     let each = r#"{"resources":[{"name":"r","others":{"rate_per_s":1},"uncontracted":"each"}]}"#;
     assert_eq!(findings(each), ["FB0900 resources[0].uncontracted"]);
     assert_eq!(used.len() + 1, not_yet::NOT_YET.len(), "every entry is used here");
-    assert_eq!(findings(&with(r#""answer":{"headers":"off","status":429},"guard":{}"#)), [] as [String; 0]);
+    let told = r#""answer":{"headers":"legacy","status":420,"retry_jitter_s":5,"problem_details":false},"guard":{},
+        "attributes":[{"name":"region","header":"x-region","values":["eu"]}],
+        "debug":{"signing_secret":"0123456789abcdef"},"provenance":{"filter_state":true}"#;
+    assert_eq!(findings(&with(told)), [] as [String; 0]);
 }
 
 #[test]

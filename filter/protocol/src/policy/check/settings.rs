@@ -3,7 +3,7 @@
 use alloc::format;
 
 use super::{Findings, MAX_ENTRIES};
-use crate::policy::{Answer, Code, Policy, Pool, Queue, Rule, Shadow, Source};
+use crate::policy::{Answer, Code, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
 
 /// What only the document has, and its defaults for the rules.
 pub(super) fn document(policy: &Policy, found: &mut Findings) {
@@ -30,9 +30,20 @@ pub(super) fn document(policy: &Policy, found: &mut Findings) {
             found.add(Code::ATTRIBUTE, at("name"), "another attribute has this name", "rename one");
         }
     }
-    if policy.debug.as_ref().is_some_and(|debug| debug.token.len() < 16) {
-        let remedy = "give at least 16 random bytes, such as openssl rand -hex 16 prints";
-        found.add(Code::DEBUG, "debug.token", "the token can be guessed", remedy);
+    let debug = policy.debug.as_ref();
+    for (at, secret) in [
+        ("debug.token", debug.and_then(|debug| debug.token.as_ref())),
+        ("debug.signing_secret", debug.and_then(|debug| debug.signing_secret.as_ref())),
+        ("provenance.hash_keys_with", policy.provenance.hash_keys_with.as_ref()),
+    ] {
+        if secret.is_some_and(|secret| !(16..=MAX_NAME_BYTES).contains(&secret.len())) {
+            let remedy = "give 16 to 256 random bytes, such as openssl rand -hex 16 prints";
+            found.add(Code::DEBUG, at, "it can be guessed, or is too long", remedy);
+        }
+    }
+    if debug.is_some_and(|debug| debug.token.is_none() && debug.signing_secret.is_none()) {
+        let remedy = "give token or signing_secret, or leave debug out";
+        found.add(Code::DEBUG, "debug", "nobody could ever see anything", remedy);
     }
     if policy.guard.max_concurrency == 0 {
         found.add(Code::GUARD, "guard.max_concurrency", "no request could pass", "choose at least 1");
