@@ -10,8 +10,11 @@
 //! `tests/replay.rs`. What a fuzzer finds goes into the corpus under a name that says what it is.
 
 use forebay_admission::{KeyState, Nanos, SlotSet};
+use forebay_engine::memory::Memory;
+use forebay_engine::policy::{CompiledPolicy, Identity, Work, facts::Store};
+use forebay_engine::usage::{BodySource, Combine, Field, Format, MAX_METER_BYTES, Meter, Path, Scale};
 use forebay_engine::{Config, table};
-use forebay_protocol::policy::{MAX_NAME_BYTES, MAX_RESOURCES};
+use forebay_protocol::policy::{MAX_NAME_BYTES, Policy};
 use forebay_protocol::{Message, decode, encode};
 
 /// A message of the sync path: decodes or says why not, and what decodes survives the round trip.
@@ -41,6 +44,7 @@ pub fn grants(bytes: &[u8]) {
         for now in instants.chain([Nanos(0), arrived, Nanos(u64::MAX)]) {
             let running = key.grant.terms(now).slot;
             assert!(running.is_none_or(|slot| slot.start <= now && now < slot.end));
+            assert_eq!(key.grant.safe_terms().slot, None);
         }
     }
 }
@@ -48,7 +52,10 @@ pub fn grants(bytes: &[u8]) {
 /// The plugin configuration: refused with a reason, or within its bounds.
 pub fn config(bytes: &[u8]) {
     match Config::parse(bytes) {
-        Ok(config) => assert!(config.policy.resources.len() <= MAX_RESOURCES),
+        Ok(config) => {
+            let rules = config.policy.rules();
+            assert!(rules.iter().all(|rule| rule.charges.len() <= forebay_admission::MAX_CHARGES));
+        }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
@@ -56,9 +63,60 @@ pub fn config(bytes: &[u8]) {
 /// Bucket states in shared data: not read, or read back as written.
 pub fn states(bytes: &[u8]) {
     if let Some(state) = KeyState::decode(bytes) {
+        // The layout before this one is read and written as this one.
         assert_eq!(KeyState::decode(&state.encode()), Some(state));
     }
     if let Some(set) = SlotSet::decode(bytes) {
         assert_eq!(SlotSet::decode(&set.encode()), Some(set));
     }
+}
+
+/// A policy document, and after a NUL the path and the tenant of a request, a NUL between them: refused with reasons, or
+/// compiled, and then any request finds its rule, tenant and costs within the policy.
+pub fn policy(bytes: &[u8]) {
+    let mut parts = bytes.splitn(3, |byte| *byte == 0);
+    let (document, path, tenant) =
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let Ok(document) = serde_json::from_slice::<Policy>(document) else { return };
+    let compiled = match CompiledPolicy::compile(&document) {
+        Ok(compiled) => compiled,
+        Err(findings) => {
+            assert!(
+                !findings.is_empty() && findings.iter().all(|one| !one.reason.is_empty() && !one.remedy.is_empty())
+            );
+            return;
+        }
+    };
+    assert!(document.check().is_ok(), "what compiles has been checked");
+    let headers = [(":path", path), (":method", &b"GET"[..]), (":authority", b"a.example"), ("x-tenant", tenant)];
+    let (mut memory, mut store) = (Memory::default(), Store::default());
+    let mut host = memory.request(&headers);
+    let mut facts = compiled.facts(&mut store, &mut host);
+    let _ = compiled.exempt_path(&mut facts);
+    let Some(rule) = compiled.rule(&mut facts, &mut Work::default()) else { return };
+    for charge in &rule.charges {
+        assert!(charge.resource < compiled.resources.len());
+        let _ = charge.cost.units(&mut facts);
+    }
+    if let Identity::Tenant(len) = compiled.identify(rule, &mut facts, <[u8]>::len) {
+        assert!(len > 0, "an empty name names nobody");
+    }
+}
+
+/// A response body that tells what it cost; the first byte chooses how it is read and the second where it is cut. However
+/// it is cut, the same numbers are found, and a meter keeps nothing of it.
+pub fn usage(bytes: &[u8]) {
+    let [mode, cut, body @ ..] = bytes else { return };
+    let format = if mode & 1 == 0 { Format::Json } else { Format::Sse };
+    let combine = if mode & 2 == 0 { Combine::Last } else { Combine::Sum };
+    let field = |path| Field { path: Path::parse(path).unwrap(), scale: Scale::ONE };
+    let source = BodySource { fields: vec![field("usage.total_tokens"), field("choices.0.cost")], combine };
+    let mut whole = Meter::new(&source, format);
+    whole.read(&source, body);
+    let mut pieces = Meter::new(&source, format);
+    for piece in body.chunks(usize::from(*cut).max(1)) {
+        pieces.read(&source, piece);
+    }
+    assert_eq!(whole.units(&source), pieces.units(&source));
+    assert!(size_of::<Meter>() <= MAX_METER_BYTES);
 }

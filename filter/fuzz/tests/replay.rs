@@ -15,11 +15,13 @@ type Header = Option<usize>;
 
 type Target = (&'static str, fn(&[u8]), Header);
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 6] = [
     ("protocol", forebay_fuzz::protocol, Some(0)),
     ("grants", forebay_fuzz::grants, Some(8)),
     ("config", forebay_fuzz::config, None),
     ("states", forebay_fuzz::states, None),
+    ("policy", forebay_fuzz::policy, None),
+    ("usage", forebay_fuzz::usage, None),
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -126,6 +128,11 @@ fn the_corpus_reaches_what_it_is_for() {
     });
     assert!(tables.flatten().any(|key| key.grant.slots.len() > 1), "a table with several slots is accepted");
     assert!(corpus("config").iter().any(|json| forebay_engine::Config::parse(json).is_ok()), "a configuration");
+    let policies = corpus("policy").into_iter().filter_map(|bytes| {
+        let document = serde_json::from_slice(bytes.split(|byte| *byte == 0).next()?).ok()?;
+        forebay_engine::policy::CompiledPolicy::compile(&document).ok()
+    });
+    assert!(policies.map(|policy| policy.rules().len()).max() > Some(1), "a policy with rules");
     let states = corpus("states");
     assert!(states.iter().any(|bytes| forebay_admission::KeyState::decode(bytes).is_some()));
     assert!(states.iter().any(|bytes| forebay_admission::SlotSet::decode(bytes).is_some()));

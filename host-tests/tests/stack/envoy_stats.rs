@@ -60,6 +60,8 @@ async fn rule_and_lane_become_labels() -> Result<()> {
 
     let mut policy = policy(&[("acme", 100, 100)]);
     policy["policy"]["resources"][0]["others"] = json!({ "rate_per_s": 0, "burst": 0 });
+    policy["policy"]["rules"][0]["name"] = json!("real");
+    policy["policy"]["attributes"] = json!([{ "name": "region", "header": "x-region", "values": ["eu"] }]);
     let bootstrap = Bootstrap::new("stats")
         .upstream(&[upstream.address()])
         .stats_config(document("envoy/standalone/envoy.yaml")?["stats_config"].clone())
@@ -70,14 +72,34 @@ async fn rule_and_lane_become_labels() -> Result<()> {
         ));
     let envoy = Envoy::start(&artefacts, &bootstrap).await?;
     let mut connection = forebay_host_tests::client::Connection::open(envoy.address(MAIN)?).await?;
-    assert_eq!(outcome(&connection.send(&of("acme")).await?), "standard");
+    assert_eq!(
+        outcome(&connection.send(&of("acme").header("x-region", "eu").header("x-cost", "3")).await?),
+        "standard"
+    );
     assert_eq!(outcome(&connection.send(&of("nobody")).await?), "429");
 
     // The filter hands its counts to Envoy at the next tick.
     let text = forebay_host_tests::poll::until("counts in Envoy's stats", super::envoy_rig::DEADLINE, async || {
         let text = envoy.admin_get("/stats?format=prometheus").await?.text();
         let counted = |lane: &str| text.contains(&format!("forebay_requests{{forebay_lane=\"{lane}\"}} 1\n"));
-        Ok((counted("standard") && counted("refused")).then_some(text))
+        let line = |what: &str, labels: [String; 2], count: u64| {
+            let [a, b] = labels;
+            let wanted = [format!("{what}{{{a},{b}}} {count}\n"), format!("{what}{{{b},{a}}} {count}\n")];
+            wanted.iter().any(|line| text.contains(line))
+        };
+        let of_rule = |what: &str, lane: &str, count| {
+            line(what, ["forebay_rule=\"real\"".into(), format!("forebay_lane=\"{lane}\"")], count)
+        };
+        let of_value = |value: &str| {
+            let labels = ["forebay_attribute=\"region\"".into(), format!("forebay_value=\"{value}\"")];
+            line("forebay_attribute_requests", labels, 1)
+        };
+        let real = of_rule("forebay_rule_requests", "standard", 1)
+            && of_rule("forebay_rule_units", "standard", 3)
+            && of_rule("forebay_rule_requests", "refused", 1)
+            && of_value("eu")
+            && of_value("other");
+        Ok((counted("standard") && counted("refused") && real).then_some(text))
     })
     .await?;
     for rule in labels {
@@ -101,7 +123,7 @@ fn all_configurations_ship_the_same_tags() -> Result<()> {
     let istio =
         document("envoy/istio/stats.yaml")?["spec"]["configPatches"][0]["patch"]["value"]["stats_config"].clone();
     let gateway = document("envoy/gateway/envoyproxy.yaml")?["spec"]["bootstrap"]["jsonPatches"][1]["value"].clone();
-    assert_eq!(standalone["stats_tags"].as_array().map(Vec::len), Some(2));
+    assert_eq!(standalone["stats_tags"].as_array().map(Vec::len), Some(4));
     assert_eq!(istio, standalone);
     assert_eq!(gateway, standalone);
     Ok(())

@@ -1,6 +1,7 @@
 //! The tests of the whole: the layering of the workspace, the real wasm file on the deterministic host, and the real
 //! stack on a real Envoy. One binary, so that it links once.
 
+mod envoy_answers;
 mod envoy_faults;
 mod envoy_forecast;
 mod envoy_hostile;

@@ -120,7 +120,7 @@ fn native(operations: &[Operation]) -> Seen {
                     Outcome::Pass | Outcome::Charged => "pass".into(),
                     Outcome::Admit(lane) => lane.name().into(),
                     Outcome::Wait { .. } => unreachable!("the lean module lets nothing wait"),
-                    Outcome::Refuse(refusal) => format!("{:?} {}", refusal.retry_after_s, refusal.body),
+                    Outcome::Refuse(answer) => format!("{:?} {}", answer.headers, answer.body),
                 });
             }
             Operation::Answer { rate, amount } => {
@@ -168,8 +168,9 @@ fn in_wasm(process: &mut Process, vms: &[VmId], operations: &[Operation]) -> Res
                         headers.text("x-forebay-lane").unwrap_or("pass".into()).to_string()
                     }
                     WasmOutcome::LocalReply(reply) => {
-                        let retry = reply.headers.text("retry-after").and_then(|text| text.parse::<u64>().ok());
-                        format!("{retry:?} {}", String::from_utf8_lossy(&reply.body))
+                        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                        let headers: Vec<_> = reply.headers.0.iter().map(|(k, v)| (text(k), text(v))).collect();
+                        format!("{headers:?} {}", text(&reply.body))
                     }
                     other => format!("{other:?}"),
                 });
