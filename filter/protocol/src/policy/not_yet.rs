@@ -8,9 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::check::Findings;
-use super::{
-    Answer, Charge, Code, Contract, Cost, GuardMode, Policy, RateLimitHeaders, Resource, Rule, Uncontracted,
-};
+use super::{Answer, Charge, Code, Contract, Cost, GuardMode, Policy, RateLimitHeaders, Resource, Rule, Uncontracted};
 
 /// A setting, and the places where a document uses it.
 pub struct Entry {
