@@ -26,6 +26,7 @@ mod percent;
 pub mod policy;
 pub mod provenance;
 pub mod request;
+pub mod settling;
 pub mod shared;
 pub mod strangers;
 pub mod streams;

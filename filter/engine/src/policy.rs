@@ -248,8 +248,13 @@ impl CompiledPolicy {
     /// The first setting that needs streams to be followed to their end: its path in the policy, and what it is.
     pub fn needs_streams(&self) -> Option<(String, &'static str)> {
         let waits = |rule: &Rule| rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
-        let number = self.rules.iter().position(waits)?;
-        Some((format!("rules[{number}].queue"), "waiting in a queue"))
+        self.rules.iter().enumerate().find_map(|(number, rule)| {
+            if waits(rule) {
+                return Some((format!("rules[{number}].queue"), "waiting in a queue"));
+            }
+            let settled = rule.charges.iter().position(|charge| matches!(charge.cost, Cost::Settled { .. }))?;
+            Some((format!("rules[{number}].charges[{settled}].cost.settled"), "settling a cost after the response"))
+        })
     }
 
     /// Where a rule looks for the tenant first, for people.

@@ -7,10 +7,13 @@
 //! Shared data can be gone at any time (its last user left, the proxy was hot-restarted): then the keys start with one
 //! second of their rate, under a new boot id, and the counters from zero.
 
+mod settle;
+
 use alloc::vec::Vec;
 
 use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, admit, lease_cap,
+    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, Verdict, admit_with_receipts,
+    lease_cap,
 };
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
@@ -22,6 +25,7 @@ use crate::keys::{Key, Keys};
 use crate::leader::{Answer, Leader};
 use crate::policy::facts::Store;
 use crate::request::{self, Charges, Class, Outcome};
+use crate::settling::Settling;
 use crate::shared::{self, Boot, Version};
 use crate::streams::{Module, Stream, Streams};
 use crate::table::{self, KeyGrant};
@@ -62,6 +66,7 @@ pub struct Worker {
     failed_open: u64,
     facts: Store,
     pub(crate) streams: Streams,
+    settling: Settling,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
@@ -97,6 +102,7 @@ impl Worker {
             failed_open: 0,
             facts: Store::default(),
             streams: Streams::default(),
+            settling: Settling::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
@@ -114,7 +120,6 @@ impl Worker {
     }
 
     fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
-        let _ = stream;
         if self.boot.is_none() {
             // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
             // yet, so there are no effects to carry out.
@@ -149,8 +154,14 @@ impl Worker {
         let mut clock = self.ticked.map_or_else(|| Clock::exact(host.now()), Clock::coarse);
         let conditions = self.conditions(clock.earliest());
         let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
-        let verdict = admit(&mut self.keys.accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
+        let accounts = &mut self.keys.accounts;
+        let (verdict, receipts) =
+            admit_with_receipts(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
         let failed = ledger.failed;
+        if let (Some(stream), Verdict::Admit(_), true) = (stream, verdict, Settling::concerns(rule)) {
+            let began = clock.read(&mut ledger);
+            self.settling.begin(stream.id, began, rule, &receipts);
+        }
         match request::outcome(verdict, &self.keys, clock.earliest()) {
             Outcome::Refuse(_) if failed && rule.on_failure == OnFailure::Open => {
                 self.failed_open += 1;
@@ -175,6 +186,7 @@ impl Worker {
             self.join(host);
         }
         self.follow_version(host, &mut effects);
+        self.settle_due(now, host);
         if now >= self.next_flush {
             self.next_flush = now.plus(self.flush_interval());
             self.hand_over_counts(host, &mut effects);
@@ -268,7 +280,9 @@ impl Worker {
         // A part that is being overwritten by a newer table does not carry this generation: next tick.
         let Some(grants) = read_table(&version, host) else { return };
         self.hand_over_counts(host, effects);
-        self.keys = self.keys.rebuilt(&self.config, &grants);
+        let keys = self.keys.rebuilt(&self.config, &grants);
+        self.settling.renumber(&self.keys.keys, &keys.keys);
+        self.keys = keys;
         self.version = version;
         effects.extend(self.over_admission_bound());
     }
@@ -308,6 +322,9 @@ impl Worker {
                 total.reserved.requests += counts.reserved.requests;
                 total.standard.requests += counts.standard.requests;
                 total.refused.requests += counts.refused.requests;
+                total.settled.refunded = total.settled.refunded.saturating_add(counts.settled.refunded);
+                total.settled.charged = total.settled.charged.saturating_add(counts.settled.charged);
+                total.settled.forgiven = total.settled.forgiven.saturating_add(counts.settled.forgiven);
             }
         }
         let exempt = core::mem::take(&mut self.exempt);
@@ -317,8 +334,12 @@ impl Worker {
             (Metric::Refused, total.refused.requests),
             (Metric::Exempt, exempt),
             (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
+            (Metric::RefundedUnits, total.settled.refunded),
+            (Metric::ChargedUnits, total.settled.charged),
+            (Metric::ForgivenUnits, total.settled.forgiven),
         ];
         effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
+        effects.extend(self.settled_counts());
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {

@@ -25,6 +25,7 @@ pub(crate) enum Status {
 #[repr(u32)]
 pub(crate) enum Map {
     Request = 0,
+    Response = 2,
     CallResponse = 6,
 }
 

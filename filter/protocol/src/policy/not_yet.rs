@@ -8,9 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::check::Findings;
-use super::{
-    Answer, Charge, Code, Contract, Cost, GuardMode, Policy, Queue, RateLimitHeaders, Resource, Rule, Uncontracted,
-};
+use super::{Answer, Code, Contract, GuardMode, Policy, Queue, RateLimitHeaders, Resource, Rule, Uncontracted};
 
 /// A setting, and the places where a document uses it.
 pub struct Entry {
@@ -21,12 +19,6 @@ pub struct Entry {
 
 /// The list.
 pub const NOT_YET: &[Entry] = &[
-    Entry {
-        what: "settling a cost after the response",
-        uses: |policy, at| {
-            charges(policy, at, |charge| matches!(charge.cost, Cost::Settled(_)).then_some("cost.settled"));
-        },
-    },
     Entry {
         what: "waiting in a queue",
         uses: |policy, at| {
@@ -143,16 +135,6 @@ fn inherited(policy: &Policy, at: At<'_>, field: &str, document: bool, rule: imp
 fn answers(policy: &Policy, at: At<'_>, field: &str, uses: fn(&Answer) -> bool) {
     let document = policy.answer.as_ref().is_some_and(uses);
     inherited(policy, at, field, document, |rule| rule.answer.as_ref().is_some_and(uses));
-}
-
-fn charges(policy: &Policy, at: At<'_>, uses: fn(&Charge) -> Option<&'static str>) {
-    for (index, rule) in policy.rules.iter().enumerate() {
-        for (number, charge) in rule.charges.iter().flatten().enumerate() {
-            if let Some(field) = uses(charge) {
-                at(format!("rules[{index}].charges[{number}].{field}"));
-            }
-        }
-    }
 }
 
 fn resources(policy: &Policy, at: At<'_>, uses: fn(&Resource) -> bool, field: &str) {
