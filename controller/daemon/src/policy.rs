@@ -114,6 +114,7 @@ mod tests {
     use super::*;
 
     const EXAMPLE: &str = include_str!("../../../envoy/policy.example.yaml");
+    const LLM: &str = include_str!("../../../envoy/policy.llm.yaml");
     const SCHEMA: &str = include_str!("../../../envoy/policy.schema.json");
 
     fn codes(file: &str, text: &str) -> Vec<String> {
@@ -127,12 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn the_example_is_fit_for_use_as_yaml_and_as_json() {
-        assert_eq!(codes("policy.example.yaml", EXAMPLE), [] as [String; 0]);
-        let policy: Policy = serde_saphyr::from_str(EXAMPLE).unwrap();
-        let json = serde_json::to_string(&policy).unwrap();
-        assert_eq!(codes("policy.json", &json), [] as [String; 0]);
-        assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), policy);
+    fn the_examples_are_fit_for_use_as_yaml_and_as_json() {
+        for text in [EXAMPLE, LLM] {
+            assert_eq!(codes("policy.example.yaml", text), [] as [String; 0]);
+            let policy: Policy = serde_saphyr::from_str(text).unwrap();
+            let json = serde_json::to_string(&policy).unwrap();
+            assert_eq!(codes("policy.json", &json), [] as [String; 0]);
+            assert_eq!(serde_json::from_str::<Policy>(&json).unwrap(), policy);
+        }
     }
 
     #[test]

@@ -82,11 +82,16 @@ pub enum Metric {
     QueueExpired,
     QueueShed,
     QueueFull,
+    Settled,
+    KeptEstimate,
+    RefundedUnits,
+    ChargedUnits,
+    ForgivenUnits,
 }
 
 impl Metric {
     /// Every metric with its name in the proxy's stats.
-    pub const NAMES: [(Self, &'static str); 15] = [
+    pub const NAMES: [(Self, &'static str); 20] = [
         (Self::Reserved, "forebay.requests.reserved"),
         (Self::Standard, "forebay.requests.standard"),
         (Self::Borrowed, "forebay.requests.borrowed"),
@@ -102,6 +107,11 @@ impl Metric {
         (Self::QueueExpired, "forebay.queue.expired"),
         (Self::QueueShed, "forebay.queue.shed"),
         (Self::QueueFull, "forebay.queue.full"),
+        (Self::Settled, "forebay.settlement.settled"),
+        (Self::KeptEstimate, "forebay.settlement.kept_estimate"),
+        (Self::RefundedUnits, "forebay.settlement.refunded_units"),
+        (Self::ChargedUnits, "forebay.settlement.charged_units"),
+        (Self::ForgivenUnits, "forebay.settlement.forgiven_units"),
     ];
 
     /// Name of the gauge behind [`Effect::OverAdmissionBound`].

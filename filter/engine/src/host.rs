@@ -37,6 +37,11 @@ pub trait Host {
     fn wall_nanos(&mut self) -> u64;
     /// The first value of a request header, by lower-case name; bytes, because clients send what they like.
     fn header(&mut self, name: &str) -> Option<Vec<u8>>;
+    /// The first value of a response header, by lower-case name, in a callback about a response. Hosts that follow no
+    /// stream that far have none.
+    fn response_header(&mut self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
     /// A property of the request, its connection or the proxy; the segments of `path` are separated by NUL. `None` when
     /// there is no such value.
     ///

@@ -28,6 +28,7 @@ pub mod policy;
 pub mod provenance;
 mod record;
 pub mod request;
+pub mod settling;
 pub mod shared;
 pub mod strangers;
 pub mod streams;

@@ -37,12 +37,18 @@ pub struct Memory {
 pub struct MemoryHost<'a> {
     memory: &'a mut Memory,
     headers: &'a [(&'a str, &'a [u8])],
+    answer: &'a [(&'a str, &'a [u8])],
 }
 
 impl Memory {
     /// The host during a request with these headers; names in lower case.
     pub fn request<'a>(&'a mut self, headers: &'a [(&'a str, &'a [u8])]) -> MemoryHost<'a> {
-        MemoryHost { memory: self, headers }
+        MemoryHost { memory: self, headers, answer: &[] }
+    }
+
+    /// The host during a callback about a response with these headers; names in lower case.
+    pub fn response<'a>(&'a mut self, answer: &'a [(&'a str, &'a [u8])]) -> MemoryHost<'a> {
+        MemoryHost { memory: self, headers: &[], answer }
     }
 
     /// The host during a tick or an answer.
@@ -69,6 +75,10 @@ impl Host for MemoryHost<'_> {
     fn header(&mut self, name: &str) -> Option<Vec<u8>> {
         self.memory.fact_reads += 1;
         self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_vec())
+    }
+
+    fn response_header(&mut self, name: &str) -> Option<Vec<u8>> {
+        self.answer.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_vec())
     }
 
     fn property(&mut self, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {

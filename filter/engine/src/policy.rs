@@ -291,11 +291,18 @@ impl CompiledPolicy {
     /// The first setting that needs streams to be followed to their end: its path in the policy, and what it is.
     pub fn needs_streams(&self) -> Option<(String, &'static str)> {
         let waits = |rule: &Rule| rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0);
-        if let Some(number) = self.rules.iter().position(waits) {
-            return Some((format!("rules[{number}].queue"), "waiting in a queue"));
-        }
-        if let Some(number) = self.rules.iter().position(|rule| rule.answer.on_admitted) {
-            return Some((format!("rules[{number}].answer.headers"), "rate limit fields on every response"));
+        let settled = |charge: &Charge| matches!(charge.cost, Cost::Settled { .. });
+        for (number, rule) in self.rules.iter().enumerate() {
+            if waits(rule) {
+                return Some((format!("rules[{number}].queue"), "waiting in a queue"));
+            }
+            if rule.answer.on_admitted {
+                return Some((format!("rules[{number}].answer.headers"), "rate limit fields on every response"));
+            }
+            if let Some(charge) = rule.charges.iter().position(settled) {
+                let path = format!("rules[{number}].charges[{charge}].cost.settled");
+                return Some((path, "settling a cost after the response"));
+            }
         }
         let debugs = self.provenance.as_ref().is_some_and(|told| !told.gate.is_closed());
         debugs.then(|| ("debug".to_string(), "the debug header"))

@@ -67,20 +67,25 @@ impl Module {
 impl Worker {
     /// Whether something is pending for the stream: only then are the other callbacks about it of any use.
     pub fn follows(&self, stream: u32) -> bool {
-        self.streams.waiting.knows(stream) || self.record.keeps(stream)
+        self.streams.waiting.knows(stream) || self.record.keeps(stream) || self.settles(stream)
     }
 
     /// The response headers of a stream are here, and the host reads them; what shall be added to them.
-    pub fn on_response_headers(&mut self, stream: u32, _end_of_stream: bool, _host: &mut impl Host) -> Vec<Header> {
+    pub fn on_response_headers(&mut self, stream: u32, end_of_stream: bool, host: &mut impl Host) -> Vec<Header> {
+        self.settle_headers(stream, end_of_stream, host);
         self.record.take_kept(stream)
     }
 
-    /// A piece of the response's body; `end` when it is the last.
-    pub fn on_response_body(&mut self, _stream: u32, _chunk: &[u8], _end: bool, _host: &mut impl Host) {}
+    /// `size` more bytes of the response's body; `chunk` holds them where [`Worker::reads_answer`]. `end` when they are
+    /// the last.
+    pub fn on_response_body(&mut self, stream: u32, size: usize, chunk: &[u8], end: bool, host: &mut impl Host) {
+        self.settle_body(stream, size, chunk, end, host);
+    }
 
     /// The stream ended, with or without a response. Saying it again changes nothing.
-    pub fn on_stream_end(&mut self, stream: u32, _host: &mut impl Host) {
+    pub fn on_stream_end(&mut self, stream: u32, host: &mut impl Host) {
         self.streams.waiting.remove(stream);
         self.record.take_kept(stream);
+        self.settle_end(stream, host);
     }
 }

@@ -36,10 +36,11 @@ pub const MAX_METER_BYTES: usize = 512;
 pub enum TrueCost {
     /// A number in a response header (or trailer) of this lower-case name.
     Header(String, Scale),
-    /// The response body's bytes.
-    Bytes(Scale),
-    /// The time from the request's headers to the response's end, in milliseconds begun.
-    Duration(Scale),
+    /// The response body's bytes, in units of so many, rounded up; 0 counts as 1.
+    Bytes(u64),
+    /// The time from the request's headers to the response's end, in units of so many milliseconds, rounded up; 0 counts
+    /// as 1.
+    Duration(u64),
     /// Numbers in the response body.
     Body(BodySource),
 }
@@ -101,14 +102,14 @@ impl TrueCost {
         Quantity::parse(value).map(|quantity| scale.units(quantity))
     }
 
-    /// Units for a body of so many bytes.
-    pub fn of_bytes(bytes: u64, scale: Scale) -> u64 {
-        scale.units(Quantity::whole(bytes))
+    /// Units of `unit_bytes` for a body of so many bytes.
+    pub fn of_bytes(bytes: u64, unit_bytes: u64) -> u64 {
+        bytes.div_ceil(unit_bytes.max(1))
     }
 
-    /// Units for a request that began and ended at these instants.
-    pub fn of_duration(began: Nanos, ended: Nanos, scale: Scale) -> u64 {
-        scale.units(Quantity::whole(ended.since(began).div_ceil(Nanos::MILLI)))
+    /// Units of `unit_ms` for a request that began and ended at these instants.
+    pub fn of_duration(began: Nanos, ended: Nanos, unit_ms: u64) -> u64 {
+        ended.since(began).div_ceil(unit_ms.max(1).saturating_mul(Nanos::MILLI))
     }
 }
 

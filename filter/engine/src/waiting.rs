@@ -14,8 +14,8 @@ use alloc::vec::Vec;
 
 use forebay_admission::queue::{Bounds, Patience, Room, Settings};
 use forebay_admission::{
-    Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Verdict, Wait, attempt, client_timeout,
-    count_refusal,
+    Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Receipts, Verdict, Wait, attempt,
+    client_timeout, count_refusal,
 };
 use forebay_protocol::policy::{OnFailure, Queue as Allowed};
 
@@ -77,7 +77,7 @@ pub(crate) struct Ended {
 /// How a wait ended.
 pub(crate) enum End {
     /// It goes on; without a lane because shared data failed and the rule is open then.
-    GoesOn(Option<Lane>),
+    GoesOn(Option<(Lane, Receipts)>),
     /// It is answered here.
     Refused {
         /// The key that had too little, and when that key, as far as is known, has something again.
@@ -295,10 +295,10 @@ impl Waiting {
             let open_on_failure = waiter.open_on_failure;
             let mut ledger = SharedLedger::new(host, &keys.keys);
             let mut clock = Clock::exact(now);
-            let (verdict, _) = attempt(&mut keys.accounts, &charges, conditions, &mut clock, &mut ledger);
+            let (verdict, receipts) = attempt(&mut keys.accounts, &charges, conditions, &mut clock, &mut ledger);
             let failed = ledger.failed();
             let lane = match verdict {
-                Verdict::Admit(lane) => Some(lane),
+                Verdict::Admit(lane) => Some((lane, receipts)),
                 Verdict::Refuse { .. } if failed && open_on_failure => None,
                 Verdict::Refuse { key, wait: Wait::Until(until) } => {
                     self.defer(entry.stream, key, until, now);

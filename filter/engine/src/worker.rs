@@ -7,12 +7,14 @@
 //! Shared data can be gone at any time (its last user left, the proxy was hot-restarted): then the keys start with one
 //! second of their rate, under a new boot id, and the counters from zero.
 
+mod settle;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, Verdict, Wait, attempt,
-    count_refusal, lease_cap,
+    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, Receipts, Verdict, Wait,
+    attempt, count_refusal, lease_cap,
 };
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
@@ -26,6 +28,7 @@ use crate::leader::{Answer, Leader};
 use crate::policy::facts::Store;
 use crate::record::{Decision, Fate, Record, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
+use crate::settling::Settling;
 use crate::shared::{self, Boot, Version};
 use crate::streams::{Module, Stream, Streams};
 use crate::table::{self, KeyGrant};
@@ -71,6 +74,7 @@ pub struct Worker {
     refusals: u64,
     pub(crate) streams: Streams,
     next_house: Nanos,
+    settling: Settling,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
@@ -109,6 +113,7 @@ impl Worker {
             refusals: 0,
             streams: Streams::new(&config.policy),
             next_house: Nanos::default(),
+            settling: Settling::default(),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
@@ -167,17 +172,21 @@ impl Worker {
                 let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
                 let queueing = stream.filter(|_| rule.queue.is_some() && config.enforce && !rule.dry_run);
                 let behind = queueing.and_then(|_| self.streams.waiting.awaited(charges.as_slice()));
-                let mut failed = false;
+                let (mut failed, mut receipts) = (false, Receipts::default());
                 let verdict = if let Some((key, until)) = behind {
                     clock = Clock::exact(facts.host().now());
                     Verdict::Refuse { key, wait: Wait::Until(until) }
                 } else {
                     let mut ledger = SharedLedger::new(facts.host(), &self.keys.keys);
                     let accounts = &mut self.keys.accounts;
-                    let verdict = attempt(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger).0;
-                    failed = ledger.failed();
+                    let (verdict, taken) = attempt(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
+                    (failed, receipts) = (ledger.failed(), taken);
                     verdict
                 };
+                if let (Some(stream), Verdict::Admit(_), true) = (stream, verdict, Settling::concerns(rule)) {
+                    let began = clock.read(&mut SharedLedger::new(facts.host(), &self.keys.keys));
+                    self.settling.begin(stream.id, began, rule, &receipts);
+                }
                 if let Verdict::Refuse { key, wait } = verdict {
                     if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
                         let ask =
@@ -282,7 +291,7 @@ impl Worker {
         let (stream, config) = (wait.stream, &self.config);
         let Some(rule) = config.policy.rule_of_number(wait.rule) else { return };
         let (fate, violated) = match wait.end {
-            End::GoesOn(Some(lane)) => (Fate::Admitted(lane), None),
+            End::GoesOn(Some((lane, _))) => (Fate::Admitted(lane), None),
             End::GoesOn(None) => (Fate::FailedOpen, None),
             End::Refused { key, .. } => (Fate::Refused, Some(key)),
         };
@@ -291,9 +300,12 @@ impl Worker {
         self.record.begin();
         self.record.count(&decision);
         match wait.end {
-            End::GoesOn(lane) => {
-                self.failed_open += u64::from(lane.is_none());
-                effects.push(Effect::Resume { stream, lane });
+            End::GoesOn(taken) => {
+                self.failed_open += u64::from(taken.is_none());
+                if let (Some((_, receipts)), true) = (&taken, Settling::concerns(rule)) {
+                    self.settling.begin(stream, when.1, rule, receipts);
+                }
+                effects.push(Effect::Resume { stream, lane: taken.map(|(lane, _)| lane) });
             }
             End::Refused { until, why, dialect, .. } => {
                 self.refusals = self.refusals.wrapping_add(1);
@@ -308,6 +320,7 @@ impl Worker {
     /// What every long tick does.
     fn keep_house(&mut self, host: &mut impl Host, now: Nanos, effects: &mut Vec<Effect>) {
         self.follow_version(host, effects);
+        self.settle_due(now, host);
         if now >= self.next_flush {
             self.next_flush = now.plus(self.flush_interval());
             self.hand_over_counts(host, effects);
@@ -391,6 +404,7 @@ impl Worker {
         let Some(grants) = read_table(&version, host) else { return };
         self.hand_over_counts(host, effects);
         let new = self.keys.rebuilt(&self.config, &grants);
+        self.settling.renumber(&self.keys.keys, &new.keys);
         let old = core::mem::replace(&mut self.keys, new);
         self.streams.waiting.renumber(&old, &self.keys, host.now());
         self.version = version;
@@ -433,6 +447,9 @@ impl Worker {
                 total.standard.requests += counts.standard.requests;
                 total.borrowed.requests += counts.borrowed.requests;
                 total.refused.requests += counts.refused.requests;
+                total.settled.refunded = total.settled.refunded.saturating_add(counts.settled.refunded);
+                total.settled.charged = total.settled.charged.saturating_add(counts.settled.charged);
+                total.settled.forgiven = total.settled.forgiven.saturating_add(counts.settled.forgiven);
             }
         }
         let exempt = core::mem::take(&mut self.exempt);
@@ -443,9 +460,13 @@ impl Worker {
             (Metric::Refused, total.refused.requests),
             (Metric::Exempt, exempt),
             (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
+            (Metric::RefundedUnits, total.settled.refunded),
+            (Metric::ChargedUnits, total.settled.charged),
+            (Metric::ForgivenUnits, total.settled.forgiven),
         ];
         effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
         self.record.named.hand_over(effects);
+        effects.extend(self.settled_counts());
     }
 
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {

@@ -41,7 +41,10 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 pub use check::{MAX_ENTRIES, MAX_TABLE_ROWS};
-pub use cost::{ContentLengthCost, Cost, HeaderCost, Settled, Table, TableRow, TrueCost, Usage, UsageFormat};
+pub use cost::{
+    ContentLengthCost, Cost, HeaderCost, MAX_USAGE_FIELDS, MAX_USAGE_SEGMENTS, Settled, Table, TableRow, TrueCost,
+    Usage, UsageFormat,
+};
 pub use finding::{Code, Finding, MAX_FINDINGS};
 pub use identity::{ApiKey, Certificate, JwtClaim, Source, Unidentified};
 pub use matching::{Grpc, HeaderMatch, Match};

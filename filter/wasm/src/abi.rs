@@ -25,7 +25,6 @@ pub(crate) enum Status {
 #[repr(u32)]
 pub(crate) enum Map {
     Request = 0,
-    #[cfg(feature = "streams")]
     Response = 2,
     CallResponse = 6,
 }

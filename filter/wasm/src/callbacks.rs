@@ -18,6 +18,7 @@ use crate::instances::{self, Instance};
 
 const LANE_HEADER: &str = "x-forebay-lane";
 const PRIORITY_HEADER: &str = "priority";
+const ACCEPT_ENCODING: &str = "accept-encoding";
 
 /// RFC 9218: what the forecast reserved goes before the default urgency of 3, which the standard lane keeps by saying
 /// nothing.
@@ -89,7 +90,10 @@ pub extern "C" fn proxy_on_request_headers(stream: u32, headers: usize, end_of_s
         }
         let (tags, token) = instance.worker.marks();
         match &outcome {
-            Outcome::Admit(lane) => mark_admitted(&mut host, *lane, tags, token),
+            Outcome::Admit(lane) => {
+                mark_admitted(&mut host, *lane, tags, token);
+                ask_plain_answer(instance, stream);
+            }
             Outcome::Pass if tags.lane => drop_lane(&mut host),
             Outcome::Wait { tick_ms: Some(ms) } => set_tick_period(instance.root, stream, *ms),
             Outcome::Pass | Outcome::Charged | Outcome::Refuse(_) | Outcome::Wait { tick_ms: None } => {}
@@ -116,6 +120,13 @@ fn mark_admitted(host: &mut Envoy, lane: Lane, tags: Tags, token: Option<&str>) 
     }
     if tags.priority && lane == Lane::Reserved && !host.headers.has(PRIORITY_HEADER) {
         let _ = abi::add_header(Map::Request, PRIORITY_HEADER, RESERVED_PRIORITY);
+    }
+}
+
+/// What is read in an answer must not be encoded.
+fn ask_plain_answer(instance: &Instance, stream: u32) {
+    if instance.worker.reads_answer(stream) {
+        let _ = abi::remove_header(Map::Request, ACCEPT_ENCODING);
     }
 }
 
@@ -188,7 +199,10 @@ fn resume(instance: &Instance, stream: u32, lane: Option<Lane>) {
     let mut host = Envoy::root();
     let (tags, token) = instance.worker.marks();
     match lane {
-        Some(lane) => mark_admitted(&mut host, lane, tags, token),
+        Some(lane) => {
+            mark_admitted(&mut host, lane, tags, token);
+            ask_plain_answer(instance, stream);
+        }
         None if tags.lane => drop_lane(&mut host),
         None => {}
     }

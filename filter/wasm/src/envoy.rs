@@ -6,7 +6,7 @@
 use forebay_admission::Nanos;
 use forebay_engine::{Expected, Host, StoreError, Unreadable};
 
-use crate::abi::{self, Status};
+use crate::abi::{self, Map, Status};
 use crate::headers::RequestHeaders;
 
 const NEVER_A_MARK: u32 = u32::MAX;
@@ -40,6 +40,10 @@ impl Host for Envoy {
 
     fn header(&mut self, name: &str) -> Option<Vec<u8>> {
         self.headers.first(name)
+    }
+
+    fn response_header(&mut self, name: &str) -> Option<Vec<u8>> {
+        abi::header(Map::Response, name).ok()
     }
 
     fn property(&mut self, path: &str) -> Result<Option<Vec<u8>>, Unreadable> {

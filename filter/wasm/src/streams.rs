@@ -29,8 +29,9 @@ pub extern "C" fn proxy_on_response_headers(stream: u32, _headers: usize, end_of
 pub extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: u32) -> u32 {
     instances::with(|instances| {
         if let Some(instance) = instances.following(stream) {
-            let chunk = abi::buffer(Buffer::ResponseBody, size).unwrap_or_default();
-            instance.worker.on_response_body(stream, &chunk, end_of_stream != 0, &mut Envoy::root());
+            let reads = instance.worker.reads_answer(stream);
+            let chunk = if reads { abi::buffer(Buffer::ResponseBody, size).unwrap_or_default() } else { Vec::new() };
+            instance.worker.on_response_body(stream, size, &chunk, end_of_stream != 0, &mut Envoy::root());
         }
     });
     CONTINUE

@@ -1,15 +1,17 @@
 //! How many units a request takes.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use forebay_protocol::policy as document;
 use forebay_protocol::policy::path::{self, Segment};
-use forebay_protocol::policy::{self as document, Settled};
 
 use super::Work;
 use super::facts::{Facts, Origins, Slot};
 use super::paths::Paths;
 use crate::host::Host;
+use crate::settling::Source;
 
 /// A cost, ready to be read.
 #[derive(Clone, Debug)]
@@ -33,8 +35,8 @@ pub enum Cost {
     Settled {
         /// What is taken now.
         estimate: Box<Cost>,
-        /// How it is settled.
-        settled: Box<Settled>,
+        /// How it is settled; streams that are under way hold it too.
+        source: Arc<Source>,
     },
 }
 
@@ -61,7 +63,7 @@ impl Cost {
             document::Cost::Table(table) => Self::Table(Box::new(Table::compile(table, origins)?)),
             document::Cost::Settled(settled) => Self::Settled {
                 estimate: Box::new(Self::compile(&settled.estimate, origins)?),
-                settled: settled.clone(),
+                source: Arc::new(Source::compile(settled)?),
             },
         })
     }

@@ -125,8 +125,8 @@ fn events_of_a_stream() {
 fn other_sources() {
     assert_eq!(TrueCost::of_header(b"12.5", Scale::ONE), Some(13));
     assert_eq!(TrueCost::of_header(b"many", Scale::ONE), None);
-    assert_eq!(TrueCost::of_bytes(1_001, Scale { milli: 10 }), 11);
-    assert_eq!(TrueCost::of_duration(Nanos(0), Nanos(1_000_001), Scale::ONE), 2);
+    assert_eq!(TrueCost::of_bytes(1_001, 100), 11);
+    assert_eq!(TrueCost::of_duration(Nanos(0), Nanos(1_000_001), 1), 2);
     for (content_type, format) in [
         ("text/event-stream; charset=utf-8", Some(Format::Sse)),
         ("Application/JSON", Some(Format::Json)),

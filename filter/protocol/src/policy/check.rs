@@ -14,7 +14,8 @@ use forebay_admission::units::{MAX_BURST_UNITS, MAX_RATE_UNITS_PER_S};
 use super::path::{Segment, parameter, parse};
 use super::{
     Charge, Code, Contract, Cost, Finding, HeaderMatch, Limit, MAX_CONTRACTS, MAX_FINDINGS, MAX_NAME_BYTES,
-    MAX_RESOURCES, MAX_RULES, Match, Policy, Rule, Settled, Source, Table, TrueCost, VERSION, network, not_yet,
+    MAX_RESOURCES, MAX_RULES, MAX_USAGE_FIELDS, MAX_USAGE_SEGMENTS, Match, Policy, Rule, Settled, Source, Table,
+    TrueCost, VERSION, network, not_yet,
 };
 
 mod settings;
@@ -333,6 +334,11 @@ fn check_cost(at: &str, cost: &Cost, found: &mut Findings) {
     }
 }
 
+fn is_field_path(text: &str) -> bool {
+    let fits = text.len() <= MAX_NAME_BYTES && text.split('.').count() <= MAX_USAGE_SEGMENTS;
+    fits && text.split('.').all(|segment| !segment.is_empty())
+}
+
 fn check_settled(at: &str, settled: &Settled, found: &mut Findings) {
     if matches!(settled.estimate, Cost::Settled(_)) {
         let reason = "an estimate is needed at once";
@@ -352,9 +358,8 @@ fn check_settled(at: &str, settled: &Settled, found: &mut Findings) {
         }
         TrueCost::ResponseBytes { .. } | TrueCost::Duration { .. } => {}
         TrueCost::Usage(usage) => {
-            found.count(&format!("{at}.usage.fields"), "fields", usage.fields.len(), 8);
-            let part = |part: &str| part.is_empty();
-            if usage.fields.is_empty() || usage.fields.iter().any(|field| field.split('.').any(part)) {
+            found.count(&format!("{at}.usage.fields"), "fields", usage.fields.len(), MAX_USAGE_FIELDS);
+            if usage.fields.is_empty() || !usage.fields.iter().all(|field| is_field_path(field)) {
                 let remedy = "name fields such as usage.total_tokens";
                 found.add(Code::SETTLEMENT, format!("{at}.usage.fields"), "not paths of fields", remedy);
             }

@@ -9,6 +9,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+/// Most fields of one [`Usage`].
+pub const MAX_USAGE_FIELDS: usize = 4;
+
+/// Most segments of a field's path.
+pub const MAX_USAGE_SEGMENTS: usize = 8;
+
 /// A number, or where to find it. Whatever is found is at least 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cost {
@@ -143,7 +149,7 @@ pub enum TrueCost {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
-    /// Field paths such as `usage.total_tokens`; the sum counts. At most 8.
+    /// Field paths such as `usage.total_tokens`; the sum counts. At most 4 of at most 8 segments and 256 bytes each.
     pub fields: Vec<String>,
     /// What the body is. Default: as `content-type` says.
     #[serde(default)]

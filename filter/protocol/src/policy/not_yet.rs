@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::check::Findings;
-use super::{Charge, Code, Contract, Cost, GuardMode, Policy, Resource, Uncontracted};
+use super::{Code, Contract, GuardMode, Policy, Resource, Uncontracted};
 
 /// A setting, and the places where a document uses it.
 pub struct Entry {
@@ -19,12 +19,6 @@ pub struct Entry {
 
 /// The list.
 pub const NOT_YET: &[Entry] = &[
-    Entry {
-        what: "settling a cost after the response",
-        uses: |policy, at| {
-            charges(policy, at, |charge| matches!(charge.cost, Cost::Settled(_)).then_some("cost.settled"));
-        },
-    },
     Entry {
         what: "pools and borrowing",
         uses: |policy, at| {
@@ -66,16 +60,6 @@ pub(super) fn report(policy: &Policy, found: &mut Findings) {
 }
 
 type At<'a> = &'a mut dyn FnMut(String);
-
-fn charges(policy: &Policy, at: At<'_>, uses: fn(&Charge) -> Option<&'static str>) {
-    for (index, rule) in policy.rules.iter().enumerate() {
-        for (number, charge) in rule.charges.iter().flatten().enumerate() {
-            if let Some(field) = uses(charge) {
-                at(format!("rules[{index}].charges[{number}].{field}"));
-            }
-        }
-    }
-}
 
 fn resources(policy: &Policy, at: At<'_>, uses: fn(&Resource) -> bool, field: &str) {
     for (index, _) in policy.resources.iter().enumerate().filter(|(_, one)| uses(one)) {

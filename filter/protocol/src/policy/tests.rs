@@ -99,7 +99,15 @@ fn each_kind_of_mistake_has_its_code_and_place() {
         (charge(r#"{"header":{"name":"x","default":2,"max":1}}"#), vec!["FB0404 rules[0].charges[0].cost"]),
         (
             charge(r#"{"settled":{"by":{"usage":{"fields":["a..b"]}}}}"#),
-            vec!["FB0405 rules[0].charges[0].cost.settled.by.usage.fields", "FB0900 rules[0].charges[0].cost.settled"],
+            vec!["FB0405 rules[0].charges[0].cost.settled.by.usage.fields"],
+        ),
+        (
+            charge(r#"{"settled":{"by":{"usage":{"fields":["a.b.c.d.e.f.g.h.i"]}}}}"#),
+            vec!["FB0405 rules[0].charges[0].cost.settled.by.usage.fields"],
+        ),
+        (
+            charge(r#"{"settled":{"by":{"duration":{"unit_ms":0}}}}"#),
+            vec!["FB0405 rules[0].charges[0].cost.settled.by"],
         ),
         (with(r#""exempt":{"paths":["healthz"]}"#), vec!["FB0202 exempt.paths[0]"]),
         (with(r#""answer":{"status":200}"#), vec!["FB0603 answer.status"]),
@@ -118,7 +126,6 @@ fn each_kind_of_mistake_has_its_code_and_place() {
 #[test]
 fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
     let used = [
-        r#""rules":[{"charges":[{"resource":"requests","cost":{"settled":{"by":{"response_header":"x-cost"}}}}]}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"pool":{"name":"main","borrow":true}}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"shadow":{"enabled":false}}]"#,
         r#""guard":{"mode":"gradient"}"#,
