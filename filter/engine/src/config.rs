@@ -132,8 +132,8 @@ mod tests {
         let controller = format!(r#"{{{POLICY},"controller":{{"cluster":"c","report_interval_ms":1}}}}"#);
         for (json, path, reason) in [
             ("{".to_string(), "line 1 column 1", "EOF"),
-            ("{}".to_string(), "line 1", "missing field `policy`"),
-            (format!(r#"{{{POLICY},"extra":1}}"#), "line 1", "unknown field `extra`"),
+            ("{}".to_string(), "configuration", "missing field `policy`"),
+            (format!(r#"{{{POLICY},"extra":1}}"#), "configuration", "unknown field `extra`"),
             (format!("{{{}}}", POLICY.replace("1.5", "-1")), "policy.resources[0].others.rate_per_s", "out of range"),
             (controller, "controller.report_interval_ms", "1 ms"),
             (format!(r#"{{{POLICY},"charged_token":"short"}}"#), "charged_token", "guessed"),

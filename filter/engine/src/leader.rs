@@ -79,6 +79,11 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
+    /// Whether this worker was the leader when it last stood.
+    pub(crate) fn leads(&self) -> bool {
+        self.until > Nanos::default()
+    }
+
     /// Takes, keeps or leaves the leadership.
     pub(crate) fn stand(&mut self, member: u64, host: &mut impl Host, now: Nanos) {
         self.member = member;

@@ -38,8 +38,10 @@ impl Proxy {
         for _ in 0..ms / 50 {
             self.memory.advance_nanos(50 * MS);
             for worker in 0..self.workers.len() {
-                let effects = self.workers[worker].on_tick(&mut self.memory.host());
-                self.take(worker, effects);
+                if self.workers[worker].wakes() {
+                    let effects = self.workers[worker].on_tick(&mut self.memory.host());
+                    self.take(worker, effects);
+                }
             }
         }
     }
@@ -214,6 +216,21 @@ fn a_push_reaches_every_worker_and_falls_to_the_safe_share_when_nobody_renews_it
     proxy.calls.clear();
     proxy.advance_ms(10_000);
     assert_eq!(proxy.admitted(0, b"a", 10), 1, "the safe burst");
+}
+
+#[test]
+fn a_quiet_worker_mostly_sleeps_and_its_first_request_follows_the_table_in_force() {
+    let mut proxy = Proxy::new(2, CONFIG);
+    proxy.advance_ms(3_000);
+    let mut woken = |worker: usize| (0..20).filter(|_| proxy.workers[worker].wakes()).count();
+    assert_eq!((woken(0), woken(1)), (20, 5), "the leader at every tick, the other each 200 ms");
+    proxy.push(table(1, vec![grant("only granted", 100, 50, vec![])]));
+    assert_eq!(proxy.admitted(1, b"only granted", 50), 50, "not the 5 of the others");
+    assert!((0..20).all(|_| proxy.workers[1].wakes()), "it served");
+    proxy.advance_ms(4_000);
+    proxy.push(table(2, vec![]));
+    proxy.advance_ms(200);
+    assert_eq!(proxy.workers[1].generation(), generation(2), "without a request, too");
 }
 
 #[test]

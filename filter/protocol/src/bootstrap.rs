@@ -3,7 +3,6 @@
 //! Read here and not in the engine, so that the readers of all these types are compiled in this crate, for size: they
 //! run once per VM, and inlined for speed they alone would double the module.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 
 use serde::Deserialize;
@@ -59,11 +58,14 @@ impl Bootstrap {
     /// Reads a plugin configuration.
     ///
     /// # Errors
-    /// The first thing that is not the expected JSON, by line and column.
+    /// The first thing that is not the expected JSON, by its path, or by line and column.
     pub fn read(json: &[u8]) -> Result<Self, Finding> {
-        serde_json::from_slice(json).map_err(|error| Finding {
+        crate::json::read(json).map_err(|error| Finding {
             code: Code::SHAPE,
-            path: format!("line {} column {}", error.line(), error.column()),
+            path: match error.path() {
+                "" => "configuration".to_string(),
+                path => path.to_string(),
+            },
             reason: error.to_string(),
             remedy: "see envoy/standalone/envoy.yaml for a complete example".to_string(),
         })

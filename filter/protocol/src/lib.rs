@@ -16,6 +16,7 @@ extern crate alloc;
 
 pub mod bootstrap;
 pub mod envelope;
+pub mod json;
 pub mod policy;
 pub mod v1;
 

@@ -73,7 +73,7 @@ impl Findings {
     fn rate(&mut self, path: String, rate_per_s: f64) {
         if !(0.0..=MAX_RATE_UNITS_PER_S as f64).contains(&rate_per_s) {
             let remedy = format!("choose 0 to {MAX_RATE_UNITS_PER_S} units per second");
-            self.add(Code::RATE, path, format!("{rate_per_s} is out of range"), remedy);
+            self.add(Code::RATE, path, "the rate is out of range", remedy);
         }
     }
 

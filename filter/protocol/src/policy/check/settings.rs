@@ -78,7 +78,7 @@ pub(super) fn terms(
             found.rate(format!("{at}.shadow.max_per_s"), max);
         }
         if !(shadow.quantile > 0.0 && shadow.quantile < 1.0) {
-            let reason = format!("{} is not a quantile", shadow.quantile);
+            let reason = "the value is not a quantile";
             found.add(
                 Code::SHADOW,
                 format!("{at}.shadow.quantile"),
