@@ -23,3 +23,4 @@ pub mod poll;
 pub mod process;
 pub mod spread;
 pub mod upstream;
+pub mod usage;

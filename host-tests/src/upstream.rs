@@ -1,7 +1,8 @@
 //! A real little HTTP server to stand behind Envoy: answers everything with 200 and remembers what it saw.
 //!
 //! It runs as a task of the current tokio runtime on a free loopback port, keeps connections alive, counts by tenant and
-//! lane, and keeps the last requests whole so that a test can look at the headers that Envoy really sent.
+//! lane, and keeps the last requests whole so that a test can look at the headers that Envoy really sent. Some paths ask
+//! for answers that say what they cost ([`usage`]).
 //!
 //! Invariant: memory is bounded whatever is sent: at most [`RECENT_MAX`] whole requests and [`COUNTED_PAIRS_MAX`]
 //! different (tenant, lane) pairs; further pairs are counted together under the tenant [`FURTHER_TENANTS`].
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::service::service_fn;
@@ -21,6 +22,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::usage::{self, AnswerBody};
+
+/// A request header that the answer carries too.
+pub const TRUE_COST: &str = "x-true-cost";
 /// How many requests are kept whole: enough for a test that sends one burst, about 100 KB.
 pub const RECENT_MAX: usize = 256;
 /// How many (tenant, lane) pairs are counted apart: far above any demo's tenants, about 1 MB at the worst.
@@ -138,15 +143,21 @@ async fn serve(stream: TcpStream, seen: Arc<Mutex<Seen>>) {
 async fn answer(
     request: hyper::Request<Incoming>,
     seen: &Mutex<Seen>,
-) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+) -> Result<hyper::Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
     // Read to the end, so that the connection can carry the next request.
     let _ = body.collect().await;
     let path = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
     // The client learns the lane from the answer.
     let lane = head.headers.get("x-forebay-lane").cloned();
+    let true_cost = head.headers.get(TRUE_COST).cloned();
+    let asked = usage::answer(&path);
     locked(seen).add(path, head.headers);
-    let mut response = hyper::Response::new(Full::new(Bytes::from_static(b"served\n")));
+    let plain = || hyper::Response::new(Either::Left(Full::new(Bytes::from_static(b"served\n"))));
+    let mut response = asked.unwrap_or_else(plain);
+    if let Some(cost) = true_cost {
+        response.headers_mut().insert(TRUE_COST, cost);
+    }
     if let Some(lane) = lane {
         response.headers_mut().insert("x-lane", lane);
     }
