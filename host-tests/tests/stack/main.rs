@@ -10,6 +10,7 @@ mod envoy_lanes;
 mod envoy_limits;
 mod envoy_outages;
 mod envoy_push;
+mod envoy_queue;
 mod envoy_rig;
 mod envoy_scripted;
 mod envoy_settle;
