@@ -78,22 +78,27 @@ impl Keys {
     }
 
     /// The same with another `table`. Accounts keep their leases and counts; the caller has handed over the counts of
-    /// keys that go.
-    pub fn rebuilt(&mut self, config: &Config, table: &[KeyGrant]) -> Self {
+    /// keys that go. Beside it the keys, by their number here, whose standard limit is another one now, and what they were
+    /// granted before.
+    pub fn rebuilt(&mut self, config: &Config, table: &[KeyGrant]) -> (Self, Vec<(usize, Grant)>) {
         let mut new = Self::new(config, table);
         new.revision = self.revision + 1;
         let old: HashMap<&str, usize> =
             self.keys.iter().enumerate().map(|(i, key)| (key.state_key.as_str(), i)).collect();
+        let mut relimited = Vec::new();
         for (key, account) in new.keys.iter_mut().zip(&mut new.accounts) {
             let Some(&index) = old.get(key.state_key.as_str()) else { continue };
             if let (Some(old_key), Some(old_account)) = (self.keys.get(index), self.accounts.get_mut(index)) {
                 key.reported = old_key.reported;
                 let grant = account.grant().clone();
                 core::mem::swap(account, old_account);
+                if account.grant().standard != grant.standard {
+                    relimited.push((index, account.grant().clone()));
+                }
                 account.set_grant(grant);
             }
         }
-        new
+        (new, relimited)
     }
 
     /// The row of a tenant's name; 0 for a name without contract.
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(7));
         assert_eq!(rate(&keys, "a", 1), Rate::per_s(8), "others can be granted too");
         keys.keys[2].reported.refused_units = 5;
-        let keys = keys.rebuilt(&config, &[granted("c", "bytes", 1)]);
+        let (keys, _) = keys.rebuilt(&config, &[granted("c", "bytes", 1)]);
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(3), "the fallback is back");
         assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported.refused_units, 5, "what was reported stays so");
     }

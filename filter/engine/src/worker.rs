@@ -13,7 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, KeyState, Ledger, Nanos, PoolState, Receipts, Verdict, Wait,
+    Account, Clock, Conditions, Contended, Counts, Grant, KeyState, Ledger, Nanos, PoolState, Receipts, Verdict, Wait,
     attempt, count_refusal, lease_cap,
 };
 use forebay_protocol::policy::{OnFailure, Tags};
@@ -431,12 +431,31 @@ impl Worker {
         // A part that is being overwritten by a newer table does not carry this generation: next tick.
         let Some(grants) = read_table(&version, host) else { return };
         self.hand_over_counts(host, effects);
-        let new = self.keys.rebuilt(&self.config, &grants);
+        let (new, relimited) = self.keys.rebuilt(&self.config, &grants);
+        self.settle_levels(&relimited, host);
         self.settling.renumber(&self.keys.keys, &new.keys);
         let old = core::mem::replace(&mut self.keys, new);
         self.streams.waiting.renumber(&old, &self.keys, host.now());
         self.version = version;
         effects.extend(self.over_admission_bound());
+    }
+
+    /// Brings the buckets of keys whose limit changes up to date under the old one. A bucket is refilled when it is looked
+    /// at, so without this a raised share would be credited for the time before it was granted.
+    fn settle_levels(&self, relimited: &[(usize, Grant)], host: &mut impl Host) {
+        let now = host.now();
+        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        for (index, before) in relimited {
+            let Some(key) = self.keys.keys.get(*index) else { continue };
+            let before = if now < conditions.valid_until { before.standard } else { before.safe };
+            // After a lost race somebody else has just brought it up to date.
+            let _ = replace(host, &key.state_key, |bytes| {
+                let known = bytes.and_then(KeyState::decode);
+                let mut state = known.unwrap_or_else(|| KeyState::at_boot(before, conditions.born));
+                state.standard.give_back(before, 0, now);
+                Some(state.encode().to_vec())
+            });
+        }
     }
 
     /// The most that all workers together can hold of one key outside its bucket, as a metric. A worker that does not

@@ -219,6 +219,21 @@ fn a_push_reaches_every_worker_and_falls_to_the_safe_share_when_nobody_renews_it
 }
 
 #[test]
+fn a_raised_share_is_not_credited_for_the_time_before_it() {
+    let mut proxy = Proxy::new(2, CONFIG);
+    proxy.advance_ms(1_000);
+    proxy.push(table(1, vec![grant("a", 1, 5, vec![])]));
+    proxy.advance_ms(1_000);
+    assert!(proxy.admitted(0, b"a", 20) <= 5);
+    // Ten idle seconds under one a second fill a bucket of five, not the one of 500 that comes then.
+    proxy.advance_ms(10_000);
+    proxy.push(table(2, vec![grant("a", 100, 500, vec![])]));
+    proxy.advance_ms(100);
+    let admitted = proxy.admitted(0, b"a", 300) + proxy.admitted(1, b"a", 300);
+    assert!((5..=5 + 20).contains(&admitted), "{admitted}");
+}
+
+#[test]
 fn a_quiet_worker_mostly_sleeps_and_its_first_request_follows_the_table_in_force() {
     let mut proxy = Proxy::new(2, CONFIG);
     proxy.advance_ms(3_000);

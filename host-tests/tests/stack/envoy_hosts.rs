@@ -116,7 +116,7 @@ fn the_plugin_configurations_are_taken_by_the_filter() -> Result<()> {
         let mut wrong = config.clone();
         wrong["policy"]["contracts"][0]["burst"] = json!(-1);
         let error = with(&wrong).err().with_context(|| format!("{path}: a wrong burst is taken"))?;
-        assert!(error.to_string().contains("integer `-1`"), "{error}");
+        assert!(error.to_string().contains("contracts[0].burst: -1, expected"), "{error}");
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::envoy_rig::{DEADLINE, Rig, listener, of, outcome, policy};
 use super::envoy_scripted::{Scripted, grant, table};
 
-const WRONG_RATE: &str = "policy.resources[0].others.rate_per_s: -1 is out of range; choose 0 to";
+const WRONG_RATE: &str = "policy.resources[0].others.rate_per_s: the rate is out of range; choose 0 to";
 
 #[tokio::test]
 async fn admitted_requests_carry_their_lane_and_refused_ones_an_answer() -> Result<()> {

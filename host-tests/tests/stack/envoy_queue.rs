@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use forebay_host_tests::artefacts::Artefacts;
 use forebay_host_tests::bootstrap::{Bootstrap, Listener};
-use forebay_host_tests::client::{Answer, Connection, Request};
+use forebay_host_tests::client::{Answer, Request};
 use forebay_host_tests::envoy::Envoy;
 use forebay_host_tests::filters::{self, FOREBAY_VM_ID};
 use forebay_host_tests::poll;

@@ -21,6 +21,7 @@ const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl", "report_interval_ms": 200},
     "policy": {
+        "answer": {"retry_jitter_s": 0},
         "resources": [
             {"name": "requests", "others": {"rate_per_s": 20, "burst": 10}},
             {"name": "tokens", "others": {"rate_per_s": 40, "burst": 60}}],

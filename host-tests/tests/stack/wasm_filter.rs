@@ -139,7 +139,7 @@ fn a_wrong_configuration_is_refused_with_place_reason_and_remedy() -> Result<()>
     let mut process = Process::of(&code(false)?);
     let wrong = CONFIG.replace("\"rate_per_s\": 10,", "\"rate_per_s\": -1,");
     let error = process.add_vm(wrong.as_bytes(), b"test").expect_err("refused").to_string();
-    assert!(error.contains("policy.resources[0].others.rate_per_s: -1 is out of range; choose 0 to"), "{error}");
+    assert!(error.contains("policy.resources[0].others.rate_per_s: the rate is out of range; choose 0 to"), "{error}");
     assert!(process.add_vm(b"", b"test").is_err());
     Ok(())
 }
