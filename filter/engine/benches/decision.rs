@@ -18,8 +18,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use forebay_admission::account::Contended;
-use forebay_admission::{Charge, Conditions, KeyState, Ledger, Nanos, Verdict, admit};
+use forebay_admission::{
+    Charge, Clock as Instants, Conditions, Contended, KeyState, Ledger, Nanos, PoolState, Verdict, admit,
+};
 use forebay_engine::keys::Keys;
 use forebay_engine::memory::Memory;
 use forebay_engine::{Config, Outcome, Worker};
@@ -196,16 +197,31 @@ struct Forebay {
 }
 
 /// What is shared data in a proxy.
-struct Shared(Vec<Option<KeyState>>);
+struct Shared {
+    states: Vec<Option<KeyState>>,
+    now: Nanos,
+}
 
 impl Ledger for Shared {
+    fn now(&mut self) -> Nanos {
+        self.now
+    }
+
+    fn replace_pool(
+        &mut self,
+        _pool: usize,
+        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
+    ) -> Result<(), Contended> {
+        Err(Contended)
+    }
+
     fn replace(
         &mut self,
         key: usize,
         change: &mut dyn FnMut(Option<KeyState>) -> Option<KeyState>,
     ) -> Result<(), Contended> {
-        if let Some(new) = change(self.0[key]) {
-            self.0[key] = Some(new);
+        if let Some(new) = change(self.states[key]) {
+            self.states[key] = Some(new);
         }
         Ok(())
     }
@@ -215,7 +231,7 @@ impl Forebay {
     fn new(tenants: &[String], clock: FakeRelativeClock) -> Self {
         let config = Config::parse(&plugin_config(tenants)).expect("the bench's own configuration");
         let keys = Keys::new(&config, &[]);
-        let ledger = Shared(vec![None; keys.keys.len()]);
+        let ledger = Shared { states: vec![None; keys.keys.len()], now: Nanos::default() };
         Self { ledger, keys, start: clock.now(), clock }
     }
 
@@ -224,9 +240,11 @@ impl Forebay {
             let row = self.keys.row(tenants[tenant].as_bytes());
             let charges = [Charge { key: self.keys.key(row, 0), cost: 1 }];
             let elapsed: u64 = self.clock.now().duration_since(self.start).into();
-            let conditions =
-                Conditions { now: Nanos(Nanos::SECOND + elapsed), born: Nanos(0), valid: true, workers: 1 };
-            let verdict = admit(&mut self.keys.accounts, &charges, &conditions, &mut self.ledger);
+            let conditions = Conditions { born: Nanos(0), valid_until: Nanos(u64::MAX), workers: 1, pools: &[] };
+            // Both sides read their clock at every decision.
+            self.ledger.now = Nanos(Nanos::SECOND + elapsed);
+            let mut clock = Instants::exact(self.ledger.now);
+            let verdict = admit(&mut self.keys.accounts, &charges, &conditions, &mut clock, &mut self.ledger);
             assert!(matches!(verdict, Verdict::Admit(_)), "Forebay refused {}: {verdict:?}", tenants[tenant]);
         }
     }

@@ -9,6 +9,7 @@
 //! Invariants: what waits in [`Queue`] and what is known of it here are the same streams; a stream is answered from the
 //! tick only; a request is counted once, when it is admitted or finally refused, and not at all when its client goes away.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -77,7 +78,7 @@ pub(crate) struct Ended {
 /// How a wait ended.
 pub(crate) enum End {
     /// It goes on; without a lane because shared data failed and the rule is open then.
-    GoesOn(Option<(Lane, Receipts)>),
+    GoesOn(Option<Box<(Lane, Receipts)>>),
     /// It is answered here.
     Refused {
         /// The key that had too little, and when that key, as far as is known, has something again.
@@ -298,7 +299,7 @@ impl Waiting {
             let (verdict, receipts) = attempt(&mut keys.accounts, &charges, conditions, &mut clock, &mut ledger);
             let failed = ledger.failed();
             let lane = match verdict {
-                Verdict::Admit(lane) => Some((lane, receipts)),
+                Verdict::Admit(lane) => Some(Box::new((lane, receipts))),
                 Verdict::Refuse { .. } if failed && open_on_failure => None,
                 Verdict::Refuse { key, wait: Wait::Until(until) } => {
                     self.defer(entry.stream, key, until, now);

@@ -318,24 +318,24 @@ impl Worker {
     ) {
         let (stream, config) = (wait.stream, &self.config);
         let Some(rule) = config.policy.rule_of_number(wait.rule) else { return };
-        let (fate, violated) = match wait.end {
-            End::GoesOn(Some((lane, _))) => (Fate::Admitted(lane), None),
+        let (fate, violated) = match &wait.end {
+            End::GoesOn(Some(taken)) => (Fate::Admitted(taken.0), None),
             End::GoesOn(None) => (Fate::FailedOpen, None),
-            End::Refused { key, .. } => (Fate::Refused, Some(key)),
+            End::Refused { key, .. } => (Fate::Refused, Some(*key)),
         };
         let generation = (self.version.parts > 0).then_some(self.version.generation);
         let decision = Decision { rule, fate, charges: &wait.charges, violated, generation };
         self.record.begin();
         self.record.count(&decision);
-        match wait.end {
+        match &wait.end {
             End::GoesOn(taken) => {
                 self.failed_open += u64::from(taken.is_none());
-                if let (Some((_, receipts)), true) = (&taken, Settling::concerns(rule)) {
-                    self.settling.begin(stream, when.1, rule, receipts);
+                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
+                    self.settling.begin(stream, when.1, rule, &taken.1);
                 }
-                effects.push(Effect::Resume { stream, lane: taken.map(|(lane, _)| lane) });
+                effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
             }
-            End::Refused { until, why, dialect, .. } => {
+            &End::Refused { until, why, dialect, .. } => {
                 self.refusals = self.refusals.wrapping_add(1);
                 let seed = when.1.0.wrapping_add(self.refusals);
                 let refusing = Refusing { reason: why, wait: Wait::Until(until), seed, dialect: Some(dialect) };

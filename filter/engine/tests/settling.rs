@@ -57,9 +57,8 @@ impl Proxy {
 
     fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            match effect {
-                Effect::Count(metric, n) => *self.counted.entry(format!("{metric:?}")).or_default() += n,
-                _ => {}
+            if let Effect::Count(metric, n) = effect {
+                *self.counted.entry(format!("{metric:?}")).or_default() += n;
             }
         }
     }
