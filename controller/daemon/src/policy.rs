@@ -146,13 +146,14 @@ mod tests {
 
     #[test]
     fn findings_name_code_file_place_reason_and_remedy() {
-        let text = "resources:\n  - { name: r, others: { rate_per_s: -1 } }\nqueue: {}\n";
+        let text = "resources:\n  - { name: r, others: { rate_per_s: -1 } }\nguard: { mode: codel }\n";
         let printed = lines(Path::new("bad.yaml"), &check(Path::new("bad.yaml"), text));
         let lines: Vec<_> = printed.lines().collect();
         assert!(
-            lines[0].starts_with("FB0102 bad.yaml: resources[0].others.rate_per_s: -1 is out of range; choose 0 to")
+            lines[0]
+                .starts_with("FB0102 bad.yaml: resources[0].others.rate_per_s: the rate is out of range; choose 0 to")
         );
-        assert!(lines[1].starts_with("FB0900 bad.yaml: queue: not available yet: waiting in a queue; "));
+        assert!(lines[1].starts_with("FB0900 bad.yaml: guard.mode: not available yet: "));
         assert_eq!(lines.len(), 2);
     }
 
