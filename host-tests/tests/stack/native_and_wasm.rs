@@ -21,7 +21,7 @@ const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl", "report_interval_ms": 200},
     "policy": {
-        "answer": {"retry_jitter_s": 0},
+        "answer": {"retry_jitter_s": 0, "headers": "off"},
         "resources": [
             {"name": "requests", "others": {"rate_per_s": 20, "burst": 10}},
             {"name": "tokens", "others": {"rate_per_s": 40, "burst": 60}}],
@@ -104,7 +104,9 @@ fn native(operations: &[Operation]) -> Seen {
                     let gap = next_tick * Nanos::MILLI - memory.now.0;
                     memory.advance_nanos(gap);
                     for (index, worker) in workers.iter_mut().enumerate() {
-                        take(index, worker.on_tick(&mut memory.host()), &mut calls, &mut seen);
+                        if worker.wakes() {
+                            take(index, worker.on_tick(&mut memory.host()), &mut calls, &mut seen);
+                        }
                     }
                     next_tick += 50;
                 }
