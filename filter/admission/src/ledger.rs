@@ -31,15 +31,17 @@ pub trait Ledger {
         change: &mut dyn FnMut(Option<KeyState>) -> Option<KeyState>,
     ) -> Result<(), Contended>;
 
-    /// The same for pool `pool`, numbered as in [`Conditions::pools`].
+    /// The same for pool `pool`, numbered as in [`Conditions::pools`]. A ledger that knows no pools lends nothing.
     ///
     /// # Errors
     /// [`Contended`] when every one of a bounded number of tries lost.
     fn replace_pool(
         &mut self,
-        pool: usize,
-        change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
-    ) -> Result<(), Contended>;
+        _pool: usize,
+        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
+    ) -> Result<(), Contended> {
+        Err(Contended)
+    }
 }
 
 /// Others changed the state at every try.

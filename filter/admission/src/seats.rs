@@ -20,7 +20,6 @@ use alloc::vec::Vec;
 use crate::fingerprint::Fingerprint;
 use crate::key_state::KeyState;
 use crate::ledger::{Contended, Ledger};
-use crate::pool::PoolState;
 use crate::shadow::ShadowState;
 use crate::sketch::Sketch;
 use crate::slot_set::{Claim, SlotSet, WAYS};
@@ -272,14 +271,5 @@ impl<S: SlotStore> Ledger for SlotLedger<'_, S> {
             *hits = 0;
         }
         Ok(())
-    }
-
-    /// Names without contract are in no pool.
-    fn replace_pool(
-        &mut self,
-        _pool: usize,
-        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
-    ) -> Result<(), Contended> {
-        Err(Contended)
     }
 }

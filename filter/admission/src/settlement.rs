@@ -17,7 +17,7 @@
 use crate::account::{Account, pool_of};
 use crate::decision::{Receipt, Source};
 use crate::key_state::KeyState;
-use crate::lease::{EXACT_BELOW_UNITS, lease_cap};
+use crate::lease::{EXACT_BELOW_UNITS, Lease, lease_cap};
 use crate::ledger::{Clock, Conditions, Contended, Ledger};
 use crate::units::Nanos;
 
@@ -93,10 +93,8 @@ impl Account {
         let Some(slot) = self.terms_at(now, conditions).slot.filter(|slot| slot.id == receipt.slot_id) else {
             return Ok(());
         };
-        let leased = self.shadow_held(&slot).min(used.saturating_sub(receipt.units));
-        self.shadow.spend(leased);
-        receipt.units = receipt.units.saturating_add(leased);
-        let more = used.saturating_sub(receipt.units);
+        let held = self.shadow_held(&slot);
+        let more = charge_lease(&mut self.shadow, held, receipt, used);
         if more == 0 {
             return Ok(());
         }
@@ -126,10 +124,8 @@ impl Account {
             return Ok(());
         };
         let lease = if receipt.source == Source::Pool { &mut borrower.pooled } else { &mut borrower.overcommit };
-        let leased = lease.units.min(used.saturating_sub(receipt.units));
-        lease.spend(leased);
-        receipt.units = receipt.units.saturating_add(leased);
-        let more = used.saturating_sub(receipt.units);
+        let held = lease.units;
+        let more = charge_lease(lease, held, receipt, used);
         if more == 0 {
             return Ok(());
         }
@@ -155,11 +151,9 @@ impl Account {
         ledger: &mut impl Ledger,
     ) -> Result<(), Contended> {
         let limit = self.terms_at(now, conditions).standard;
-        let leased = self.standard.units.min(used.saturating_sub(receipt.units));
-        self.standard.spend(leased);
-        receipt.units = receipt.units.saturating_add(leased);
-        self.counts.settled.charged = self.counts.settled.charged.saturating_add(leased);
-        let more = used.saturating_sub(receipt.units);
+        let (before, held) = (receipt.units, self.standard.units);
+        let more = charge_lease(&mut self.standard, held, receipt, used);
+        self.counts.settled.charged = self.counts.settled.charged.saturating_add(receipt.units.saturating_sub(before));
         if more == 0 {
             return Ok(());
         }
@@ -242,4 +236,12 @@ impl Account {
             true
         })
     }
+}
+
+/// Charges what a lease holds (`held` units of it) towards `used` units in all; returns what is still to be charged.
+fn charge_lease(lease: &mut Lease, held: u64, receipt: &mut Receipt, used: u64) -> u64 {
+    let leased = held.min(used.saturating_sub(receipt.units));
+    lease.spend(leased);
+    receipt.units = receipt.units.saturating_add(leased);
+    used.saturating_sub(receipt.units)
 }

@@ -18,9 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use forebay_admission::{
-    Charge, Clock as Instants, Conditions, Contended, KeyState, Ledger, Nanos, PoolState, Verdict, admit,
-};
+use forebay_admission::{Charge, Clock as Instants, Conditions, Contended, KeyState, Ledger, Nanos, Verdict, admit};
 use forebay_engine::keys::Keys;
 use forebay_engine::memory::Memory;
 use forebay_engine::{Config, Outcome, Worker};
@@ -205,14 +203,6 @@ struct Shared {
 impl Ledger for Shared {
     fn now(&mut self) -> Nanos {
         self.now
-    }
-
-    fn replace_pool(
-        &mut self,
-        _pool: usize,
-        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
-    ) -> Result<(), Contended> {
-        Err(Contended)
     }
 
     fn replace(

@@ -13,8 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, Grant, KeyState, Ledger, Nanos, PoolState, Receipts, Verdict, Wait,
-    attempt, count_refusal, lease_cap,
+    Account, Clock, Conditions, Contended, Counts, Grant, KeyState, Ledger, Nanos, Receipts, Verdict, Wait, attempt,
+    count_refusal, lease_cap,
 };
 use forebay_protocol::policy::{OnFailure, Tags};
 use forebay_protocol::{Counters, Generation};
@@ -490,13 +490,7 @@ impl Worker {
             // After a lost race the counts stay here until the next time.
             if added.is_ok() {
                 account.clear_counts();
-                total.reserved.requests += counts.reserved.requests;
-                total.standard.requests += counts.standard.requests;
-                total.borrowed.requests += counts.borrowed.requests;
-                total.refused.requests += counts.refused.requests;
-                total.settled.refunded = total.settled.refunded.saturating_add(counts.settled.refunded);
-                total.settled.charged = total.settled.charged.saturating_add(counts.settled.charged);
-                total.settled.forgiven = total.settled.forgiven.saturating_add(counts.settled.forgiven);
+                total.absorb(&counts);
             }
         }
         let exempt = core::mem::take(&mut self.exempt);
@@ -631,14 +625,5 @@ impl<H: Host> Ledger for SharedLedger<'_, H> {
             self.failed = true;
             Contended
         })
-    }
-
-    /// No policy names a pool yet.
-    fn replace_pool(
-        &mut self,
-        _pool: usize,
-        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
-    ) -> Result<(), Contended> {
-        Err(Contended)
     }
 }

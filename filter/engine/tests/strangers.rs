@@ -1,8 +1,7 @@
 //! Slots for names without contract, over a host's shared data: several workers, one bucket each name.
 
 use forebay_admission::{
-    Account, Charge, Clock, Conditions, Contended, Grant, KeyState, Ledger, Limit, Nanos, PoolState, Rate, Verdict,
-    admit,
+    Account, Charge, Clock, Conditions, Contended, Grant, KeyState, Ledger, Limit, Nanos, Rate, Verdict, admit,
 };
 use forebay_engine::memory::{Memory, MemoryHost};
 use forebay_engine::strangers::{OwnBuckets, Strangers, join_seed};
@@ -24,14 +23,6 @@ struct Slots<'a, 'b> {
 impl Ledger for Slots<'_, '_> {
     fn now(&mut self) -> Nanos {
         self.now
-    }
-
-    fn replace_pool(
-        &mut self,
-        _pool: usize,
-        _change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
-    ) -> Result<(), Contended> {
-        Err(Contended)
     }
 
     fn replace(

@@ -76,7 +76,7 @@ impl Worker {
     ) {
         let now = host.now();
         let conditions = super::conditions(self.boot, &self.version, self.workers, now);
-        let mut ledger = SharedLedger { host, keys: &self.keys.keys, failed: false };
+        let mut ledger = SharedLedger::new(host, &self.keys.keys);
         let mut books = Books { accounts: &mut self.keys.accounts, conditions: &conditions, ledger: &mut ledger };
         f(&mut self.settling, now, &mut books);
         // What settling counted is to be handed over.
