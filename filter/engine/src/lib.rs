@@ -20,6 +20,7 @@ pub mod effect;
 pub mod host;
 pub mod keys;
 pub mod leader;
+mod ledger;
 pub mod memory;
 pub mod metric_names;
 mod named;

@@ -95,6 +95,11 @@ pub(crate) struct Version {
 }
 
 impl Version {
+    /// The generation of the table in force; `None` on the fallback policy.
+    pub(crate) fn in_force(&self) -> Option<Generation> {
+        (self.parts > 0).then_some(self.generation)
+    }
+
     pub(crate) fn encode(self) -> Vec<u8> {
         let Generation { shard, epoch, sequence } = self.generation;
         encode_words(&[u64::from(shard), epoch, sequence, self.expires_at.0, self.bank, self.parts])

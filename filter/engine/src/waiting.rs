@@ -24,9 +24,10 @@ use crate::answer::{Dialect, Reason};
 use crate::effect::{Effect, Metric};
 use crate::host::Host;
 use crate::keys::Keys;
+use crate::ledger::SharedLedger;
 use crate::policy::{CompiledPolicy, Rule};
 use crate::streams::Stream;
-use crate::worker::{SharedLedger, TICK_MS};
+use crate::worker::TICK_MS;
 
 /// Tick period in milliseconds while something waits: with the 15 ms that a due stream may be late, three ticks.
 pub const WAITING_TICK_MS: u32 = 4;

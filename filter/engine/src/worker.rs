@@ -1,38 +1,35 @@
-//! One plugin instance in one VM: the request path, and the housekeeping of the tick.
+//! One plugin instance in one VM: what it holds, and the housekeeping of the tick. Its decisions are in [`decide`].
 //!
-//! The request path touches the host for the tenant's header and the clock, and shared data only to draw a lease. The
-//! tick, every [`TICK_MS`], looks whether another table is in force, hands counts over, returns idle leases, keeps the
+//! The tick, every [`TICK_MS`], looks whether another table is in force, hands counts over, returns idle leases, keeps the
 //! list of serving workers (their number sizes the leases), and lets the [`leader`](crate::leader) do its part.
 //!
 //! Shared data can be gone at any time (its last user left, the proxy was hot-restarted): then the keys start with one
 //! second of their rate, under a new boot id, and the counters from zero.
 
+mod counting;
+mod decide;
 mod settle;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use forebay_admission::{
-    Account, Clock, Conditions, Contended, Counts, Grant, KeyState, Ledger, Nanos, Receipts, Verdict, Wait, attempt,
-    count_refusal, lease_cap,
-};
-use forebay_protocol::policy::{OnFailure, Tags};
+use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Nanos, lease_cap};
+use forebay_protocol::policy::Tags;
 use forebay_protocol::{Counters, Generation};
 
-use crate::answer::Reason;
 use crate::config::{Config, ConfigError};
-use crate::effect::{CallKind, Effect, Metric};
+use crate::effect::{CallKind, Effect};
 use crate::host::{Expected, Host, replace};
-use crate::keys::{Key, Keys};
+use crate::keys::Keys;
 use crate::leader::{Answer, Leader};
+use crate::ledger::SharedLedger;
 use crate::policy::facts::Store;
-use crate::record::{Decision, Fate, Record, Refusing};
-use crate::request::{self, Charges, Class, Outcome};
+use crate::record::Record;
 use crate::settling::Settling;
 use crate::shared::{self, Boot, Version};
-use crate::streams::{Module, Stream, Streams};
+use crate::streams::{Module, Streams};
 use crate::table::{self, KeyGrant};
-use crate::waiting::{Ask, End, Ended, WAITING_TICK_MS};
+use crate::waiting::WAITING_TICK_MS;
 
 /// Tick period in milliseconds: a push waits at most this long for a worker to see it.
 pub const TICK_MS: u32 = 50;
@@ -132,130 +129,6 @@ impl Worker {
         })
     }
 
-    /// Decides about the request whose headers the host holds, at once.
-    pub fn on_request(&mut self, host: &mut impl Host) -> Outcome {
-        self.decide(None, host)
-    }
-
-    /// Decides about the request of a stream that will be followed to its end; it may have to wait.
-    pub fn on_stream(&mut self, stream: Stream, host: &mut impl Host) -> Outcome {
-        let outcome = self.decide(Some(stream), host);
-        self.record.keep(stream.id);
-        outcome
-    }
-
-    fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
-        if self.boot.is_none() {
-            // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
-            // yet, so there are no effects to carry out.
-            self.join(host);
-            self.follow_version(host, &mut Vec::new());
-        }
-        if core::mem::take(&mut self.ticks_unused) >= QUIET_AFTER {
-            // The last look may be 200 ms old, longer than the coarse clock allows for.
-            self.ticked = None;
-            let mut late = core::mem::take(&mut self.late);
-            self.follow_version(host, &mut late);
-            self.late = late;
-        }
-        self.record.begin();
-        let config = &self.config;
-        let mut facts = config.policy.facts(&mut self.facts, host);
-        let mut charges = Charges::default();
-        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
-        let mut clock = Clock::coarse(self.ticked.unwrap_or_default());
-        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts) {
-            Class::Unlimited => return Outcome::Pass,
-            Class::Charged => return Outcome::Charged,
-            Class::Free(rule) => {
-                self.exempt += 1;
-                let Some(rule) = rule else { return Outcome::Pass };
-                (rule, Fate::Exempt, None)
-            }
-            Class::Missing(rule) => (rule, Fate::NoTenant, Some((Reason::MissingTenant(""), Wait::Never, None))),
-            Class::Undecided(rule) if rule.on_failure == OnFailure::Open || rule.dry_run || !config.enforce => {
-                self.failed_open += 1;
-                (rule, Fate::FailedOpen, None)
-            }
-            Class::Undecided(rule) => {
-                let wait = Wait::Until(clock.earliest().plus(Nanos::SECOND));
-                (rule, Fate::Undecided, Some((Reason::Undecided, wait, None)))
-            }
-            Class::Limited(rule, row) => {
-                charges = Charges::of(rule, &self.keys, row, &mut facts);
-                self.served = true;
-                self.busy = true;
-                if self.ticked.is_none() {
-                    clock = Clock::exact(facts.host().now());
-                }
-                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
-                let queueing = stream.filter(|_| rule.queue.is_some() && config.enforce && !rule.dry_run);
-                let behind = queueing.and_then(|_| self.streams.waiting.awaited(charges.as_slice()));
-                let (mut failed, mut receipts) = (false, Receipts::default());
-                let verdict = if let Some((key, until)) = behind {
-                    clock = Clock::exact(facts.host().now());
-                    Verdict::Refuse { key, wait: Wait::Until(until) }
-                } else {
-                    let mut ledger = SharedLedger::new(facts.host(), &self.keys.keys);
-                    let accounts = &mut self.keys.accounts;
-                    let (verdict, taken) = attempt(accounts, charges.as_slice(), &conditions, &mut clock, &mut ledger);
-                    (failed, receipts) = (ledger.failed(), taken);
-                    verdict
-                };
-                if let (Some(stream), Verdict::Admit(_), true) = (stream, verdict, Settling::concerns(rule)) {
-                    let began = clock.read(&mut SharedLedger::new(facts.host(), &self.keys.keys));
-                    self.settling.begin(stream.id, began, rule, &receipts);
-                }
-                if let Verdict::Refuse { key, wait } = verdict {
-                    if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
-                        let ask =
-                            Ask { stream, rule, row, charges: charges.as_slice(), key, until, now: clock.earliest() };
-                        let host = facts.host();
-                        let entered = self.streams.waiting.enter(&ask, &self.keys, &config.policy, &conditions, host);
-                        if let Some(tick_ms) = entered {
-                            return Outcome::Wait { tick_ms };
-                        }
-                    }
-                    count_refusal(&mut self.keys.accounts, charges.as_slice(), &conditions, &clock);
-                }
-                match verdict {
-                    Verdict::Admit(lane) => (rule, Fate::Admitted(lane), None),
-                    Verdict::Refuse { .. } if failed && rule.on_failure == OnFailure::Open => {
-                        self.failed_open += 1;
-                        (rule, Fate::FailedOpen, None)
-                    }
-                    Verdict::Refuse { key, wait } => {
-                        (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key))))
-                    }
-                }
-            }
-        };
-        let dry = why.is_some() && (rule.dry_run || !config.enforce);
-        let decision = Decision {
-            rule,
-            fate: if dry { Fate::DryRun } else { fate },
-            charges: charges.as_slice(),
-            violated: why.and_then(|(_, _, key)| key),
-            generation: (self.version.parts > 0).then_some(self.version.generation),
-        };
-        self.record.note(config, &self.keys, &decision, &mut facts);
-        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
-        let when = (&conditions, clock.earliest());
-        match (decision.fate, why) {
-            (Fate::Admitted(lane), _) => {
-                self.record.tell_what_is_left(config, &self.keys, &decision, when, facts.host());
-                Outcome::Admit(lane)
-            }
-            (Fate::Refused | Fate::NoTenant | Fate::Undecided, Some((reason, wait, _))) => {
-                self.refusals = self.refusals.wrapping_add(1);
-                let seed = when.1.0.wrapping_add(self.refusals);
-                let refusing = Refusing { reason, wait, seed, dialect: None };
-                Outcome::Refuse(self.record.refuse(config, &self.keys, &decision, when, &refusing, facts.host()))
-            }
-            _ => Outcome::Pass,
-        }
-    }
-
     /// Whether requests lose their debug header here, because a token is a secret.
     pub fn strips_debug_header(&self) -> bool {
         self.config.policy.provenance.as_ref().is_some_and(|told| !told.gate.is_closed())
@@ -306,43 +179,6 @@ impl Worker {
         // Accounts may have been charged.
         self.busy |= !effects.is_empty();
         effects
-    }
-
-    /// Writes down what became of a request that waited, lets it go on or answers it.
-    fn end_wait(
-        &mut self,
-        wait: &Ended,
-        when: (&Conditions<'_>, Nanos),
-        host: &mut impl Host,
-        effects: &mut Vec<Effect>,
-    ) {
-        let (stream, config) = (wait.stream, &self.config);
-        let Some(rule) = config.policy.rule_of_number(wait.rule) else { return };
-        let (fate, violated) = match &wait.end {
-            End::GoesOn(Some(taken)) => (Fate::Admitted(taken.0), None),
-            End::GoesOn(None) => (Fate::FailedOpen, None),
-            End::Refused { key, .. } => (Fate::Refused, Some(*key)),
-        };
-        let generation = (self.version.parts > 0).then_some(self.version.generation);
-        let decision = Decision { rule, fate, charges: &wait.charges, violated, generation };
-        self.record.begin();
-        self.record.count(&decision);
-        match &wait.end {
-            End::GoesOn(taken) => {
-                self.failed_open += u64::from(taken.is_none());
-                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
-                    self.settling.begin(stream, when.1, rule, &taken.1);
-                }
-                effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
-            }
-            &End::Refused { until, why, dialect, .. } => {
-                self.refusals = self.refusals.wrapping_add(1);
-                let seed = when.1.0.wrapping_add(self.refusals);
-                let refusing = Refusing { reason: why, wait: Wait::Until(until), seed, dialect: Some(dialect) };
-                let refusal = self.record.refuse(config, &self.keys, &decision, when, &refusing, host);
-                effects.push(Effect::Answer { stream, refusal });
-            }
-        }
     }
 
     /// What every long tick does.
@@ -474,42 +310,6 @@ impl Worker {
         report.map_or(FLUSH_MAX, |ms| (ms * Nanos::MILLI / FLUSHES_PER_REPORT).min(FLUSH_MAX))
     }
 
-    /// Adds what was counted since the last time to shared data.
-    fn hand_over_counts(&mut self, host: &mut impl Host, effects: &mut Vec<Effect>) {
-        let mut total = Counts::default();
-        let busy = if self.busy { usize::MAX } else { 0 };
-        for (key, account) in self.keys.keys.iter().zip(&mut self.keys.accounts).take(busy) {
-            let counts = account.counts();
-            if counts == Counts::default() {
-                continue;
-            }
-            let added = replace(host, &key.count_key, |bytes| {
-                let counters = bytes.and_then(shared::decode_counters).unwrap_or_default();
-                Some(shared::encode_counters(&add(&counters, &counts)))
-            });
-            // After a lost race the counts stay here until the next time.
-            if added.is_ok() {
-                account.clear_counts();
-                total.absorb(&counts);
-            }
-        }
-        let exempt = core::mem::take(&mut self.exempt);
-        let counted = [
-            (Metric::Reserved, total.reserved.requests),
-            (Metric::Standard, total.standard.requests),
-            (Metric::Borrowed, total.borrowed.requests),
-            (Metric::Refused, total.refused.requests),
-            (Metric::Exempt, exempt),
-            (Metric::FailedOpen, core::mem::take(&mut self.failed_open)),
-            (Metric::RefundedUnits, total.settled.refunded),
-            (Metric::ChargedUnits, total.settled.charged),
-            (Metric::ForgivenUnits, total.settled.forgiven),
-        ];
-        effects.extend(counted.iter().filter(|(_, n)| *n > 0).map(|(metric, n)| Effect::Count(*metric, *n)));
-        self.record.named.hand_over(effects);
-        effects.extend(self.settled_counts());
-    }
-
     fn give_back_idle(&mut self, host: &mut impl Host, now: Nanos) {
         if !self.busy {
             return;
@@ -559,17 +359,6 @@ fn holds_something(account: &Account) -> bool {
     account.leased_units() > 0 || account.counts() != Counts::default()
 }
 
-fn add(counters: &Counters, counts: &Counts) -> Counters {
-    Counters {
-        reserved_requests: counters.reserved_requests.saturating_add(counts.reserved.requests),
-        reserved_units: counters.reserved_units.saturating_add(counts.reserved.units),
-        standard_requests: counters.standard_requests.saturating_add(counts.standard.requests),
-        standard_units: counters.standard_units.saturating_add(counts.standard.units),
-        refused_requests: counters.refused_requests.saturating_add(counts.refused.requests),
-        refused_units: counters.refused_units.saturating_add(counts.refused.units),
-    }
-}
-
 /// The whole table that `version` names; `None` while any part is missing or belongs to another one.
 fn read_table(version: &Version, host: &mut impl Host) -> Option<Vec<KeyGrant>> {
     let mut all = Vec::new();
@@ -586,44 +375,4 @@ fn read_table(version: &Version, host: &mut impl Host) -> Option<Vec<KeyGrant>> 
         }
     }
     Some(all)
-}
-
-/// Shared data as the admission crate's ledger.
-pub(crate) struct SharedLedger<'a, H> {
-    host: &'a mut H,
-    keys: &'a [Key],
-    /// Whether an access has failed or lost every race: then the decision is not about the limit.
-    failed: bool,
-}
-
-impl<'a, H> SharedLedger<'a, H> {
-    pub(crate) fn new(host: &'a mut H, keys: &'a [Key]) -> Self {
-        Self { host, keys, failed: false }
-    }
-
-    /// Whether an access has failed.
-    pub(crate) fn failed(&self) -> bool {
-        self.failed
-    }
-}
-
-impl<H: Host> Ledger for SharedLedger<'_, H> {
-    fn now(&mut self) -> Nanos {
-        self.host.now()
-    }
-
-    fn replace(
-        &mut self,
-        key: usize,
-        change: &mut dyn FnMut(Option<KeyState>) -> Option<KeyState>,
-    ) -> Result<(), Contended> {
-        let Some(key) = self.keys.get(key) else { return Err(Contended) };
-        replace(self.host, &key.state_key, |bytes| {
-            change(bytes.and_then(KeyState::decode)).map(|state| state.encode().to_vec())
-        })
-        .map_err(|_| {
-            self.failed = true;
-            Contended
-        })
-    }
 }

@@ -2,9 +2,10 @@
 
 use forebay_admission::Nanos;
 
-use super::{SharedLedger, Worker};
+use super::Worker;
 use crate::effect::{Effect, Metric};
 use crate::host::Host;
+use crate::ledger::SharedLedger;
 use crate::settling::{Books, Settling};
 
 impl Worker {

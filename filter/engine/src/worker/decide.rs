@@ -1,0 +1,233 @@
+//! The worker's decisions: about a request whose headers are here, and about one whose wait has ended.
+//!
+//! The host is touched for the facts that the policy names and, where a lease does not cover the request, for the clock
+//! and shared data. Every decision is written down in one place ([`Record`](crate::record::Record)).
+
+use alloc::vec::Vec;
+
+use forebay_admission::{Charge, Clock, Conditions, Nanos, Receipts, Verdict, Wait, attempt, count_refusal};
+use forebay_protocol::policy::OnFailure;
+
+use super::{QUIET_AFTER, Worker, conditions};
+use crate::answer::Reason;
+use crate::config::Config;
+use crate::effect::Effect;
+use crate::host::Host;
+use crate::keys::Keys;
+use crate::ledger::SharedLedger;
+use crate::policy::Rule;
+use crate::record::{Decision, Fate, Refusing};
+use crate::request::{self, Charges, Class, Outcome};
+use crate::settling::Settling;
+use crate::streams::Stream;
+use crate::waiting::{Ask, End, Ended, Waiting};
+
+impl Worker {
+    /// Decides about the request whose headers the host holds, at once.
+    pub fn on_request(&mut self, host: &mut impl Host) -> Outcome {
+        self.decide(None, host)
+    }
+
+    /// Decides about the request of a stream that will be followed to its end; it may have to wait.
+    pub fn on_stream(&mut self, stream: Stream, host: &mut impl Host) -> Outcome {
+        let outcome = self.decide(Some(stream), host);
+        self.record.keep(stream.id);
+        outcome
+    }
+
+    fn decide(&mut self, stream: Option<Stream>, host: &mut impl Host) -> Outcome {
+        if self.boot.is_none() {
+            // A new VM in a running proxy takes over what is in force before its first decision. It has counted nothing
+            // yet, so there are no effects to carry out.
+            self.join(host);
+            self.follow_version(host, &mut Vec::new());
+        }
+        if core::mem::take(&mut self.ticks_unused) >= QUIET_AFTER {
+            // The last look may be 200 ms old, longer than the coarse clock allows for.
+            self.ticked = None;
+            let mut late = core::mem::take(&mut self.late);
+            self.follow_version(host, &mut late);
+            self.late = late;
+        }
+        self.record.begin();
+        let config = &self.config;
+        let mut facts = config.policy.facts(&mut self.facts, host);
+        let mut charges = Charges::default();
+        // A lease covers most requests, whatever the exact time: the clock is read when it matters.
+        let mut clock = Clock::coarse(self.ticked.unwrap_or_default());
+        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts) {
+            Class::Unlimited => return Outcome::Pass,
+            Class::Charged => return Outcome::Charged,
+            Class::Free(rule) => {
+                self.exempt += 1;
+                let Some(rule) = rule else { return Outcome::Pass };
+                (rule, Fate::Exempt, None)
+            }
+            Class::Missing(rule) => (rule, Fate::NoTenant, Some((Reason::MissingTenant(""), Wait::Never, None))),
+            Class::Undecided(rule) if rule.on_failure == OnFailure::Open || rule.dry_run || !config.enforce => {
+                self.failed_open += 1;
+                (rule, Fate::FailedOpen, None)
+            }
+            Class::Undecided(rule) => {
+                let wait = Wait::Until(clock.earliest().plus(Nanos::SECOND));
+                (rule, Fate::Undecided, Some((Reason::Undecided, wait, None)))
+            }
+            Class::Limited(rule, row) => {
+                charges = Charges::of(rule, &self.keys, row, &mut facts);
+                self.served = true;
+                self.busy = true;
+                if self.ticked.is_none() {
+                    clock = Clock::exact(facts.host().now());
+                }
+                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+                let limited = Limited { rule, row, stream, charges: charges.as_slice() };
+                let (keys, waiting) = (&mut self.keys, &mut self.streams.waiting);
+                let mut desk = Desk { config, keys, waiting, settling: &mut self.settling };
+                match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
+                    Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
+                    Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
+                    Came::To(Verdict::Refuse { .. }, true) if rule.on_failure == OnFailure::Open => {
+                        self.failed_open += 1;
+                        (rule, Fate::FailedOpen, None)
+                    }
+                    Came::To(Verdict::Refuse { key, wait }, _) => {
+                        (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key))))
+                    }
+                }
+            }
+        };
+        let dry = why.is_some() && (rule.dry_run || !config.enforce);
+        let decision = Decision {
+            rule,
+            fate: if dry { Fate::DryRun } else { fate },
+            charges: charges.as_slice(),
+            violated: why.and_then(|(_, _, key)| key),
+            generation: self.version.in_force(),
+        };
+        self.record.note(config, &self.keys, &decision, &mut facts);
+        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+        let when = (&conditions, clock.earliest());
+        match (decision.fate, why) {
+            (Fate::Admitted(lane), _) => {
+                self.record.tell_what_is_left(config, &self.keys, &decision, when, facts.host());
+                Outcome::Admit(lane)
+            }
+            (Fate::Refused | Fate::NoTenant | Fate::Undecided, Some((reason, wait, _))) => {
+                let seed = next_seed(&mut self.refusals, when.1);
+                let refusing = Refusing { reason, wait, seed, dialect: None };
+                Outcome::Refuse(self.record.refuse(config, &self.keys, &decision, when, &refusing, facts.host()))
+            }
+            _ => Outcome::Pass,
+        }
+    }
+
+    /// Writes down what became of a request that waited, lets it go on or answers it.
+    pub(super) fn end_wait(
+        &mut self,
+        wait: &Ended,
+        when: (&Conditions<'_>, Nanos),
+        host: &mut impl Host,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (stream, config) = (wait.stream, &self.config);
+        let Some(rule) = config.policy.rule_of_number(wait.rule) else { return };
+        let (fate, violated) = match &wait.end {
+            End::GoesOn(Some(taken)) => (Fate::Admitted(taken.0), None),
+            End::GoesOn(None) => (Fate::FailedOpen, None),
+            End::Refused { key, .. } => (Fate::Refused, Some(*key)),
+        };
+        let generation = self.version.in_force();
+        let decision = Decision { rule, fate, charges: &wait.charges, violated, generation };
+        self.record.begin();
+        self.record.count(&decision);
+        match &wait.end {
+            End::GoesOn(taken) => {
+                self.failed_open += u64::from(taken.is_none());
+                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
+                    self.settling.begin(stream, when.1, rule, &taken.1);
+                }
+                effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
+            }
+            &End::Refused { until, why, dialect, .. } => {
+                let seed = next_seed(&mut self.refusals, when.1);
+                let refusing = Refusing { reason: why, wait: Wait::Until(until), seed, dialect: Some(dialect) };
+                let refusal = self.record.refuse(config, &self.keys, &decision, when, &refusing, host);
+                effects.push(Effect::Answer { stream, refusal });
+            }
+        }
+    }
+}
+
+/// A request that a rule limits.
+struct Limited<'a> {
+    rule: &'a Rule,
+    /// Of the tenant, in the keys.
+    row: usize,
+    /// Of a stream that may wait and be settled.
+    stream: Option<Stream>,
+    charges: &'a [Charge],
+}
+
+/// What such a request came to.
+enum Came {
+    /// It waits; with the tick period that is needed from now on, if it is another one.
+    ToWait(Option<u32>),
+    /// The verdict, and whether shared data failed.
+    To(Verdict, bool),
+}
+
+/// The parts of a worker that charge a request.
+struct Desk<'a> {
+    config: &'a Config,
+    keys: &'a mut Keys,
+    waiting: &'a mut Waiting,
+    settling: &'a mut Settling,
+}
+
+impl Desk<'_> {
+    /// Takes all charges or none; what is refused for now and may wait does.
+    fn charge<H: Host>(
+        &mut self,
+        request: &Limited<'_>,
+        conditions: &Conditions<'_>,
+        clock: &mut Clock,
+        host: &mut H,
+    ) -> Came {
+        let &Limited { rule, row, stream, charges } = request;
+        let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
+        let behind = queueing.and_then(|_| self.waiting.awaited(charges));
+        let (mut failed, mut receipts) = (false, Receipts::default());
+        let verdict = if let Some((key, until)) = behind {
+            *clock = Clock::exact(host.now());
+            Verdict::Refuse { key, wait: Wait::Until(until) }
+        } else {
+            let mut ledger = SharedLedger::new(host, &self.keys.keys);
+            let (verdict, taken) = attempt(&mut self.keys.accounts, charges, conditions, clock, &mut ledger);
+            (failed, receipts) = (ledger.failed(), taken);
+            verdict
+        };
+        match (verdict, stream) {
+            (Verdict::Admit(_), Some(stream)) if Settling::concerns(rule) => {
+                let began = clock.read(&mut SharedLedger::new(host, &self.keys.keys));
+                self.settling.begin(stream.id, began, rule, &receipts);
+            }
+            (Verdict::Admit(_), _) => {}
+            (Verdict::Refuse { key, wait }, _) => {
+                if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
+                    let ask = Ask { stream, rule, row, charges, key, until, now: clock.earliest() };
+                    if let Some(tick_ms) = self.waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
+                        return Came::ToWait(tick_ms);
+                    }
+                }
+                count_refusal(&mut self.keys.accounts, charges, conditions, clock);
+            }
+        }
+        Came::To(verdict, failed)
+    }
+}
+
+/// Parts the retries of clients that are refused in the same instant.
+fn next_seed(refusals: &mut u64, now: Nanos) -> u64 {
+    *refusals = refusals.wrapping_add(1);
+    now.0.wrapping_add(*refusals)
+}
