@@ -1,8 +1,9 @@
 //! `demo`, `test` and `bench`: setup, then the right cargo commands in the right order.
 //!
-//! All three use the dev profile and select the whole workspace, so that a dependency is compiled once, with one set of
-//! features, whichever verb came first. All three build the binaries first and pass the daemon's path on in `FOREBAY_BIN`,
-//! since the real stack starts it as a process.
+//! All three use the dev profile and select the whole workspace, so that nearly every dependency is compiled once, whichever
+//! verb came first. All three build the binaries first and pass the daemon's path on in `FOREBAY_BIN`, since the real stack
+//! starts it as a process. `test` builds them together with the tests: the few dependencies that have more features in
+//! tests, and the daemon on top of them, would else be compiled twice.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -82,7 +83,7 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<(), Fa
 
 fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases) -> Result<(), Failure> {
     phases.time("setup", || setup::run(workspace).and_then(|()| schemas::provide(workspace)))?;
-    phases.time("build the binaries", || build_binaries(workspace))?;
+    phases.time("build", || build_binaries_and_tests(workspace))?;
     phases.time("formatting", || {
         run(workspace.cargo().args(["fmt", "--all", "--check"]))
             .map_err(|failure| failure.with_remedy("cargo fmt --all    # or: rustup component add rustfmt"))
@@ -110,7 +111,7 @@ pub(crate) fn matrix(workspace: &Workspace, arguments: &[String]) -> Result<(), 
     schemas::provide(workspace)?;
     let mut phases = Phases::default();
     let outcome = phases
-        .time("build the binaries", || build_binaries(workspace))
+        .time("build", || build_binaries_and_tests(workspace))
         .and_then(|()| matrix::phases(workspace, &daemon(workspace), arguments, &mut phases));
     phases.print();
     outcome
@@ -162,6 +163,10 @@ fn bench_list() -> String {
 
 fn build_binaries(workspace: &Workspace) -> Result<(), Failure> {
     run(workspace.cargo().arg("build").args(NATIVE).arg("--bins"))
+}
+
+fn build_binaries_and_tests(workspace: &Workspace) -> Result<(), Failure> {
+    run(workspace.cargo().arg("build").args(NATIVE).args(["--bins", "--tests"]))
 }
 
 fn daemon(workspace: &Workspace) -> PathBuf {
