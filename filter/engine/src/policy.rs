@@ -24,7 +24,9 @@ use alloc::{format, vec};
 
 use forebay_admission::Limit;
 use forebay_protocol::policy::path::parse;
-use forebay_protocol::policy::{Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified};
+use forebay_protocol::policy::{
+    Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Uncontracted, Unidentified,
+};
 use hashbrown::HashMap;
 
 pub use cost::Cost;
@@ -87,6 +89,8 @@ pub struct Resource {
     pub unit: Option<String>,
     /// The bucket of everybody without contract.
     pub others: Limit,
+    /// Whether each tenant without contract has such a bucket of its own.
+    pub each: bool,
 }
 
 /// A tenant's standard limit.
@@ -176,6 +180,7 @@ impl CompiledPolicy {
             name: one.name.clone(),
             unit: one.unit.clone(),
             others: one.others.units(),
+            each: one.uncontracted == Uncontracted::Each,
         };
         let contracts = policy.contracts.iter().filter_map(|contract| {
             let number = *numbers.get(contract.resource.as_str())?;

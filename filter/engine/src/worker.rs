@@ -22,11 +22,11 @@ use crate::effect::{CallKind, Effect};
 use crate::host::{Expected, Host, replace};
 use crate::keys::Keys;
 use crate::leader::{Answer, Leader};
-use crate::ledger::SharedLedger;
 use crate::policy::facts::Store;
 use crate::record::Record;
 use crate::settling::Settling;
 use crate::shared::{self, Boot, Version};
+use crate::strangers::{OwnBuckets, Strangers, join_seed};
 use crate::streams::{Module, Streams};
 use crate::table::{self, KeyGrant};
 use crate::waiting::WAITING_TICK_MS;
@@ -76,6 +76,8 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
+    /// The name of the tenant being decided about, where it matters.
+    name: Vec<u8>,
     pub(crate) record: Record,
     /// Refusals so far: what parts the retries of clients that are refused in the same instant.
     refusals: u64,
@@ -118,6 +120,7 @@ impl Worker {
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
+            name: Vec::new(),
             record: Record::new(&config),
             refusals: 0,
             streams: Streams::new(&config.policy),
@@ -190,7 +193,14 @@ impl Worker {
             self.hand_over_counts(host, effects);
             self.give_back_idle(host, now);
             // An idle worker with ten thousand keys must not look at each of them five times a second.
-            self.busy = self.busy && self.keys.accounts.iter().any(holds_something);
+            let contracted = self.keys.accounts.iter().take(self.keys.keys.len());
+            self.busy = self.busy
+                && (self.keys.strangers.as_ref().is_some_and(Strangers::is_busy) || { contracted }
+                    .any(holds_something));
+        }
+        if let Some(strangers) = &mut self.keys.strangers {
+            let conditions = conditions(self.boot, &self.version, self.workers, now);
+            strangers.on_tick(&conditions, now, &mut self.keys.accounts, host);
         }
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.plus(HOUSEKEEPING);
@@ -243,6 +253,10 @@ impl Worker {
             for key in &mut self.keys.keys {
                 key.reported = Counters::default();
             }
+            self.keys.set_slots(None);
+        }
+        if self.keys.own_buckets && self.keys.strangers.is_none() {
+            self.give_slots(host);
         }
         if self.member.is_none() {
             let mut number = None;
@@ -253,6 +267,20 @@ impl Worker {
             });
             self.member = number.filter(|_| taken.is_ok());
         }
+    }
+
+    /// Makes the slots of tenants without contract, when shared data has or takes a seed.
+    fn give_slots(&mut self, host: &mut impl Host) {
+        let resources = self.config.policy.resources.iter().enumerate().filter(|(_, resource)| resource.each);
+        let own = resources.map(|(rule, resource)| OwnBuckets {
+            rule,
+            resource: resource.name.clone(),
+            limit: resource.others,
+        });
+        let random = host.random();
+        let seed = join_seed(host, random);
+        let strangers = seed.and_then(|seed| Strangers::new(seed, own.collect(), self.keys.keys.len(), host.now()));
+        self.keys.set_slots(strangers);
     }
 
     /// Takes the table into force that shared data names, when it is another one.
@@ -301,7 +329,8 @@ impl Worker {
             return None;
         }
         let bound = |limit: u64| lease_cap(limit, self.workers, 1).saturating_mul(self.workers);
-        let bursts = self.keys.accounts.iter().map(|account| account.grant().standard.burst);
+        let contracted = self.keys.accounts.iter().take(self.keys.keys.len());
+        let bursts = contracted.map(|account| account.grant().standard.burst);
         Some(Effect::OverAdmissionBound(bursts.map(bound).max().unwrap_or(0)))
     }
 
@@ -315,8 +344,9 @@ impl Worker {
             return;
         }
         let conditions = conditions(self.boot, &self.version, self.workers, now);
-        let mut ledger = SharedLedger::new(host, &self.keys.keys);
-        for (index, account) in self.keys.accounts.iter_mut().enumerate() {
+        let contracted = self.keys.keys.len();
+        let (accounts, mut ledger) = self.keys.open(host);
+        for (index, account) in accounts.iter_mut().enumerate().take(contracted) {
             account.give_back_idle(index, &conditions, now, &mut ledger);
         }
     }
