@@ -10,9 +10,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use forebay_admission::{Account, Grant};
-use forebay_protocol::{Counters, OTHERS};
+use forebay_protocol::OTHERS;
 use hashbrown::HashMap;
 
+use crate::cells::{self, Cells};
 use crate::config::Config;
 use crate::policy::telling::Provenance;
 use crate::provenance::Label;
@@ -28,10 +29,10 @@ pub struct Key {
     pub resource: String,
     /// Where its buckets are in shared data.
     pub state_key: String,
-    /// Where its counters are in shared data.
+    /// Where its counts are in shared data.
     pub count_key: String,
-    /// The counters that the controller has acknowledged, as the leader knows.
-    pub reported: Counters,
+    /// The mark of the counts that the controller has acknowledged, as the leader knows; 0 for none.
+    pub reported: u32,
     /// The forecast behind its grant; 0 without one.
     pub forecast_version: u64,
     /// What it is called in provenance; `None` when nobody asks for that.
@@ -45,6 +46,11 @@ pub struct Keys {
     pub keys: Vec<Key>,
     /// Parallel to `keys`.
     pub accounts: Vec<Account>,
+    /// Parallel to `keys`: requests by attribute since the last hand-over, numbered by `numbering`; empty where there are
+    /// none.
+    pub cells: Vec<Vec<u64>>,
+    /// Of the attributes' values.
+    pub numbering: Cells,
     resources: usize,
     rows: HashMap<Box<[u8]>, usize>,
     /// Key number by row x resource; row 0 is everybody without contract.
@@ -58,7 +64,12 @@ impl Keys {
     pub fn new(config: &Config, table: &[KeyGrant]) -> Self {
         let resources = &config.policy.resources;
         let told = config.policy.provenance.as_ref();
-        let mut keys = Self { resources: resources.len(), grid: vec![usize::MAX; resources.len()], ..Self::default() };
+        let mut keys = Self {
+            numbering: Cells::of(&config.policy.attributes),
+            resources: resources.len(),
+            grid: vec![usize::MAX; resources.len()],
+            ..Self::default()
+        };
         for (number, resource) in resources.iter().enumerate() {
             keys.put(told, OTHERS, &resource.name, number, (Grant::fixed(resource.others), 0));
         }
@@ -86,7 +97,7 @@ impl Keys {
         let old: HashMap<&str, usize> =
             self.keys.iter().enumerate().map(|(i, key)| (key.state_key.as_str(), i)).collect();
         let mut relimited = Vec::new();
-        for (key, account) in new.keys.iter_mut().zip(&mut new.accounts) {
+        for (number, (key, account)) in new.keys.iter_mut().zip(&mut new.accounts).enumerate() {
             let Some(&index) = old.get(key.state_key.as_str()) else { continue };
             if let (Some(old_key), Some(old_account)) = (self.keys.get(index), self.accounts.get_mut(index)) {
                 key.reported = old_key.reported;
@@ -96,6 +107,9 @@ impl Keys {
                     relimited.push((index, account.grant().clone()));
                 }
                 account.set_grant(grant);
+            }
+            if let (Some(cells), Some(old)) = (new.cells.get_mut(number), self.cells.get_mut(index)) {
+                core::mem::swap(cells, old);
             }
         }
         (new, relimited)
@@ -111,6 +125,14 @@ impl Keys {
         match self.grid.get(row * self.resources + resource) {
             Some(&key) if key != usize::MAX => key,
             _ => resource,
+        }
+    }
+
+    /// Counts a request by the value that has this cell.
+    pub(crate) fn arrived(&mut self, key: usize, resource: usize, cell: usize) {
+        let key = self.numbering.counted_for(key, resource);
+        if let Some(cells) = self.cells.get_mut(key) {
+            cells::add(cells, cell, self.numbering.per_key);
         }
     }
 
@@ -144,11 +166,12 @@ impl Keys {
             resource: resource.to_string(),
             state_key: shared::state_key(tenant, resource),
             count_key: shared::count_key(tenant, resource),
-            reported: Counters::default(),
+            reported: 0,
             forecast_version,
             label: told.map(|told| told.label(tenant)),
         });
         self.accounts.push(Account::new(grant));
+        self.cells.push(Vec::new());
     }
 
     fn row_or_new(&mut self, tenant: &str) -> usize {
@@ -211,9 +234,9 @@ mod tests {
         };
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(7));
         assert_eq!(rate(&keys, "a", 1), Rate::per_s(8), "others can be granted too");
-        keys.keys[2].reported.refused_units = 5;
+        keys.keys[2].reported = 5;
         let (keys, _) = keys.rebuilt(&config, &[granted("c", "bytes", 1)]);
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(3), "the fallback is back");
-        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported.refused_units, 5, "what was reported stays so");
+        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported, 5, "what was reported stays so");
     }
 }
