@@ -11,7 +11,6 @@ use crate::borrow::{Borrower, Short};
 use crate::bucket::Wait;
 use crate::counts::Counts;
 use crate::decision::{Receipt, Source};
-use crate::demand::Demand;
 use crate::dry::Dry;
 use crate::grant::{Grant, Terms};
 use crate::lease::{IDLE, Lease};
@@ -39,7 +38,6 @@ pub struct Account {
     last_spent: Nanos,
     pub(crate) counts: Counts,
     score: PlainScore,
-    demand: Option<Box<Demand>>,
     /// Who holds it, where accounts pass from one holder to the next.
     holder: u32,
 }
@@ -190,21 +188,10 @@ impl Account {
             (true, false) => self.counts.worse_than_plain.add(cost),
             (true, true) => {}
         }
-        let running =
-            self.terms.slot.filter(|slot| valid && slot.start <= clock.earliest() && clock.earliest() < slot.end);
-        if let Some(slot) = running {
-            self.demand.get_or_insert_default().add(&slot, cost);
+        let (slot, at) = (&self.terms.slot, clock.earliest());
+        if valid && slot.is_some_and(|slot| slot.start <= at && at < slot.end) {
+            self.counts.in_slot.add(cost);
         }
-    }
-
-    /// What was offered by slot since [`Account::clear_demand`].
-    pub fn demand(&self) -> Demand {
-        self.demand.as_deref().copied().unwrap_or_default()
-    }
-
-    /// Starts counting demand from zero.
-    pub fn clear_demand(&mut self) {
-        self.demand = None;
     }
 
     /// Returns leases that were not used for [`IDLE`], and tells the pool what is still to be told. For the tick.

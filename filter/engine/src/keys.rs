@@ -11,9 +11,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use forebay_admission::{Account, Charge, Conditions, Grant, KeyState, Nanos};
-use forebay_protocol::{Counters, OTHERS};
+use forebay_protocol::OTHERS;
 use hashbrown::HashMap;
 
+use crate::cells::{self, Cells};
 use crate::config::Config;
 use crate::host::Host;
 use crate::ledger::SharedLedger;
@@ -32,10 +33,10 @@ pub struct Key {
     pub resource: String,
     /// Where its buckets are in shared data.
     pub state_key: String,
-    /// Where its counters are in shared data.
+    /// Where its counts are in shared data.
     pub count_key: String,
-    /// The counters that the controller has acknowledged, as the leader knows.
-    pub reported: Counters,
+    /// The mark of the counts that the controller has acknowledged, as the leader knows; 0 for none.
+    pub reported: u32,
     /// The forecast behind its grant; 0 without one.
     pub forecast_version: u64,
     /// What it is called in provenance; `None` when nobody asks for that.
@@ -49,6 +50,11 @@ pub struct Keys {
     pub keys: Vec<Key>,
     /// Parallel to `keys`; behind them come the slots of `strangers`.
     pub accounts: Vec<Account>,
+    /// Parallel to `keys`: requests by attribute since the last hand-over, numbered by `numbering`; empty where there are
+    /// none.
+    pub cells: Vec<Vec<u64>>,
+    /// Of the attributes' values.
+    pub numbering: Cells,
     /// Slots of tenants without contract, once shared data has a seed and where the policy wants any.
     pub strangers: Option<Strangers>,
     /// Whether the policy wants any.
@@ -67,6 +73,7 @@ impl Keys {
         let resources = &config.policy.resources;
         let told = config.policy.provenance.as_ref();
         let mut keys = Self {
+            numbering: Cells::of(&config.policy.attributes),
             resources: resources.len(),
             grid: vec![usize::MAX; resources.len()],
             own_buckets: resources.iter().any(|resource| resource.each),
@@ -99,7 +106,7 @@ impl Keys {
         let old: HashMap<&str, usize> =
             self.keys.iter().enumerate().map(|(i, key)| (key.state_key.as_str(), i)).collect();
         let mut relimited = Vec::new();
-        for (key, account) in new.keys.iter_mut().zip(&mut new.accounts) {
+        for (number, (key, account)) in new.keys.iter_mut().zip(&mut new.accounts).enumerate() {
             let Some(&index) = old.get(key.state_key.as_str()) else { continue };
             if let (Some(old_key), Some(old_account)) = (self.keys.get(index), self.accounts.get_mut(index)) {
                 key.reported = old_key.reported;
@@ -109,6 +116,9 @@ impl Keys {
                     relimited.push((index, account.grant().clone()));
                 }
                 account.set_grant(grant);
+            }
+            if let (Some(cells), Some(old)) = (new.cells.get_mut(number), self.cells.get_mut(index)) {
+                core::mem::swap(cells, old);
             }
         }
         // The slots' accounts are many megabytes: they move within their vector, which grows by no more than it must.
@@ -185,6 +195,14 @@ impl Keys {
         }
     }
 
+    /// Counts a request by the value that has this cell.
+    pub(crate) fn arrived(&mut self, key: usize, resource: usize, cell: usize) {
+        let key = self.numbering.counted_for(key, resource);
+        if let Some(cells) = self.cells.get_mut(key) {
+            cells::add(cells, cell, self.numbering.per_key);
+        }
+    }
+
     /// The tenant that a row is of; [`OTHERS`] for row 0.
     pub fn tenant(&self, row: usize) -> &str {
         let own = (0..self.resources).filter_map(|resource| self.keys.get(self.key(row, resource)));
@@ -215,11 +233,12 @@ impl Keys {
             resource: resource.to_string(),
             state_key: shared::state_key(tenant, resource),
             count_key: shared::count_key(tenant, resource),
-            reported: Counters::default(),
+            reported: 0,
             forecast_version,
             label: told.map(|told| told.label(tenant)),
         });
         self.accounts.push(Account::new(grant));
+        self.cells.push(Vec::new());
     }
 
     fn row_or_new(&mut self, tenant: &str) -> usize {
@@ -282,9 +301,9 @@ mod tests {
         };
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(7));
         assert_eq!(rate(&keys, "a", 1), Rate::per_s(8), "others can be granted too");
-        keys.keys[2].reported.refused_units = 5;
+        keys.keys[2].reported = 5;
         let (keys, _) = keys.rebuilt(&config, &[granted("c", "bytes", 1)]);
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(3), "the fallback is back");
-        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported.refused_units, 5, "what was reported stays so");
+        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported, 5, "what was reported stays so");
     }
 }

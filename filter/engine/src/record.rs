@@ -122,6 +122,26 @@ impl Record {
         self.kept.remove(&stream).unwrap_or_default()
     }
 
+    /// Counts the attributes of a request that is charged, whatever becomes of it: by value for the proxy, by key and
+    /// value for the controller.
+    pub(crate) fn arrived<H: Host>(
+        &mut self,
+        config: &Config,
+        keys: &mut Keys,
+        (rule, charges): (&Rule, &[Charge]),
+        facts: &mut Facts<'_, H>,
+    ) {
+        let mut first = 0;
+        for (number, attribute) in config.policy.attributes.iter().enumerate() {
+            let value = attribute.number(facts.known(attribute.header()));
+            self.named.value(number, value);
+            for (of, charge) in rule.charges.iter().zip(charges) {
+                keys.arrived(charge.key, of.resource, first + value);
+            }
+            first += attribute.values.len() + 1;
+        }
+    }
+
     /// Writes a decision down.
     pub(crate) fn note<H: Host>(
         &mut self,
@@ -131,11 +151,6 @@ impl Record {
         facts: &mut Facts<'_, H>,
     ) {
         self.count(decision);
-        if !decision.charges.is_empty() {
-            for (number, attribute) in config.policy.attributes.iter().enumerate() {
-                self.named.value(number, attribute.number(facts.known(attribute.header())));
-            }
-        }
         self.explain(config, keys, decision, facts);
     }
 

@@ -14,8 +14,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Nanos, lease_cap};
+use forebay_protocol::Generation;
 use forebay_protocol::policy::Tags;
-use forebay_protocol::{Counters, Generation};
 
 use crate::config::{Config, ConfigError};
 use crate::effect::{CallKind, Effect};
@@ -215,7 +215,8 @@ impl Worker {
             }
         }
         if let (Some(controller), Some(boot)) = (&self.config.controller, self.boot) {
-            self.leader.act(controller, self.config.proxy_id.as_deref(), boot, &mut self.keys, host, now, effects);
+            let (proxy, attributes) = (self.config.proxy_id.as_deref(), &self.config.policy.attributes);
+            self.leader.act(controller, proxy, boot, &mut self.keys, attributes, host, now, effects);
         }
     }
 
@@ -251,7 +252,7 @@ impl Worker {
             self.member = None;
             self.leader = Leader::default();
             for key in &mut self.keys.keys {
-                key.reported = Counters::default();
+                key.reported = 0;
             }
             self.keys.set_slots(None);
         }

@@ -73,6 +73,7 @@ impl Worker {
             }
             Class::Limited(rule, row) => {
                 charges = Charges::of(rule, &self.keys, row, &mut facts);
+                self.record.arrived(config, &mut self.keys, (rule, charges.as_slice()), &mut facts);
                 self.served = true;
                 self.busy = true;
                 if self.ticked.is_none() {
