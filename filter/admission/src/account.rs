@@ -188,6 +188,16 @@ impl Account {
             (true, false) => self.counts.worse_than_plain.add(cost),
             (true, true) => {}
         }
+        self.note_demand(cost, valid, clock);
+    }
+
+    /// Counts a request that is refused though its charge could be had.
+    pub(crate) fn turn_away(&mut self, cost: u64, conditions: &Conditions, clock: &Clock) {
+        self.counts.refused.add(cost);
+        self.note_demand(cost, clock.earliest() < conditions.valid_until, clock);
+    }
+
+    fn note_demand(&mut self, cost: u64, valid: bool, clock: &Clock) {
         let (slot, at) = (&self.terms.slot, clock.earliest());
         if valid && slot.is_some_and(|slot| slot.start <= at && at < slot.end) {
             self.counts.in_slot.add(cost);

@@ -9,8 +9,9 @@
 //!
 //! **The bound.** In a proxy: requests in flight <= slots held, and no slot is drawn that would take the slots held above
 //! the limit. Therefore, while the limit does not fall, in flight <= limit. When it falls, a worker notices at its next
-//! [`Guard::sync`], gives all its free slots back, and nobody draws before the sum is below the new limit: until every
-//! worker has ticked in flight is at most the old limit, from then on it only falls until it is below the new one. A VM
+//! [`Guard::sync`], gives all its free slots back, owes its part of what is still too much, worst band first, and gives
+//! that back as its requests end, before a slot is used again; nobody draws before the sum is below the new limit. So
+//! until every worker has ticked in flight is at most the old limit, from then on it falls as fast as requests end. A VM
 //! that crashed frees its slots after [`HOLDER_EXPIRY`], though the upstream may still be busy with them; a VM that was
 //! only asleep so long claims the slots of its requests again at its next sync, above the limit if need be. Those two are
 //! the only slack, each as large as one worker's requests.
@@ -71,6 +72,8 @@ pub enum Ending {
 struct Flight {
     band: usize,
     start: Nanos,
+    /// Its latency is in the window already.
+    measured: bool,
 }
 
 /// One worker's side of the guard of one cluster.
@@ -80,6 +83,8 @@ pub struct Guard {
     id: u64,
     held: [u16; LANES],
     used: [u16; LANES],
+    /// Slots that are not used again when their requests end.
+    owed: [u16; LANES],
     flights: BTreeMap<u32, Flight>,
     by_start: BTreeSet<(Nanos, u32)>,
     window: Window,
@@ -98,6 +103,7 @@ impl Guard {
             id: id.max(1),
             held: [0; LANES],
             used: [0; LANES],
+            owed: [0; LANES],
             flights: BTreeMap::new(),
             by_start: BTreeSet::new(),
             window: Window::default(),
@@ -148,11 +154,26 @@ impl Guard {
         if let Some(used) = self.used.get_mut(band) {
             *used = used.saturating_add(1);
         }
-        self.flights.insert(stream, Flight { band, start: now });
+        self.flights.insert(stream, Flight { band, start: now, measured: false });
         self.by_start.insert((now, stream));
         self.peak = self.peak.max(u16::try_from(self.flights.len()).unwrap_or(u16::MAX));
         self.last_begin = now;
         Ok(())
+    }
+
+    /// The upstream's answer to a request begins: the time until now is its latency. It stays in flight until
+    /// [`Guard::end`]; saying it again changes nothing.
+    pub fn answered(&mut self, stream: u32, now: Nanos) {
+        if let Some(flight) = self.flights.get_mut(&stream).filter(|flight| !flight.measured) {
+            flight.measured = true;
+            self.window.add(now.since(flight.start));
+        }
+    }
+
+    /// Whether a request of the lane with this rank would be refused without a look at the record, and until when.
+    pub fn short(&self, rank: usize, now: Nanos) -> Option<Nanos> {
+        let dry_until = self.dry_until.get(rank.min(LANES - 1)).copied().filter(|until| now < *until)?;
+        self.free_band(rank).is_none().then_some(dry_until)
     }
 
     /// A request is over. Unknown streams (given up before, never begun) are ignored.
@@ -162,7 +183,11 @@ impl Guard {
         if let Some(used) = self.used.get_mut(flight.band) {
             *used = used.saturating_sub(1);
         }
-        if ending == Ending::Measured {
+        if let (Some(owed @ 1..), Some(held)) = (self.owed.get_mut(flight.band), self.held.get_mut(flight.band)) {
+            *owed -= 1;
+            *held = held.saturating_sub(1);
+        }
+        if ending == Ending::Measured && !flight.measured {
             self.window.add(now.since(flight.start));
         }
     }
@@ -180,22 +205,29 @@ impl Guard {
         if self.held() == 0 && self.window.count == 0 {
             return;
         }
-        let mut after = (self.held, self.limit_slots);
+        let mut after = (self.held, self.limit_slots, self.owed);
         let replaced = ledger.replace(cluster, &mut |state| {
             let mut state = state.unwrap_or_else(|| ClusterState::new(&self.settings, now));
             state.reap(now);
             self.enter(&mut state, self.held, now);
             state.measure(&self.settings, &self.window, now);
             let idle = now.since(self.last_begin) >= IDLE;
-            let short = state.leased() > state.limiter.slots();
+            let short = state.excess() != [0; LANES];
             let keep = if idle || short { 0 } else { batch(state.limiter.slots(), state.workers()) };
             let kept = core::array::from_fn(|band| self.kept(band, keep));
             self.enter(&mut state, kept, now);
-            after = (kept, state.limiter.slots());
+            let (excess, slots) = (state.excess(), state.limiter.slots());
+            let part = |band: usize| {
+                let own = u64::from(kept.get(band).copied().unwrap_or(0));
+                let much = excess.get(band).copied().unwrap_or(0).saturating_mul(own);
+                let part = much.div_ceil(state.held_in(band).max(1)).min(own);
+                u16::try_from(part).unwrap_or(u16::MAX)
+            };
+            after = (kept, slots, core::array::from_fn(part));
             Some(state)
         });
         if replaced.is_ok() {
-            (self.held, self.limit_slots) = after;
+            (self.held, self.limit_slots, self.owed) = after;
             self.window = Window::default();
             self.peak = u16::try_from(self.flights.len()).unwrap_or(u16::MAX);
             self.synced = now;
@@ -222,6 +254,8 @@ impl Guard {
         let replaced = ledger.replace(cluster, &mut |state| {
             let mut state = state.unwrap_or_else(|| ClusterState::new(&self.settings, now));
             state.reap(now);
+            // The record may be older than the settings.
+            state.limiter.confine(&self.settings);
             let limit = state.limiter.slots();
             after = (self.held, limit, 0);
             // Entered first, so that slots of a worker that was asleep for too long count again.

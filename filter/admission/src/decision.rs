@@ -147,6 +147,16 @@ pub fn count_refusal(accounts: &mut [Account], charges: &[Charge], conditions: &
     }
 }
 
+/// Counts a request whose charges could be had, and that is refused for another reason: it was offered, and says nothing
+/// about what a plain bucket would have made of it.
+pub fn count_turned_away(accounts: &mut [Account], charges: &[Charge], conditions: &Conditions, clock: &Clock) {
+    for charge in charges.iter().take(MAX_CHARGES) {
+        if let Some(account) = accounts.get_mut(charge.key) {
+            account.turn_away(charge.cost, conditions, clock);
+        }
+    }
+}
+
 /// [`admit_with_receipts`] for a request that may wait and come again: it is counted when it is admitted; a refusal is
 /// not counted before the caller says with [`count_refusal`] that it is the last.
 pub fn attempt(
@@ -156,22 +166,66 @@ pub fn attempt(
     clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> (Verdict, Receipts) {
-    let mut sources = [Source::Shadow; MAX_CHARGES];
-    for (charge, source) in charges.iter().zip(&mut sources) {
+    match secure(accounts, charges, conditions, clock, ledger) {
+        Ok(secured) => (Verdict::Admit(secured.lane), spend(accounts, charges, &secured, conditions, clock)),
+        Err(refused) => (refused, Receipts::default()),
+    }
+}
+
+/// The charges of a request in its worker's hands, not spent yet. Dropped, they stay in the leases for the next request,
+/// or go back when idle: whoever finds another reason to refuse has nothing to refund.
+#[derive(Clone, Copy, Debug)]
+pub struct Secured {
+    sources: [Source; MAX_CHARGES],
+    lane: Lane,
+}
+
+impl Secured {
+    /// The worst lane of the charges.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+}
+
+/// The first half of [`attempt`]: gets all charges into this worker's hands.
+///
+/// # Errors
+/// [`Verdict::Refuse`], for the first charge that cannot be had.
+pub fn secure(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    conditions: &Conditions,
+    clock: &mut Clock,
+    ledger: &mut impl Ledger,
+) -> Result<Secured, Verdict> {
+    let mut secured = Secured { sources: [Source::Shadow; MAX_CHARGES], lane: Lane::Reserved };
+    for (charge, source) in charges.iter().zip(&mut secured.sources) {
         let Some(account) = accounts.get_mut(charge.key) else { continue };
         match account.secure(charge.key, charge.cost, conditions, clock, ledger) {
-            Ok(secured) => *source = secured,
-            Err(wait) => return (Verdict::Refuse { key: charge.key, wait }, Receipts::default()),
+            Ok(found) => {
+                *source = found;
+                secured.lane = secured.lane.max(found.lane());
+            }
+            Err(wait) => return Err(Verdict::Refuse { key: charge.key, wait }),
         }
     }
-    let mut worst = Lane::Reserved;
+    Ok(secured)
+}
+
+/// The second half of [`attempt`]: spends what the same charges have just secured, and counts the request.
+pub fn spend(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    secured: &Secured,
+    conditions: &Conditions,
+    clock: &Clock,
+) -> Receipts {
     let mut receipts = Receipts::default();
-    for ((charge, source), receipt) in charges.iter().zip(sources).zip(&mut receipts.receipts) {
+    for ((charge, source), receipt) in charges.iter().zip(secured.sources).zip(&mut receipts.receipts) {
         if let Some(account) = accounts.get_mut(charge.key) {
             *receipt = Some(account.spend(charge.key, source, charge.cost, clock.earliest()));
             account.observe(charge.cost, true, conditions, clock);
-            worst = worst.max(source.lane());
         }
     }
-    (Verdict::Admit(worst), receipts)
+    receipts
 }

@@ -50,7 +50,8 @@ pub use bucket::{Bucket, Wait};
 pub use concurrency::{ClusterState, Guard, GuardLedger, GuardSettings};
 pub use counts::{Counts, Settled, Tally};
 pub use decision::{
-    Charge, Lane, MAX_CHARGES, Receipt, Receipts, Source, Verdict, admit, admit_with_receipts, attempt, count_refusal,
+    Charge, Lane, MAX_CHARGES, Receipt, Receipts, Secured, Source, Verdict, admit, admit_with_receipts, attempt,
+    count_refusal, count_turned_away, secure, spend,
 };
 pub use demand::{Bursts, DemandState, Expected, SlotDemand};
 pub use fingerprint::{Fingerprint, Seed};

@@ -69,6 +69,39 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Requests end and begin in the same instant, so that no slot is ever free at a tick.
+#[test]
+fn a_falling_limit_is_reached_though_every_slot_is_wanted_again_at_once() {
+    let delay = By::Delay { target_ns: MS };
+    let settings = GuardSettings { strategy: delay, start: 40, least: 4, most: 40, ..GuardSettings::default() };
+    let mut shared = Shared::default();
+    let mut workers = [Guard::new(settings, 1), Guard::new(settings, 2)];
+    let (mut now, mut stream) = (Nanos(MS), 0u32);
+    let mut flying: Vec<(usize, u32)> = Vec::new();
+    for step in 0..40_000u32 {
+        now = now.plus(MS);
+        if step % 5 == 0 && !flying.is_empty() {
+            let (worker, ended) = flying.remove(0);
+            workers[worker].end(ended, Ending::Measured, now);
+        }
+        for (worker, guard) in workers.iter_mut().enumerate() {
+            for rank in [0, 1] {
+                stream += 1;
+                // Few reserved requests, and as many others as there is room for.
+                if (rank == 1 || step % 50 == 0) && guard.begin(0, stream, rank, now, &mut shared).is_ok() {
+                    flying.push((worker, stream));
+                }
+            }
+            if step % 50 == 0 {
+                guard.sync(0, now, &mut shared);
+            }
+        }
+        assert_eq!(flying.len(), workers.iter().map(Guard::in_flight).sum::<usize>());
+    }
+    assert_eq!(shared.state().unwrap().limiter.slots(), 4, "everything was slow");
+    assert!(flying.len() <= 4, "{} in flight of 4", flying.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 

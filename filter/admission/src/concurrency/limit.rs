@@ -126,6 +126,12 @@ impl Limiter {
         self.limit_milli / MILLI_SLOTS
     }
 
+    /// Keeps the limit between the least and the most.
+    pub fn confine(&mut self, settings: &GuardSettings) {
+        let (least, most) = settings.range();
+        self.limit_milli = self.limit_milli.clamp(least, most);
+    }
+
     /// A window of at least [`MIN_SAMPLES`] is over, in which at most `in_flight` requests were in flight at a time.
     pub fn adapt(&mut self, settings: &GuardSettings, window: &Window, in_flight: u64) {
         if window.count == 0 {
@@ -138,8 +144,8 @@ impl Limiter {
         };
         let tested = in_flight.saturating_mul(2 * MILLI_SLOTS) >= limit;
         let cap = if tested { limit.saturating_add(growth(limit)) } else { limit };
-        let (least, most) = settings.range();
-        self.limit_milli = wanted.min(cap).clamp(least, most);
+        self.limit_milli = wanted.min(cap);
+        self.confine(settings);
     }
 
     fn gradient(&mut self, window: &Window) -> u64 {

@@ -89,11 +89,31 @@ impl ClusterState {
     /// Slots that may still be drawn for the lane of this rank.
     pub fn free(&self, rank: usize) -> u64 {
         let limit = self.limiter.slots();
-        let rooms = LANE_PERCENT.iter().enumerate().take(rank.saturating_add(1)).map(|(band, percent)| {
-            let part = (limit.saturating_mul(*percent) / 100).max(1);
-            part.saturating_sub(self.leased_from(band))
-        });
+        let rooms = LANE_PERCENT
+            .iter()
+            .enumerate()
+            .take(rank.saturating_add(1))
+            .map(|(band, percent)| part(limit, *percent).saturating_sub(self.leased_from(band)));
         rooms.min().unwrap_or(0)
+    }
+
+    /// Slots of a band that are held.
+    pub fn held_in(&self, band: usize) -> u64 {
+        let slots = self.holders.iter().filter_map(|holder| holder.slots.get(band));
+        slots.map(|slots| u64::from(*slots)).sum()
+    }
+
+    /// By band, how many of the slots that are held must go before every lane is within its part of the limit again, the
+    /// worst bands first.
+    pub fn excess(&self) -> [u64; LANES] {
+        let limit = self.limiter.slots();
+        let (mut excess, mut gone) = ([0; LANES], 0u64);
+        for (band, (much, percent)) in excess.iter_mut().zip(LANE_PERCENT).enumerate().rev() {
+            let stays = self.leased_from(band).saturating_sub(gone);
+            *much = stays.saturating_sub(part(limit, percent)).min(self.held_in(band));
+            gone = gone.saturating_add(*much);
+        }
+        excess
     }
 
     /// Takes back the slots of holders that have not been seen for [`HOLDER_EXPIRY`].
@@ -172,6 +192,11 @@ impl ClusterState {
     }
 }
 
+/// At limits so small that a part rounds to nothing, one slot remains.
+fn part(limit: u64, percent: u64) -> u64 {
+    (limit.saturating_mul(percent) / 100).max(1)
+}
+
 impl Holder {
     fn total_from(&self, band: usize) -> u64 {
         if band == 0 {
@@ -218,5 +243,17 @@ mod tests {
         assert_eq!(with([0, 15, 75]), [10, 0, 0]);
         assert_eq!(with([95, 0, 0]), [5, 5, 5]);
         assert_eq!(with([10, 15, 75]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_too_much_goes_from_the_worst_band() {
+        let mut state = ClusterState::new(&GuardSettings { start: 100, ..GuardSettings::default() }, Nanos(0));
+        state.holder(1).unwrap().slots = [6, 10, 40];
+        state.holder(2).unwrap().slots = [4, 5, 35];
+        assert_eq!(state.excess(), [0, 0, 0]);
+        state.limiter.limit_milli = 80_000;
+        assert_eq!(state.excess(), [2, 3, 15], "75 % of 80 are 60, 90 % are 72");
+        state.limiter.limit_milli = 5_000;
+        assert_eq!(state.excess(), [9, 14, 72]);
     }
 }
