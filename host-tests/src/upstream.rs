@@ -2,7 +2,8 @@
 //!
 //! It runs as a task of the current tokio runtime on a free loopback port, keeps connections alive, counts by tenant and
 //! lane, and keeps the last requests whole so that a test can look at the headers that Envoy really sent. Some paths ask
-//! for answers that say what they cost ([`usage`]).
+//! for answers that say what they cost ([`usage`]). It can be slowed down while it runs, and knows how many requests it
+//! has at a time.
 //!
 //! Invariant: memory is bounded whatever is sent: at most [`RECENT_MAX`] whole requests and [`COUNTED_PAIRS_MAX`]
 //! different (tenant, lane) pairs; further pairs are counted together under the tenant [`FURTHER_TENANTS`].
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -55,6 +57,9 @@ pub struct Upstream {
 struct Seen {
     counts: BTreeMap<(String, String), u64>,
     recent: VecDeque<SeenRequest>,
+    delay: Duration,
+    in_flight: usize,
+    most_in_flight: usize,
 }
 
 impl Upstream {
@@ -93,9 +98,26 @@ impl Upstream {
         locked(&self.seen).recent.iter().cloned().collect()
     }
 
+    /// Answers requests that come from now on after this time.
+    pub fn slow_down(&self, delay: Duration) {
+        locked(&self.seen).delay = delay;
+    }
+
+    /// Requests that are being answered; one that the proxy resets is over.
+    pub fn in_flight(&self) -> usize {
+        locked(&self.seen).in_flight
+    }
+
+    /// The most that were at a time.
+    pub fn most_in_flight(&self) -> usize {
+        locked(&self.seen).most_in_flight
+    }
+
     /// Forgets what was seen, for a test with several parts.
     pub fn forget(&self) {
-        *locked(&self.seen) = Seen::default();
+        let mut seen = locked(&self.seen);
+        let Seen { delay, in_flight, .. } = *seen;
+        *seen = Seen { delay, in_flight, most_in_flight: in_flight, ..Seen::default() };
     }
 }
 
@@ -113,6 +135,24 @@ impl Seen {
             self.recent.pop_front();
         }
         self.recent.push_back(SeenRequest { path, headers });
+    }
+}
+
+/// One request in flight, until it is dropped.
+struct InFlight<'a>(&'a Mutex<Seen>);
+
+impl<'a> InFlight<'a> {
+    fn begin(seen: &'a Mutex<Seen>) -> Self {
+        let mut now = locked(seen);
+        now.in_flight += 1;
+        now.most_in_flight = now.most_in_flight.max(now.in_flight);
+        Self(seen)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        locked(self.0).in_flight -= 1;
     }
 }
 
@@ -144,6 +184,7 @@ async fn answer(
     request: hyper::Request<Incoming>,
     seen: &Mutex<Seen>,
 ) -> Result<hyper::Response<AnswerBody>, Infallible> {
+    let _in_flight = InFlight::begin(seen);
     let (head, body) = request.into_parts();
     // Read to the end, so that the connection can carry the next request.
     let _ = body.collect().await;
@@ -152,7 +193,14 @@ async fn answer(
     let lane = head.headers.get("x-forebay-lane").cloned();
     let true_cost = head.headers.get(TRUE_COST).cloned();
     let asked = usage::answer(&path);
-    locked(seen).add(path, head.headers);
+    let delay = {
+        let mut seen = locked(seen);
+        seen.add(path, head.headers);
+        seen.delay
+    };
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     let plain = || hyper::Response::new(Either::Left(Full::new(Bytes::from_static(b"served\n"))));
     let mut response = asked.unwrap_or_else(plain);
     if let Some(cost) = true_cost {

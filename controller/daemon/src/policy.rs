@@ -153,7 +153,7 @@ mod tests {
             lines[0]
                 .starts_with("FB0102 bad.yaml: resources[0].others.rate_per_s: the rate is out of range; choose 0 to")
         );
-        assert!(lines[1].starts_with("FB0900 bad.yaml: guard.mode: not available yet: "));
+        assert!(lines[1].starts_with("FB0606 bad.yaml: guard.target_ms: codel knows no latency"));
         assert_eq!(lines.len(), 2);
     }
 

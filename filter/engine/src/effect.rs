@@ -18,6 +18,9 @@ pub enum Effect {
     CountNamed(u16, u64),
     /// Set the gauge of the over-admission bound, in units: the largest of any key's.
     OverAdmissionBound(u64),
+    /// Set the gauge of a guarded cluster's limit, in requests at once: the cluster's number, for
+    /// [`Worker::guard_gauge`](crate::Worker::guard_gauge).
+    GuardLimit(u16, u64),
     /// Write a line for the operator.
     Warn(String),
     /// Let a stream go on that was told to wait.
@@ -87,11 +90,14 @@ pub enum Metric {
     RefundedUnits,
     ChargedUnits,
     ForgivenUnits,
+    GuardRefused,
+    GuardWouldRefuse,
+    GuardUnguarded,
 }
 
 impl Metric {
     /// Every metric with its name in the proxy's stats.
-    pub const NAMES: [(Self, &'static str); 20] = [
+    pub const NAMES: [(Self, &'static str); 23] = [
         (Self::Reserved, "forebay.requests.reserved"),
         (Self::Standard, "forebay.requests.standard"),
         (Self::Borrowed, "forebay.requests.borrowed"),
@@ -112,6 +118,9 @@ impl Metric {
         (Self::RefundedUnits, "forebay.settlement.refunded_units"),
         (Self::ChargedUnits, "forebay.settlement.charged_units"),
         (Self::ForgivenUnits, "forebay.settlement.forgiven_units"),
+        (Self::GuardRefused, "forebay.guard.refused"),
+        (Self::GuardWouldRefuse, "forebay.guard.would_refuse"),
+        (Self::GuardUnguarded, "forebay.guard.unguarded"),
     ];
 
     /// Name of the gauge behind [`Effect::OverAdmissionBound`].

@@ -18,6 +18,7 @@ pub mod answer;
 pub mod cells;
 pub mod config;
 pub mod effect;
+pub mod guard;
 pub mod host;
 pub mod keys;
 pub mod leader;

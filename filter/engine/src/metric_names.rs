@@ -4,6 +4,7 @@
 //! name  = "forebay.rule." rule ".lane." lane "." what
 //! rule  = 1 to 64 of  a-z 0-9 _ -
 //!       / "forebay.attribute." rule ".value." rule ".requests"
+//!       / "forebay.guard.cluster." rule ".limit"
 //! lane  = "reserved" | "standard" | "borrowed" | "refused" | "exempt"
 //! what  = "requests" | "units"
 //! ```
@@ -14,7 +15,7 @@
 //!
 //! Invariant: the number of names is bounded by [`RULES_WITH_METRICS_MAX`], never by traffic: rules beyond it share
 //! [`OTHER_RULES`], values that the policy does not name share [`OTHER_VALUES`] (8 attributes of 64 values and that one
-//! make 520). A proxy never frees a metric, and each costs it memory in every worker.
+//! make 520), clusters beyond [`MAX_CLUSTERS`](crate::guard::MAX_CLUSTERS) have none. A proxy never frees a metric, and each costs it memory in every worker.
 
 use alloc::string::String;
 
@@ -88,6 +89,14 @@ pub fn attribute_counter(attribute: &str, value: &str) -> String {
     name.push_str(".value.");
     name.push_str(&label(value));
     name.push_str(".requests");
+    name
+}
+
+/// The name of the gauge of a guarded cluster's limit.
+pub fn cluster_gauge(cluster: &str) -> String {
+    let mut name = String::from("forebay.guard.cluster.");
+    name.push_str(&label(cluster));
+    name.push_str(".limit");
     name
 }
 

@@ -39,6 +39,7 @@ use telling::{Attribute, Provenance};
 use terms::Terms;
 
 use crate::answer;
+use crate::guard;
 use crate::host::Host;
 use crate::provenance::Label;
 
@@ -74,6 +75,8 @@ pub struct CompiledPolicy {
     pub provenance: Option<Provenance>,
     /// What requests are counted by.
     pub attributes: Vec<Attribute>,
+    /// How upstreams are guarded; `None`: they are not.
+    pub guard: Option<guard::Settings>,
     rules: Vec<Rule>,
     matcher: Matcher,
     exempt: Exempt,
@@ -224,6 +227,7 @@ impl CompiledPolicy {
             terms: Terms::compile(policy),
             provenance: Provenance::compile(policy),
             attributes,
+            guard: guard::Settings::compile(&policy.guard),
             rules,
             matcher,
             exempt,
@@ -308,6 +312,9 @@ impl CompiledPolicy {
                 let path = format!("rules[{number}].charges[{charge}].cost.settled");
                 return Some((path, "settling a cost after the response"));
             }
+        }
+        if self.guard.is_some() {
+            return Some(("guard".to_string(), "the guard of upstream concurrency"));
         }
         let debugs = self.provenance.as_ref().is_some_and(|told| !told.gate.is_closed());
         debugs.then(|| ("debug".to_string(), "the debug header"))

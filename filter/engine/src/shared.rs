@@ -13,10 +13,12 @@
 //! | `fb1/slots` | id, start and end (steady ns) of the slots around now | the leader |
 //! | `fb1/seed` | 16 random bytes | the first VM that gives strangers slots |
 //! | `fb1/s/<resource>\0<set>` | eight slots of tenants without contract | every VM that seats or draws for one |
+//! | `fb1/guarded` | the names of guarded clusters, each with a NUL behind | every VM that sees a new one |
+//! | `fb1/g/<number>` | a guarded cluster's limit and slots, by place in that list | every VM with requests in flight there |
 //! | `fb1/sync` | cumulative counters of the sync path | the leader |
 //!
 //! The prefix holds the layout's version. Keys cannot be deleted on Envoy, so their number is bounded by what the
-//! operator contracted and by the slots of [`strangers`](crate::strangers), never by what clients send. Records are rows
+//! operator contracted and by the slots of [`strangers`](crate::strangers) and of [`guard`](crate::guard), never by what clients send. Records are rows
 //! of 64-bit little-endian words.
 
 use alloc::format;
@@ -32,6 +34,7 @@ pub(crate) const MEMBERS: &str = "fb1/members";
 pub(crate) const LEADER: &str = "fb1/leader";
 pub(crate) const VERSION: &str = "fb1/version";
 pub(crate) const SYNC: &str = "fb1/sync";
+pub(crate) const GUARDED: &str = "fb1/guarded";
 pub(crate) const SLOTS: &str = "fb1/slots";
 
 /// Name of a key's bucket state.
@@ -42,6 +45,10 @@ pub fn state_key(tenant: &str, resource: &str) -> String {
 /// Name of a key's counters.
 pub fn count_key(tenant: &str, resource: &str) -> String {
     format!("fb1/c/{tenant}\0{resource}")
+}
+
+pub(crate) fn guard_key(cluster: usize) -> String {
+    format!("fb1/g/{cluster}")
 }
 
 pub(crate) fn table_key(bank: u64, part: u64) -> String {

@@ -14,6 +14,7 @@ use forebay_protocol::policy::{Code, Finding};
 
 use crate::answer::Header;
 use crate::config::{Config, ConfigError};
+use crate::guard::Guards;
 use crate::host::Host;
 use crate::policy::CompiledPolicy;
 use crate::waiting::Waiting;
@@ -42,11 +43,13 @@ pub struct Stream {
 pub(crate) struct Streams {
     /// Those that wait for tokens.
     pub(crate) waiting: Waiting,
+    /// Those that hold a slot of an upstream, where the policy has a guard.
+    pub(crate) guards: Option<Guards>,
 }
 
 impl Streams {
     pub(crate) fn new(policy: &CompiledPolicy) -> Self {
-        Self { waiting: Waiting::new(policy) }
+        Self { waiting: Waiting::new(policy), guards: policy.guard.map(Guards::new) }
     }
 }
 
@@ -67,11 +70,15 @@ impl Module {
 impl Worker {
     /// Whether something is pending for the stream: only then are the other callbacks about it of any use.
     pub fn follows(&self, stream: u32) -> bool {
-        self.streams.waiting.knows(stream) || self.record.keeps(stream) || self.settles(stream)
+        self.streams.waiting.knows(stream)
+            || self.record.keeps(stream)
+            || self.settles(stream)
+            || self.holds_slot(stream)
     }
 
     /// The response headers of a stream are here, and the host reads them; what shall be added to them.
     pub fn on_response_headers(&mut self, stream: u32, end_of_stream: bool, host: &mut impl Host) -> Vec<Header> {
+        self.guard_answered(stream, host);
         self.settle_headers(stream, end_of_stream, host);
         self.record.take_kept(stream)
     }
@@ -85,6 +92,7 @@ impl Worker {
     /// The stream ended, with or without a response. Saying it again changes nothing.
     pub fn on_stream_end(&mut self, stream: u32, host: &mut impl Host) {
         self.streams.waiting.remove(stream);
+        self.guard_ended(stream);
         self.record.take_kept(stream);
         self.settle_end(stream, host);
     }

@@ -1,4 +1,4 @@
-//! Requests that wait for tokens: from a refusal with an instant to the tick that lets them go on or answers them.
+//! Requests that wait for tokens, or for a slot of an overloaded upstream ([`guard`](crate::guard)): from a refusal with an instant to the tick that lets them go on or answers them.
 //!
 //! [`Queue`] of the admission crate knows who is next; here is what it does not know: a request's keys, its client's
 //! patience, and the tick. A request of a key for which others wait already does not try to get ahead of them.
@@ -15,13 +15,14 @@ use alloc::vec::Vec;
 
 use forebay_admission::queue::{Bounds, Patience, Room, Settings};
 use forebay_admission::{
-    Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Receipts, Verdict, Wait, attempt,
-    client_timeout, count_refusal,
+    Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Receipts, Wait, client_timeout, count_refusal,
+    count_turned_away,
 };
 use forebay_protocol::policy::{OnFailure, Queue as Allowed};
 
 use crate::answer::{Dialect, Reason};
 use crate::effect::{Effect, Metric};
+use crate::guard::{Attempt, Gate, Guards, attempt, is_slot};
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::{CompiledPolicy, Rule};
@@ -39,6 +40,10 @@ const MAX_EXPIRED: usize = 256;
 const MAX_SHED: usize = 64;
 const MAX_RELEASED: usize = 64;
 const MAX_ATTEMPTS: usize = 128;
+
+/// Most streams looked at in one tick whose upstream has no slot, as another one has just found out. Each costs a few
+/// steps in the queue; without it those that wait for one upstream would use up the attempts of all others.
+const MAX_SKIPPED: usize = 1_024;
 
 /// Bytes that the proxy may hold of a body of unknown length: the initial window of an HTTP/2 stream.
 const WINDOW_BYTES: u64 = 65_535;
@@ -61,8 +66,12 @@ pub(crate) struct Ask<'a> {
     /// Its name, where it may have buckets of its own without a contract; else empty.
     pub(crate) tenant: &'a [u8],
     pub(crate) charges: &'a [Charge],
-    /// The key that it waits for.
+    /// The key that it waits for, or what the guard calls the slots.
     pub(crate) key: usize,
+    /// Of a request that has its tokens and waits for a slot.
+    pub(crate) lane: Option<Lane>,
+    /// The guarded cluster that it goes to.
+    pub(crate) cluster: Option<usize>,
     /// When that key has something again.
     pub(crate) until: Nanos,
     pub(crate) now: Nanos,
@@ -99,6 +108,7 @@ struct Waiter {
     /// As in [`Ask`].
     tenant: Box<[u8]>,
     rule: usize,
+    cluster: Option<usize>,
     dialect: Dialect,
     /// Resource and units.
     costs: Vec<(usize, u64)>,
@@ -161,7 +171,12 @@ impl Waiting {
         if self.awaited.is_empty() {
             return None;
         }
-        charges.iter().find_map(|charge| self.awaited.get(&charge.key).map(|found| (charge.key, found.until)))
+        charges.iter().find_map(|charge| self.awaited_key(charge.key).map(|until| (charge.key, until)))
+    }
+
+    /// Until when those that wait for this key do so; `None` when nobody does.
+    pub(crate) fn awaited_key(&self, key: usize) -> Option<Nanos> {
+        self.awaited.get(&key).map(|found| found.until)
     }
 
     /// Lets a request wait; `Ok` with the tick period that is needed from now on, if it is another one. `None` when it
@@ -189,11 +204,12 @@ impl Waiting {
         if ask.until >= deadline {
             return None;
         }
-        let key = keys.keys.get(keys.named(ask.key))?;
+        let charged = if ask.lane.is_some() { ask.charges.first()?.key } else { ask.key };
+        let key = keys.keys.get(keys.named(charged))?;
         let term = policy.terms.of(&key.tenant, &key.resource);
-        let slot = keys.accounts.get(ask.key).and_then(|account| account.grant().terms(ask.now).slot);
+        let slot = keys.accounts.get(charged).and_then(|account| account.grant().terms(ask.now).slot);
         let reserved = slot.is_some() && ask.now < conditions.valid_until;
-        let lane = if reserved { Lane::Reserved } else { Lane::Standard };
+        let lane = ask.lane.unwrap_or(if reserved { Lane::Reserved } else { Lane::Standard });
         let body_bytes = if ask.stream.end_of_stream { 0 } else { body_bytes(host) };
         let entry = Entry {
             stream: ask.stream.id,
@@ -218,8 +234,16 @@ impl Waiting {
         let open_on_failure = ask.rule.on_failure == OnFailure::Open;
         let dialect = Dialect::of_content_type(host.header("content-type").as_deref());
         let (row, rule) = (ask.row, ask.rule.number);
-        let waiter =
-            Waiter { entry, row, tenant: ask.tenant.into(), rule, dialect, costs: costs.collect(), open_on_failure };
+        let waiter = Waiter {
+            entry,
+            row,
+            tenant: ask.tenant.into(),
+            rule,
+            cluster: ask.cluster,
+            dialect,
+            costs: costs.collect(),
+            open_on_failure,
+        };
         self.awaited.entry(ask.key).or_insert(Awaited { streams: 0, until: ask.until }).streams += 1;
         self.waiters.insert(ask.stream.id, waiter);
         self.defer(ask.stream.id, ask.key, ask.until, ask.now);
@@ -261,7 +285,8 @@ impl Waiting {
                 None => old.key(waiter.row, resource) == key,
             };
             let waits_for = waiter.costs.iter().find(|(resource, _)| is_for(*resource));
-            let key = waits_for.map_or(0, |(resource, _)| new.key(row, *resource));
+            let token = waits_for.map_or(0, |(resource, _)| new.key(row, *resource));
+            let key = if is_slot(key) { key } else { token };
             let tenant = slot(tenant).filter(|_| row == 0).unwrap_or(row);
             waiter.row = row;
             waiter.entry = Entry { tenant, key, ..waiter.entry };
@@ -279,6 +304,7 @@ impl Waiting {
     pub(crate) fn serve(
         &mut self,
         keys: &mut Keys,
+        mut guards: Option<&mut Guards>,
         conditions: &Conditions<'_>,
         host: &mut impl Host,
         now: Nanos,
@@ -297,30 +323,37 @@ impl Waiting {
             let Some(entry) = self.queue.shed(now) else { break };
             self.drop_out(entry.stream, Metric::QueueShed, keys, (conditions, now), host, ended);
         }
-        let mut released = 0;
-        for _ in 0..MAX_ATTEMPTS {
-            if released == MAX_RELEASED {
-                break;
-            }
+        let (mut released, mut attempts, mut skipped) = (0, 0, 0);
+        while released < MAX_RELEASED && attempts < MAX_ATTEMPTS && skipped < MAX_SKIPPED {
             let Some(entry) = self.queue.next(now) else { break };
             let Some(waiter) = self.waiters.get(&entry.stream) else {
                 self.queue.remove(entry.stream);
                 continue;
             };
+            if let Some(until) = guards.as_ref().and_then(|guards| guards.short(entry.key, now)) {
+                skipped += 1;
+                self.defer(entry.stream, entry.key, until, now);
+                continue;
+            }
+            attempts += 1;
             let charges = waiter.charges(keys, (conditions, now), host);
             let open_on_failure = waiter.open_on_failure;
-            let (accounts, mut ledger) = keys.open(host);
-            let mut clock = Clock::exact(now);
-            let (verdict, receipts) = attempt(accounts, &charges, conditions, &mut clock, &mut ledger);
-            let failed = ledger.failed();
-            let lane = match verdict {
-                Verdict::Admit(lane) => Some(Box::new((lane, receipts))),
-                Verdict::Refuse { .. } if failed && open_on_failure => None,
-                Verdict::Refuse { key, wait: Wait::Until(until) } => {
+            let gate = guards.as_mut().zip(waiter.cluster).map(|(guards, cluster)| Gate {
+                guards,
+                cluster,
+                stream: entry.stream,
+                ahead: None,
+                enforced: true,
+                open_on_failure,
+            });
+            let lane = match attempt(keys, &charges, conditions, &mut Clock::exact(now), host, gate) {
+                Attempt::Admitted(lane, receipts) => Some(Box::new((lane, receipts))),
+                Attempt::TooLittle { failed: true, .. } if open_on_failure => None,
+                Attempt::TooLittle { key, wait: Wait::Until(until), .. } | Attempt::NoSlot { slot: key, until, .. } => {
                     self.defer(entry.stream, key, until, now);
                     continue;
                 }
-                Verdict::Refuse { wait: Wait::Never, .. } => {
+                Attempt::TooLittle { wait: Wait::Never, .. } => {
                     self.queue.remove(entry.stream);
                     self.drop_out(entry.stream, Metric::QueueExpired, keys, (conditions, now), host, ended);
                     continue;
@@ -403,10 +436,14 @@ impl Waiting {
         ended: &mut Vec<Ended>,
     ) {
         let charges = waiter.charges(keys, when, host);
-        count_refusal(&mut keys.accounts, &charges, when.0, &Clock::exact(when.1));
-        self.count(why);
         let Entry { stream, key, deadline: until, .. } = waiter.entry;
-        let end = End::Refused { key, until, why: Reason::QueueExpired, dialect: waiter.dialect };
+        let (count, reason): (fn(&mut [_], &[_], &_, &_), _) = match is_slot(key) {
+            true => (count_turned_away, Reason::Overloaded),
+            false => (count_refusal, Reason::QueueExpired),
+        };
+        count(&mut keys.accounts, &charges, when.0, &Clock::exact(when.1));
+        self.count(why);
+        let end = End::Refused { key, until, why: reason, dialect: waiter.dialect };
         ended.push(Ended { stream, rule: waiter.rule, charges, end });
     }
 

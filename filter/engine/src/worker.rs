@@ -8,6 +8,7 @@
 
 mod counting;
 mod decide;
+mod guarding;
 mod settle;
 
 use alloc::string::String;
@@ -175,7 +176,8 @@ impl Worker {
         }
         let conditions = conditions(self.boot, &self.version, self.workers, now);
         let mut ended = Vec::new();
-        self.streams.waiting.serve(&mut self.keys, &conditions, host, now, &mut ended, &mut effects);
+        let guards = self.streams.guards.as_mut();
+        self.streams.waiting.serve(&mut self.keys, guards, &conditions, host, now, &mut ended, &mut effects);
         for wait in ended {
             self.end_wait(&wait, (&conditions, now), host, &mut effects);
         }
@@ -188,6 +190,7 @@ impl Worker {
     fn keep_house(&mut self, host: &mut impl Host, now: Nanos, effects: &mut Vec<Effect>) {
         self.follow_version(host, effects);
         self.settle_due(now, host);
+        self.guard_tick(now, host, effects);
         if now >= self.next_flush {
             self.next_flush = now.plus(self.flush_interval());
             self.hand_over_counts(host, effects);

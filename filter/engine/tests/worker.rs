@@ -51,7 +51,7 @@ impl Proxy {
             match effect {
                 Effect::Call(call) => self.calls.push((worker, call)),
                 Effect::Count(metric, n) => self.counted.push((metric, n)),
-                Effect::OverAdmissionBound(_) | Effect::Warn(_) | Effect::TickEvery(_) => {}
+                Effect::OverAdmissionBound(_) | Effect::GuardLimit(..) | Effect::Warn(_) | Effect::TickEvery(_) => {}
                 Effect::Resume { .. } | Effect::Answer { .. } => panic!("nothing waits"),
                 Effect::CountNamed(..) => {}
             }

@@ -247,6 +247,7 @@ fn carry_out(instance: &mut Instance, effects: Vec<Effect>) {
                     abi::record_metric(id, units);
                 }
             }
+            Effect::GuardLimit(number, limit) => instance.tell_limit(number, limit),
             Effect::Warn(text) => abi::log(Level::Warn, &text),
             Effect::Resume { stream, lane } => resume(instance, stream, lane),
             Effect::Answer { stream, refusal } => answer_waiting(stream, &refusal),

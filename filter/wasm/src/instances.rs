@@ -21,6 +21,8 @@ pub(crate) struct Instance {
     pub(crate) over_admission_bound: Option<u32>,
     /// The host's numbers for the counters that the policy names, from the first time that they count something.
     named: Vec<Option<u32>>,
+    /// The same of the gauges of guarded clusters.
+    limits: Vec<Option<u32>>,
     last_tick: Nanos,
 }
 
@@ -43,19 +45,37 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Instances) -> R) -> Option<R> {
 impl Instance {
     /// Adds to a counter that the policy names.
     pub(crate) fn count_named(&mut self, number: u16, by: u64) {
-        let place = usize::from(number);
-        if self.named.len() <= place {
-            self.named.resize(place + 1, None);
-        }
-        let Some(known) = self.named.get_mut(place) else { return };
-        if known.is_none() {
-            let name = self.worker.counter_name(number);
-            *known = name.and_then(|name| abi::define_metric(MetricKind::Counter, &name).ok());
-        }
-        if let Some(id) = *known {
+        let name = || self.worker.counter_name(number);
+        if let Some(id) = metric(&mut self.named, number, MetricKind::Counter, name) {
             abi::increment_metric(id, by);
         }
     }
+
+    /// Says where a guarded cluster's limit is.
+    pub(crate) fn tell_limit(&mut self, number: u16, limit: u64) {
+        let name = || self.worker.guard_gauge(number);
+        if let Some(id) = metric(&mut self.limits, number, MetricKind::Gauge, name) {
+            abi::record_metric(id, limit);
+        }
+    }
+}
+
+/// The host's number for the metric of this number, defined at its first use.
+fn metric(
+    ids: &mut Vec<Option<u32>>,
+    number: u16,
+    kind: MetricKind,
+    name: impl FnOnce() -> Option<String>,
+) -> Option<u32> {
+    let place = usize::from(number);
+    if ids.len() <= place {
+        ids.resize(place + 1, None);
+    }
+    let known = ids.get_mut(place)?;
+    if known.is_none() {
+        *known = name().and_then(|name| abi::define_metric(kind, &name).ok());
+    }
+    *known
 }
 
 impl Instances {
@@ -79,6 +99,7 @@ impl Instances {
             metrics,
             over_admission_bound: define(MetricKind::Gauge, Metric::OVER_ADMISSION_BOUND),
             named: Vec::new(),
+            limits: Vec::new(),
             last_tick: Nanos(abi::steady_nanos()),
         });
     }

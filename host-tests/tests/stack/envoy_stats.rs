@@ -123,7 +123,7 @@ fn all_configurations_ship_the_same_tags() -> Result<()> {
     let istio =
         document("envoy/istio/stats.yaml")?["spec"]["configPatches"][0]["patch"]["value"]["stats_config"].clone();
     let gateway = document("envoy/gateway/envoyproxy.yaml")?["spec"]["bootstrap"]["jsonPatches"][1]["value"].clone();
-    assert_eq!(standalone["stats_tags"].as_array().map(Vec::len), Some(4));
+    assert_eq!(standalone["stats_tags"].as_array().map(Vec::len), Some(5));
     assert_eq!(istio, standalone);
     assert_eq!(gateway, standalone);
     Ok(())

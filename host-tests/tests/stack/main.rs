@@ -4,6 +4,7 @@
 mod envoy_answers;
 mod envoy_faults;
 mod envoy_forecast;
+mod envoy_guard;
 mod envoy_hostile;
 mod envoy_hosts;
 mod envoy_lanes;
@@ -19,4 +20,5 @@ mod layers;
 mod native_and_wasm;
 mod simulation;
 mod wasm_filter;
+mod wasm_guard;
 mod wasm_settle;

@@ -5,21 +5,22 @@
 
 use alloc::vec::Vec;
 
-use forebay_admission::{Charge, Clock, Conditions, Nanos, Receipts, Verdict, Wait, attempt, count_refusal};
+use forebay_admission::{Charge, Clock, Conditions, Nanos, Verdict, Wait, count_refusal, count_turned_away};
 use forebay_protocol::policy::OnFailure;
 
 use super::{QUIET_AFTER, Worker, conditions};
 use crate::answer::Reason;
 use crate::config::Config;
 use crate::effect::Effect;
+use crate::guard::{Attempt, Gate, attempt};
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::Rule;
 use crate::record::{Decision, Fate, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
 use crate::settling::Settling;
-use crate::streams::Stream;
-use crate::waiting::{Ask, End, Ended, Waiting};
+use crate::streams::{Stream, Streams};
+use crate::waiting::{Ask, End, Ended};
 
 impl Worker {
     /// Decides about the request whose headers the host holds, at once.
@@ -86,14 +87,17 @@ impl Worker {
                     self.keys.place(charges.as_mut_slice(), tenant, &conditions, clock.earliest(), facts.host());
                 }
                 let limited = Limited { rule, row, tenant, stream, charges: charges.as_slice() };
-                let (keys, waiting) = (&mut self.keys, &mut self.streams.waiting);
-                let mut desk = Desk { config, keys, waiting, settling: &mut self.settling };
+                let (keys, streams) = (&mut self.keys, &mut self.streams);
+                let mut desk = Desk { config, keys, streams, settling: &mut self.settling, member: self.member };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
                     Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
                     Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
                     Came::To(Verdict::Refuse { .. }, true) if rule.on_failure == OnFailure::Open => {
                         self.failed_open += 1;
                         (rule, Fate::FailedOpen, None)
+                    }
+                    Came::Overloaded(until) => {
+                        (rule, Fate::Refused, Some((Reason::Overloaded, Wait::Until(until), None)))
                     }
                     Came::To(Verdict::Refuse { key, wait }, _) => {
                         (rule, Fate::Refused, Some((request::reason(wait), wait, Some(key))))
@@ -157,6 +161,9 @@ impl Worker {
                 let seed = next_seed(&mut self.refusals, when.1);
                 let refusing = Refusing { reason: why, wait: Wait::Until(until), seed, dialect: Some(dialect) };
                 let refusal = self.record.refuse(config, &self.keys, &decision, when, &refusing, host);
+                if let (Reason::Overloaded, Some(guards)) = (why, &mut self.streams.guards) {
+                    guards.refused();
+                }
                 effects.push(Effect::Answer { stream, refusal });
             }
         }
@@ -181,14 +188,17 @@ enum Came {
     ToWait(Option<u32>),
     /// The verdict, and whether shared data failed.
     To(Verdict, bool),
+    /// The upstream is, at least until then.
+    Overloaded(Nanos),
 }
 
 /// The parts of a worker that charge a request.
 struct Desk<'a> {
     config: &'a Config,
     keys: &'a mut Keys,
-    waiting: &'a mut Waiting,
+    streams: &'a mut Streams,
     settling: &'a mut Settling,
+    member: Option<u64>,
 }
 
 impl Desk<'_> {
@@ -201,35 +211,61 @@ impl Desk<'_> {
         host: &mut H,
     ) -> Came {
         let &Limited { rule, row, tenant, stream, charges } = request;
-        let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
-        let behind = queueing.and_then(|_| self.waiting.awaited(charges));
-        let (mut failed, mut receipts) = (false, Receipts::default());
-        let verdict = if let Some((key, until)) = behind {
+        let enforced = self.config.enforce && !rule.dry_run;
+        let queueing = stream.filter(|_| rule.queue.is_some() && enforced);
+        let Streams { waiting, guards } = &mut *self.streams;
+        let behind = queueing.and_then(|_| waiting.awaited(charges));
+        let cluster = guards.as_mut().filter(|_| stream.is_some()).and_then(|guards| {
+            // Every latency begins here.
+            let now = clock.read(&mut self.keys.open(host).1);
+            guards.cluster(self.member, now, host)
+        });
+        let attempt = if let Some((key, until)) = behind {
             *clock = Clock::exact(host.now());
-            Verdict::Refuse { key, wait: Wait::Until(until) }
+            Attempt::TooLittle { key, wait: Wait::Until(until), failed: false }
         } else {
-            let (accounts, mut ledger) = self.keys.open(host);
-            let (verdict, taken) = attempt(accounts, charges, conditions, clock, &mut ledger);
-            (failed, receipts) = (ledger.failed(), taken);
-            verdict
+            let open_on_failure = rule.on_failure == OnFailure::Open;
+            let gate = guards.as_mut().zip(cluster).zip(stream).map(|((guards, cluster), stream)| Gate {
+                guards,
+                cluster,
+                stream: stream.id,
+                ahead: Some(&*waiting),
+                enforced,
+                open_on_failure,
+            });
+            attempt(self.keys, charges, conditions, clock, host, gate)
         };
-        match (verdict, stream) {
-            (Verdict::Admit(_), Some(stream)) if Settling::concerns(rule) => {
-                let began = clock.read(&mut self.keys.open(host).1);
-                self.settling.begin(stream.id, began, rule, &receipts);
-            }
-            (Verdict::Admit(_), _) => {}
-            (Verdict::Refuse { key, wait }, _) => {
-                if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
-                    let ask = Ask { stream, rule, row, tenant, charges, key, until, now: clock.earliest() };
-                    if let Some(tick_ms) = self.waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
-                        return Came::ToWait(tick_ms);
-                    }
+        let (key, lane, until) = match attempt {
+            Attempt::Admitted(lane, receipts) => {
+                if let (Some(stream), true) = (stream, Settling::concerns(rule)) {
+                    let began = clock.read(&mut self.keys.open(host).1);
+                    self.settling.begin(stream.id, began, rule, &receipts);
                 }
+                return Came::To(Verdict::Admit(lane), false);
+            }
+            Attempt::TooLittle { key, wait: Wait::Until(until), failed: false } => (key, None, until),
+            Attempt::TooLittle { key, wait, failed } => {
                 count_refusal(&mut self.keys.accounts, charges, conditions, clock);
+                return Came::To(Verdict::Refuse { key, wait }, failed);
+            }
+            Attempt::NoSlot { slot, lane, until } => (slot, Some(lane), until),
+        };
+        if let Some(stream) = queueing {
+            let now = clock.earliest();
+            let ask = Ask { stream, rule, row, tenant, charges, key, lane, cluster, until, now };
+            if let Some(tick_ms) = waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
+                return Came::ToWait(tick_ms);
             }
         }
-        Came::To(verdict, failed)
+        if lane.is_none() {
+            count_refusal(&mut self.keys.accounts, charges, conditions, clock);
+            return Came::To(Verdict::Refuse { key, wait: Wait::Until(until) }, false);
+        }
+        count_turned_away(&mut self.keys.accounts, charges, conditions, clock);
+        if let Some(guards) = guards {
+            guards.refused();
+        }
+        Came::Overloaded(until)
     }
 }
 

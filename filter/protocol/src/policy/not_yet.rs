@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::check::Findings;
-use super::{Code, Contract, GuardMode, Policy, Resource};
+use super::{Code, Contract, Policy, Resource};
 
 /// A setting, and the places where a document uses it.
 pub struct Entry {
@@ -31,14 +31,6 @@ pub const NOT_YET: &[Entry] = &[
         uses: |policy, at| {
             resources(policy, at, |resource| resource.shadow.is_some(), "shadow");
             contracts(policy, at, |contract| contract.shadow.is_some(), "shadow");
-        },
-    },
-    Entry {
-        what: "the guard of upstream concurrency",
-        uses: |policy, at| {
-            if policy.guard.mode != GuardMode::Off {
-                at("guard.mode".into());
-            }
         },
     },
 ];

@@ -192,20 +192,29 @@ pub struct Provenance {
     pub hash_keys_with: Option<String>,
 }
 
-/// A guard of upstream concurrency, which refuses the lowest lane first.
+/// A guard of upstream concurrency, which refuses the lowest lane first: a limit of requests in flight for each upstream
+/// cluster, found by the latency of its answers, from the request to the answer's headers. It holds for requests that a
+/// rule limits and admits; a refusal takes nothing from any bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Guard {
     /// How the limit is found.
     pub mode: GuardMode,
-    /// Requests at once and per upstream cluster, which the limit never exceeds.
+    /// Requests at once and per upstream cluster, which the limit never falls below; where `max_concurrency` is smaller,
+    /// that.
+    pub min_concurrency: u32,
+    /// Requests at once and per upstream cluster, which the limit never exceeds; at most 10000.
     pub max_concurrency: u32,
+    /// `codel`: milliseconds within which the fastest answer of each second must come.
+    pub target_ms: Option<u32>,
+    /// `true` counts what would be refused, and refuses nothing.
+    pub dry_run: bool,
 }
 
 impl Default for Guard {
     fn default() -> Self {
-        Self { mode: GuardMode::Off, max_concurrency: 1_000 }
+        Self { mode: GuardMode::Off, min_concurrency: 20, max_concurrency: 1_000, target_ms: None, dry_run: false }
     }
 }
 
@@ -217,8 +226,8 @@ pub enum GuardMode {
     /// There is none.
     #[default]
     Off,
-    /// By the gradient of latency.
+    /// By the gradient of latency: the mean of a second against its own slow average.
     Gradient,
-    /// By the standing queue.
+    /// By the standing queue: the fastest answer of a second against `target_ms`.
     Codel,
 }

@@ -116,7 +116,11 @@ fn each_kind_of_mistake_has_its_code_and_place() {
         (with(r#""provenance":{"hash_keys_with":""}"#), vec!["FB0605 provenance.hash_keys_with"]),
         (
             with(r#""guard":{"mode":"codel","max_concurrency":0}"#),
-            vec!["FB0606 guard.max_concurrency", "FB0900 guard.mode"],
+            vec!["FB0606 guard.max_concurrency", "FB0606 guard.target_ms"],
+        ),
+        (
+            with(r#""guard":{"max_concurrency":10001,"min_concurrency":0,"target_ms":0}"#),
+            vec!["FB0606 guard.max_concurrency", "FB0606 guard.min_concurrency", "FB0606 guard.target_ms"],
         ),
     ] {
         assert_eq!(findings(&json), expected, "{json}");
@@ -128,7 +132,6 @@ fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
     let used = [
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"pool":{"name":"main","borrow":true}}]"#,
         r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"shadow":{"enabled":false}}]"#,
-        r#""guard":{"mode":"gradient"}"#,
     ];
     for more in used {
         let found = findings(&with(more));
@@ -137,7 +140,7 @@ fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
     let each = r#"{"resources":[{"name":"r","others":{"rate_per_s":1},"uncontracted":"each"}]}"#;
     assert_eq!(findings(each), [] as [String; 0]);
     assert_eq!(used.len(), not_yet::NOT_YET.len(), "every entry is used here");
-    let told = r#""answer":{"headers":"legacy","status":420,"retry_jitter_s":5,"problem_details":false},"guard":{},
+    let told = r#""answer":{"headers":"legacy","status":420,"retry_jitter_s":5,"problem_details":false},"guard":{"mode":"codel","max_concurrency":8,"target_ms":50},
         "attributes":[{"name":"region","header":"x-region","values":["eu"]}],
         "debug":{"signing_secret":"0123456789abcdef"},"provenance":{"filter_state":true}"#;
     assert_eq!(findings(&with(told)), [] as [String; 0]);

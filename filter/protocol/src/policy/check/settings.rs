@@ -2,8 +2,10 @@
 
 use alloc::format;
 
+use forebay_admission::concurrency::MAX_SLOTS;
+
 use super::{Findings, MAX_ENTRIES};
-use crate::policy::{Answer, Code, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
+use crate::policy::{Answer, Code, Guard, GuardMode, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
 
 /// What only the document has, and its defaults for the rules.
 pub(super) fn document(policy: &Policy, found: &mut Findings) {
@@ -45,8 +47,24 @@ pub(super) fn document(policy: &Policy, found: &mut Findings) {
         let remedy = "give token or signing_secret, or leave debug out";
         found.add(Code::DEBUG, "debug", "nobody could ever see anything", remedy);
     }
-    if policy.guard.max_concurrency == 0 {
-        found.add(Code::GUARD, "guard.max_concurrency", "no request could pass", "choose at least 1");
+    guard(&policy.guard, found);
+}
+
+fn guard(guard: &Guard, found: &mut Findings) {
+    if !(1..=u32::from(MAX_SLOTS)).contains(&guard.max_concurrency) {
+        let reason = format!("{} requests at once", guard.max_concurrency);
+        found.add(Code::GUARD, "guard.max_concurrency", reason, format!("choose 1 to {MAX_SLOTS}"));
+    }
+    if guard.min_concurrency == 0 {
+        found.add(Code::GUARD, "guard.min_concurrency", "the limit could end every traffic", "choose at least 1");
+    }
+    let target = guard.target_ms;
+    if guard.mode == GuardMode::Codel && target.is_none() {
+        let remedy = "say within how many milliseconds the fastest answers come while all is well";
+        found.add(Code::GUARD, "guard.target_ms", "codel knows no latency to compare with", remedy);
+    }
+    if target.is_some_and(|ms| !(1..=600_000).contains(&ms)) {
+        found.add(Code::GUARD, "guard.target_ms", "the target is no latency", "choose 1 to 600000");
     }
 }
 

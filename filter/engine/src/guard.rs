@@ -1,0 +1,355 @@
+//! The guard of upstream concurrency: which cluster a request goes to, whether a slot of it is free, and when the slot is.
+//!
+//! [`Guard`] of the admission crate counts one worker's requests against the proxy's limit; here is what it does not know:
+//! the clusters by name, the streams, and what the host says of an answer. A request asks after its tokens are in hand and
+//! before they are spent ([`attempt`]), so that a refusal has nothing to refund. Its slot is held until its stream ends,
+//! however it ends; its latency runs until the answer's headers, so that a long body is work in flight and no slowness.
+//! An answer that did not come from upstream (a later filter's, a cluster without healthy hosts) says nothing about it,
+//! but for time-outs, which say the most.
+//!
+//! The cluster is that of the route before this filter marks the request; a route that depends on the lane can lead it to
+//! another one. Only requests that a rule limits are guarded: what is exempt, under no rule, or was charged at an earlier
+//! proxy goes on, and is not counted.
+//!
+//! Invariants: at most [`MAX_CLUSTERS`] are known, the first that requests went to since the proxy's start (their names
+//! come from its configuration), and requests to others are counted and not guarded; a stream holds at most one slot, and
+//! none after its end; without a guard in the policy nothing here exists and the host is asked nothing.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use forebay_admission::concurrency::{Ending, Short, Strategy};
+use forebay_admission::queue::LANES;
+use forebay_admission::{
+    Charge, Clock, ClusterState, Conditions, Contended, Guard, GuardLedger, GuardSettings, Lane, Nanos, Receipts,
+    Verdict, Wait, secure, spend,
+};
+use forebay_protocol::policy::{self as document, GuardMode, MAX_NAME_BYTES};
+use hashbrown::HashMap;
+
+use crate::effect::{Effect, Metric};
+use crate::host::{Host, replace};
+use crate::keys::Keys;
+use crate::shared;
+use crate::waiting::Waiting;
+
+/// Clusters of a proxy that are guarded. In shared data each takes 1,600 bytes and its name, 475 KiB in all; in a worker
+/// about 300 bytes.
+pub const MAX_CLUSTERS: usize = 256;
+
+/// Slots at the start, unless the policy's least is more or its most less: at 10 ms an answer 10,000 requests a second
+/// pass, so that a proxy that starts while all is well refuses nobody; from there an overload is met in a few seconds.
+pub const START_CONCURRENCY: u64 = 100;
+
+/// How long a worker that found all rows of the list of clusters taken does not look at it again.
+const FULL_FOR: u64 = Nanos::SECOND;
+
+/// What the queue calls the slots of a cluster: keys above those of all accounts, [`LANES`] for each cluster.
+const SLOT_KEYS: usize = usize::MAX / 2;
+
+const CLUSTER: &str = "xds\0cluster_name";
+const DETAILS: &str = "response\0code_details";
+
+/// A guard, compiled from the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    limit: GuardSettings,
+    dry_run: bool,
+}
+
+impl Settings {
+    /// Of a checked document; `None` when it has no guard.
+    pub(crate) fn compile(guard: &document::Guard) -> Option<Self> {
+        let strategy = match guard.mode {
+            GuardMode::Off => return None,
+            GuardMode::Gradient => Strategy::Gradient,
+            GuardMode::Codel => Strategy::Delay { target_ns: u64::from(guard.target_ms?) * Nanos::MILLI },
+        };
+        let most = u64::from(guard.max_concurrency);
+        let least = u64::from(guard.min_concurrency).min(most);
+        let start = START_CONCURRENCY.clamp(least, most);
+        Some(Self {
+            limit: GuardSettings { strategy, start, least, most, ..GuardSettings::default() },
+            dry_run: guard.dry_run,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Cluster {
+    guard: Guard,
+    /// The limit that the proxy's stats say.
+    told: u64,
+}
+
+/// What a worker knows of the clusters that requests go to.
+#[derive(Debug)]
+pub(crate) struct Guards {
+    settings: Settings,
+    /// Who holds this worker's slots; 0 before it has a number.
+    member: u64,
+    numbers: HashMap<Vec<u8>, usize>,
+    /// By number.
+    clusters: Vec<Cluster>,
+    /// The cluster in which a stream holds a slot.
+    flights: HashMap<u32, usize>,
+    full_until: Nanos,
+    counts: [(Metric, u64); 3],
+}
+
+/// A request that needs a slot.
+pub(crate) struct Gate<'a> {
+    pub(crate) guards: &'a mut Guards,
+    pub(crate) stream: u32,
+    /// Where it goes; see [`Guards::cluster`].
+    pub(crate) cluster: usize,
+    /// Those that are not to be overtaken.
+    pub(crate) ahead: Option<&'a Waiting>,
+    /// Whether its rule refuses anybody.
+    pub(crate) enforced: bool,
+    /// Whether it goes on when shared data fails.
+    pub(crate) open_on_failure: bool,
+}
+
+/// What an attempt came to.
+pub(crate) enum Attempt {
+    /// It goes on.
+    Admitted(Lane, Receipts),
+    /// This key has too little until then; whether shared data failed.
+    TooLittle { key: usize, wait: Wait, failed: bool },
+    /// It has its tokens, and no slot; nothing was taken. `slot` is what it could wait for.
+    NoSlot { slot: usize, lane: Lane, until: Nanos },
+}
+
+/// [`forebay_admission::attempt`], and between the tokens in hand and the tokens spent the slot.
+pub(crate) fn attempt(
+    keys: &mut Keys,
+    charges: &[Charge],
+    conditions: &Conditions<'_>,
+    clock: &mut Clock,
+    host: &mut impl Host,
+    gate: Option<Gate<'_>>,
+) -> Attempt {
+    let (accounts, mut ledger) = keys.open(host);
+    let secured = match secure(accounts, charges, conditions, clock, &mut ledger) {
+        Ok(secured) => secured,
+        Err(Verdict::Refuse { key, wait }) => return Attempt::TooLittle { key, wait, failed: ledger.failed() },
+        // It is an error only when it refuses.
+        Err(Verdict::Admit(lane)) => return Attempt::Admitted(lane, Receipts::default()),
+    };
+    let lane = secured.lane();
+    if let Some(gate) = gate {
+        let (now, cluster) = (clock.read(&mut ledger), gate.cluster);
+        if let Err(Short { retry: until }) = gate.pass(lane, now, host) {
+            return Attempt::NoSlot { slot: slot_key(cluster, lane as usize), lane, until };
+        }
+    }
+    Attempt::Admitted(lane, spend(&mut keys.accounts, charges, &secured, conditions, clock))
+}
+
+impl Gate<'_> {
+    fn pass(self, lane: Lane, now: Nanos, host: &mut impl Host) -> Result<(), Short> {
+        let Self { guards, stream, cluster, ahead, enforced, open_on_failure } = self;
+        let rank = lane as usize;
+        let waiting =
+            ahead.and_then(|waiting| (0..=rank).find_map(|rank| waiting.awaited_key(slot_key(cluster, rank))));
+        let mut ledger = SharedGuards { host, failed: false };
+        let taken = match (waiting, guards.clusters.get_mut(cluster)) {
+            (_, None) => return Ok(()),
+            (Some(retry), Some(_)) => Err(Short { retry }),
+            (None, Some(found)) => found.guard.begin(cluster, stream, rank, now, &mut ledger),
+        };
+        let failed = ledger.failed;
+        match taken {
+            Ok(()) => {
+                guards.flights.insert(stream, cluster);
+                Ok(())
+            }
+            Err(_) if !enforced || guards.settings.dry_run => {
+                guards.count(Metric::GuardWouldRefuse);
+                Ok(())
+            }
+            Err(_) if failed && open_on_failure => {
+                guards.count(Metric::GuardUnguarded);
+                Ok(())
+            }
+            Err(short) => Err(short),
+        }
+    }
+}
+
+impl Guards {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            member: 0,
+            numbers: HashMap::new(),
+            clusters: Vec::new(),
+            flights: HashMap::new(),
+            full_until: Nanos(0),
+            counts: [Metric::GuardRefused, Metric::GuardWouldRefuse, Metric::GuardUnguarded].map(|name| (name, 0)),
+        }
+    }
+
+    /// The number of the cluster that the host's request goes to; `None` when it goes to none, or to one that is not
+    /// guarded. `member` is this worker's number: another one means that shared data began anew.
+    pub(crate) fn cluster(&mut self, member: Option<u64>, now: Nanos, host: &mut impl Host) -> Option<usize> {
+        let member = member.unwrap_or_default();
+        if member != self.member {
+            *self = Self { counts: self.counts, member, ..Self::new(self.settings) };
+        }
+        // A request without a cluster is answered by the proxy itself.
+        let name = host.property(CLUSTER).ok().flatten().filter(|name| !name.is_empty())?;
+        if let Some(number) = self.numbers.get(&name) {
+            return Some(*number);
+        }
+        let number = if member == 0 { None } else { self.enlist(name, now, host) };
+        if number.is_none() {
+            self.count(Metric::GuardUnguarded);
+        }
+        number
+    }
+
+    /// Whether the stream holds a slot.
+    pub(crate) fn knows(&self, stream: u32) -> bool {
+        self.flights.contains_key(&stream)
+    }
+
+    /// Streams of this worker that hold a slot.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Until when a request that waits for this need not be tried; `None` for anything else than slots.
+    pub(crate) fn short(&self, slot: usize, now: Nanos) -> Option<Nanos> {
+        let place = slot.checked_sub(SLOT_KEYS)?;
+        self.clusters.get(place / LANES)?.guard.short(place % LANES, now)
+    }
+
+    /// A request is refused for want of a slot.
+    pub(crate) fn refused(&mut self) {
+        self.count(Metric::GuardRefused);
+    }
+
+    /// The headers of a stream's answer are here, whoever made it.
+    pub(crate) fn answered(&mut self, stream: u32, host: &mut impl Host) {
+        let Some(cluster) = self.flights.get(&stream).and_then(|number| self.clusters.get_mut(*number)) else { return };
+        if tells_of_upstream(host.property(DETAILS).ok().flatten().as_deref()) {
+            cluster.guard.answered(stream, host.now());
+        }
+    }
+
+    /// The stream is over.
+    pub(crate) fn ended(&mut self, stream: u32) {
+        let Some(number) = self.flights.remove(&stream) else { return };
+        if let Some(cluster) = self.clusters.get_mut(number) {
+            // What it took was said when its answer began; without one it says nothing.
+            cluster.guard.end(stream, Ending::Ignored, Nanos::default());
+        }
+    }
+
+    /// The tick: hands over what was measured, returns idle slots, says where the limits are.
+    pub(crate) fn tick(&mut self, now: Nanos, host: &mut impl Host, effects: &mut Vec<Effect>) {
+        for (number, cluster) in self.clusters.iter_mut().enumerate() {
+            if cluster.guard.next_event().is_none() {
+                continue;
+            }
+            cluster.guard.sync(number, now, &mut SharedGuards { host: &mut *host, failed: false });
+            let limit = cluster.guard.limit();
+            if limit != cluster.told {
+                cluster.told = limit;
+                effects.push(Effect::GuardLimit(u16::try_from(number).unwrap_or(u16::MAX), limit));
+            }
+        }
+        for (metric, count) in &mut self.counts {
+            if *count > 0 {
+                effects.push(Effect::Count(*metric, core::mem::take(count)));
+            }
+        }
+    }
+
+    /// The name of a cluster, for metrics.
+    pub(crate) fn name(&self, number: u16) -> Option<String> {
+        let (name, _) = self.numbers.iter().find(|(_, known)| **known == usize::from(number))?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// Puts a name on the list that all workers share, and learns what others have put there.
+    fn enlist(&mut self, name: Vec<u8>, now: Nanos, host: &mut impl Host) -> Option<usize> {
+        if now < self.full_until || name.len() > MAX_NAME_BYTES || name.contains(&0) {
+            return None;
+        }
+        let mut listed = Vec::new();
+        let replaced = replace(host, shared::GUARDED, |bytes| {
+            listed = bytes.unwrap_or_default().to_vec();
+            let mut names = listed.split(|byte| *byte == 0).filter(|one| !one.is_empty());
+            let known = names.clone().any(|one| one == name);
+            if known || names.by_ref().count() >= MAX_CLUSTERS {
+                return None;
+            }
+            listed.extend_from_slice(&name);
+            listed.push(0);
+            Some(listed.clone())
+        });
+        if replaced.is_err() {
+            return None;
+        }
+        let names = listed.split(|byte| *byte == 0).filter(|one| !one.is_empty()).take(MAX_CLUSTERS);
+        for (number, one) in names.enumerate().skip(self.clusters.len()) {
+            let guard = Guard::new(self.settings.limit, self.member);
+            self.clusters.push(Cluster { guard, told: 0 });
+            self.numbers.insert(one.to_vec(), number);
+        }
+        let number = self.numbers.get(&name).copied();
+        if number.is_none() {
+            self.full_until = now.plus(FULL_FOR);
+        }
+        number
+    }
+
+    fn count(&mut self, metric: Metric) {
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == metric) {
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
+/// What the queue calls the slots of a cluster for the lane of this rank.
+fn slot_key(cluster: usize, rank: usize) -> usize {
+    SLOT_KEYS.saturating_add(cluster.saturating_mul(LANES)).saturating_add(rank)
+}
+
+/// Whether what the queue calls so are slots.
+pub(crate) fn is_slot(key: usize) -> bool {
+    key >= SLOT_KEYS
+}
+
+/// Whether an answer with these details (`%RESPONSE_CODE_DETAILS%`) says how fast the upstream is. A host that does not
+/// say where answers come from has upstream's.
+fn tells_of_upstream(details: Option<&[u8]>) -> bool {
+    const FROM_UPSTREAM: [&[u8]; 4] =
+        [b"via_upstream", b"response_timeout", b"upstream_response_timeout", b"upstream_per_try_timeout"];
+    details.is_none_or(|details| details.is_empty() || FROM_UPSTREAM.iter().any(|known| details.starts_with(known)))
+}
+
+/// Shared data as the guard's ledger.
+struct SharedGuards<'a, H> {
+    host: &'a mut H,
+    failed: bool,
+}
+
+impl<H: Host> GuardLedger for SharedGuards<'_, H> {
+    fn replace(
+        &mut self,
+        cluster: usize,
+        change: &mut dyn FnMut(Option<ClusterState>) -> Option<ClusterState>,
+    ) -> Result<(), Contended> {
+        replace(self.host, &shared::guard_key(cluster), |bytes| {
+            change(bytes.and_then(ClusterState::decode)).map(|state| state.encode().to_vec())
+        })
+        .map_err(|_| {
+            self.failed = true;
+            Contended
+        })
+    }
+}
