@@ -20,13 +20,6 @@ pub struct Entry {
 /// The list.
 pub const NOT_YET: &[Entry] = &[
     Entry {
-        what: "pools and borrowing",
-        uses: |policy, at| {
-            resources(policy, at, |resource| resource.pool.is_some(), "pool");
-            contracts(policy, at, |contract| contract.pool.is_some(), "pool");
-        },
-    },
-    Entry {
         what: "shadow settings of the policy (the controller's contracts have them)",
         uses: |policy, at| {
             resources(policy, at, |resource| resource.shadow.is_some(), "shadow");
