@@ -191,19 +191,25 @@ impl Guards {
         }
     }
 
-    /// The number of the cluster that the host's request goes to; `None` when it goes to none, or to one that is not
-    /// guarded. `member` is this worker's number: another one means that shared data began anew.
-    pub(crate) fn cluster(&mut self, member: Option<u64>, now: Nanos, host: &mut impl Host) -> Option<usize> {
+    /// Takes this worker's number, or that it has none. Another one means that shared data began anew, and with it the
+    /// clusters' numbers.
+    fn join(&mut self, member: Option<u64>) {
         let member = member.unwrap_or_default();
         if member != self.member {
             *self = Self { counts: self.counts, member, ..Self::new(self.settings) };
         }
+    }
+
+    /// The number of the cluster that the host's request goes to; `None` when it goes to none, or to one that is not
+    /// guarded. `member` is this worker's number.
+    pub(crate) fn cluster(&mut self, member: Option<u64>, now: Nanos, host: &mut impl Host) -> Option<usize> {
+        self.join(member);
         // A request without a cluster is answered by the proxy itself.
         let name = host.property(CLUSTER).ok().flatten().filter(|name| !name.is_empty())?;
         if let Some(number) = self.numbers.get(&name) {
             return Some(*number);
         }
-        let number = if member == 0 { None } else { self.enlist(name, now, host) };
+        let number = if member.is_none() { None } else { self.enlist(name, now, host) };
         if number.is_none() {
             self.count(Metric::GuardUnguarded);
         }
@@ -249,7 +255,8 @@ impl Guards {
     }
 
     /// The tick: hands over what was measured, returns idle slots, says where the limits are.
-    pub(crate) fn tick(&mut self, now: Nanos, host: &mut impl Host, effects: &mut Vec<Effect>) {
+    pub(crate) fn tick(&mut self, member: Option<u64>, now: Nanos, host: &mut impl Host, effects: &mut Vec<Effect>) {
+        self.join(member);
         for (number, cluster) in self.clusters.iter_mut().enumerate() {
             if cluster.guard.next_event().is_none() {
                 continue;

@@ -10,7 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use forebay_admission::{Account, Charge, Conditions, Grant, KeyState, Nanos};
+use forebay_admission::{Account, Charge, Conditions, Grant, KeyState, Nanos, Pool, Slot};
 use forebay_protocol::OTHERS;
 use hashbrown::HashMap;
 
@@ -59,6 +59,8 @@ pub struct Keys {
     pub strangers: Option<Strangers>,
     /// Whether the policy wants any.
     pub own_buckets: bool,
+    /// Where the states of the policy's pools are in shared data, by number.
+    pool_keys: Vec<String>,
     resources: usize,
     rows: HashMap<Box<[u8]>, usize>,
     /// Key number by row x resource; row 0 is everybody without contract.
@@ -77,20 +79,25 @@ impl Keys {
             resources: resources.len(),
             grid: vec![usize::MAX; resources.len()],
             own_buckets: resources.iter().any(|resource| resource.each),
+            pool_keys: config.policy.pools.iter().map(|terms| shared::pool_key(&terms.name)).collect(),
             ..Self::default()
         };
         for (number, resource) in resources.iter().enumerate() {
-            keys.put(told, OTHERS, &resource.name, number, (Grant::fixed(resource.others), 0));
+            // Of those without contract who have buckets of their own, nobody borrows.
+            let pool = resource.pool.filter(|_| !resource.each);
+            keys.put(told, OTHERS, &resource.name, number, (Grant { pool, ..Grant::fixed(resource.others) }, 0));
         }
         for contract in &config.policy.contracts {
             if let Some(resource) = resources.get(contract.resource) {
-                keys.put(told, &contract.tenant, &resource.name, contract.resource, (Grant::fixed(contract.limit), 0));
+                let grant = Grant { pool: contract.pool, ..Grant::fixed(contract.limit) };
+                keys.put(told, &contract.tenant, &resource.name, contract.resource, (grant, 0));
             }
         }
         let number_of = |name: &str| resources.iter().position(|resource| resource.name == name);
         for entry in table {
             if let Some(number) = number_of(&entry.resource) {
-                let granted = (entry.grant.clone(), entry.forecast_version);
+                let pool = resources.get(number).and_then(|resource| resource.pool);
+                let granted = (Grant { pool, ..entry.grant.clone() }, entry.forecast_version);
                 keys.put(told, &entry.tenant, &entry.resource, number, granted);
             }
         }
@@ -133,6 +140,18 @@ impl Keys {
         (new, relimited)
     }
 
+    /// The policy's pools, with the reservations that their members have, by number.
+    pub fn pools(&self, config: &Config) -> Vec<Pool> {
+        let terms = &config.policy.pools;
+        let mut slots: Vec<Vec<&Slot>> = vec![Vec::new(); terms.len()];
+        for grant in self.accounts.iter().take(self.keys.len()).map(Account::grant) {
+            if let Some(slots) = grant.pool.and_then(|member| slots.get_mut(member.pool)) {
+                slots.extend(&grant.slots);
+            }
+        }
+        terms.iter().zip(slots).map(|(terms, slots)| terms.pool(slots)).collect()
+    }
+
     /// Puts the slots of `strangers` behind the keys, instead of those that are there.
     pub fn set_slots(&mut self, strangers: Option<Strangers>) {
         self.accounts.truncate(self.keys.len());
@@ -145,7 +164,7 @@ impl Keys {
 
     /// The accounts, and the ledger under which they draw.
     pub(crate) fn open<'a, H: Host>(&'a mut self, host: &'a mut H) -> (&'a mut [Account], SharedLedger<'a, H>) {
-        (&mut self.accounts, SharedLedger::new(host, &self.keys, self.strangers.as_mut()))
+        (&mut self.accounts, SharedLedger::new(host, &self.keys, self.strangers.as_mut(), &self.pool_keys))
     }
 
     /// Whether any of `charges` goes to a bucket of its own where its tenant has no contract.
@@ -221,7 +240,9 @@ impl Keys {
         let row = self.row_or_new(tenant);
         let Some(cell) = self.grid.get_mut(row * self.resources + number) else { return };
         if let Some(account) = self.accounts.get_mut(*cell) {
-            account.set_grant(grant);
+            // Which pool it belongs to is the policy's to say.
+            let pool = account.grant().pool;
+            account.set_grant(Grant { pool, ..grant });
             if let Some(key) = self.keys.get_mut(*cell) {
                 key.forecast_version = forecast_version;
             }

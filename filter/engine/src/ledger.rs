@@ -1,7 +1,9 @@
-//! Shared data as the admission crate's ledger: a key's bucket is a value under compare-and-set; behind the contracted
-//! keys come the slots of tenants without contract.
+//! Shared data as the admission crate's ledger: the buckets of a key, and what a pool has lent, are values under
+//! compare-and-set; behind the contracted keys come the slots of tenants without contract.
 
-use forebay_admission::{Contended, KeyState, Ledger, Nanos};
+use alloc::string::String;
+
+use forebay_admission::{Contended, KeyState, Ledger, Nanos, PoolState};
 
 use crate::host::{Host, replace};
 use crate::keys::Key;
@@ -12,13 +14,20 @@ pub(crate) struct SharedLedger<'a, H> {
     host: &'a mut H,
     keys: &'a [Key],
     strangers: Option<&'a mut Strangers>,
+    pool_keys: &'a [String],
     /// Whether an access has failed or lost every race: then the decision is not about the limit.
     failed: bool,
 }
 
 impl<'a, H> SharedLedger<'a, H> {
-    pub(crate) fn new(host: &'a mut H, keys: &'a [Key], strangers: Option<&'a mut Strangers>) -> Self {
-        Self { host, keys, strangers, failed: false }
+    /// `pool_keys` are the names of the pools' states, by number.
+    pub(crate) fn new(
+        host: &'a mut H,
+        keys: &'a [Key],
+        strangers: Option<&'a mut Strangers>,
+        pool_keys: &'a [String],
+    ) -> Self {
+        Self { host, keys, strangers, pool_keys, failed: false }
     }
 
     /// Whether an access has failed.
@@ -47,6 +56,21 @@ impl<H: Host> Ledger for SharedLedger<'_, H> {
         };
         replace(self.host, &key.state_key, |bytes| {
             change(bytes.and_then(KeyState::decode)).map(|state| state.encode().to_vec())
+        })
+        .map_err(|_| {
+            self.failed = true;
+            Contended
+        })
+    }
+
+    fn replace_pool(
+        &mut self,
+        pool: usize,
+        change: &mut dyn FnMut(Option<PoolState>) -> Option<PoolState>,
+    ) -> Result<(), Contended> {
+        let Some(pool_key) = self.pool_keys.get(pool) else { return Err(Contended) };
+        replace(self.host, pool_key, |bytes| {
+            change(bytes.and_then(PoolState::decode)).map(|state| state.encode().to_vec())
         })
         .map_err(|_| {
             self.failed = true;

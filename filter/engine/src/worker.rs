@@ -12,9 +12,10 @@ mod guarding;
 mod settle;
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Nanos, lease_cap};
+use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Ledger, Nanos, Pool, PoolState, lease_cap};
 use forebay_protocol::Generation;
 use forebay_protocol::policy::Tags;
 
@@ -60,6 +61,8 @@ const FLUSH_MAX: u64 = 200 * Nanos::MILLI;
 pub struct Worker {
     config: Config,
     keys: Keys,
+    /// The policy's pools, with what is reserved in them.
+    pools: Arc<[Pool]>,
     leader: Leader,
     boot: Option<Boot>,
     version: Version,
@@ -106,8 +109,10 @@ impl Worker {
     pub fn configure_in(module: Module, json: &[u8]) -> Result<Self, ConfigError> {
         let config = Config::parse(json)?;
         module.check(&config)?;
+        let keys = Keys::new(&config, &[]);
         Ok(Self {
-            keys: Keys::new(&config, &[]),
+            pools: keys.pools(&config).into(),
+            keys,
             leader: Leader::default(),
             boot: None,
             version: Version::default(),
@@ -174,7 +179,8 @@ impl Worker {
             self.next_house = now.plus(u64::from(TICK_MS - WAITING_TICK_MS) * Nanos::MILLI);
             self.keep_house(host, now, &mut effects);
         }
-        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        let pools = Arc::clone(&self.pools);
+        let conditions = conditions(self.boot, &self.version, self.workers, &pools, now);
         let mut ended = Vec::new();
         let guards = self.streams.guards.as_mut();
         self.streams.waiting.serve(&mut self.keys, guards, &conditions, host, now, &mut ended, &mut effects);
@@ -202,7 +208,7 @@ impl Worker {
                     .any(holds_something));
         }
         if let Some(strangers) = &mut self.keys.strangers {
-            let conditions = conditions(self.boot, &self.version, self.workers, now);
+            let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, now);
             strangers.on_tick(&conditions, now, &mut self.keys.accounts, host);
         }
         if now >= self.next_housekeeping {
@@ -303,6 +309,7 @@ impl Worker {
         self.settle_levels(&relimited, host);
         self.settling.renumber(&self.keys.keys, &new.keys);
         let old = core::mem::replace(&mut self.keys, new);
+        self.settle_pools(host);
         self.streams.waiting.renumber(&old, &self.keys, host.now());
         self.version = version;
         effects.extend(self.over_admission_bound());
@@ -312,7 +319,7 @@ impl Worker {
     /// at, so without this a raised share would be credited for the time before it was granted.
     fn settle_levels(&self, relimited: &[(usize, Grant)], host: &mut impl Host) {
         let now = host.now();
-        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, now);
         for (index, before) in relimited {
             let Some(key) = self.keys.keys.get(*index) else { continue };
             let before = if now < conditions.valid_until { before.standard } else { before.safe };
@@ -338,6 +345,23 @@ impl Worker {
         Some(Effect::OverAdmissionBound(bursts.map(bound).max().unwrap_or(0)))
     }
 
+    /// Takes the reservations of the keys into the pools. What a pool has left is brought up to date under the old ones
+    /// first, because it is refilled when it is looked at.
+    fn settle_pools(&mut self, host: &mut impl Host) {
+        let (now, born) = (host.now(), self.boot.map(|boot| boot.born));
+        let new: Arc<[Pool]> = self.keys.pools(&self.config).into();
+        let old = core::mem::replace(&mut self.pools, new);
+        let changed = old.iter().zip(&*self.pools).enumerate().filter(|(_, (old, new))| old != new);
+        for (number, (old, _)) in changed {
+            // After a lost race somebody else has just brought it up to date.
+            let _ = self.keys.open(host).1.replace_pool(number, &mut |state| {
+                let mut state = state.unwrap_or_else(|| PoolState::at_boot(old, born.unwrap_or(now)));
+                state.give_back(old, 0, now);
+                Some(state)
+            });
+        }
+    }
+
     fn flush_interval(&self) -> u64 {
         let report = self.config.controller.as_ref().map(|controller| u64::from(controller.report_interval_ms));
         report.map_or(FLUSH_MAX, |ms| (ms * Nanos::MILLI / FLUSHES_PER_REPORT).min(FLUSH_MAX))
@@ -347,7 +371,7 @@ impl Worker {
         if !self.busy {
             return;
         }
-        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, now);
         let contracted = self.keys.keys.len();
         let (accounts, mut ledger) = self.keys.open(host);
         for (index, account) in accounts.iter_mut().enumerate().take(contracted) {
@@ -378,13 +402,19 @@ impl Worker {
 }
 
 /// What is in force at `now`.
-fn conditions(boot: Option<Boot>, version: &Version, workers: u64, now: Nanos) -> Conditions<'static> {
+fn conditions<'a>(
+    boot: Option<Boot>,
+    version: &Version,
+    workers: u64,
+    pools: &'a [Pool],
+    now: Nanos,
+) -> Conditions<'a> {
     Conditions {
         born: boot.map_or(now, |boot| boot.born),
         // Without any table the fallback policy is all there is, and it does not expire.
         valid_until: if version.parts == 0 { Nanos(u64::MAX) } else { version.expires_at },
         workers,
-        pools: &[],
+        pools,
     }
 }
 

@@ -107,7 +107,7 @@ impl Proxy {
 }
 
 const SETTLED: &str = r#""rules":[{"charges":[{"resource":"units","cost":{"settled":{
-    "estimate":20,"by":{"header":{"name":"x-used"}}}}}]}]"#;
+    "estimate":20,"by":{"response_header":"x-used"}}}}]}]"#;
 
 #[test]
 fn names_wait_for_their_own_buckets_also_under_a_new_table() {

@@ -80,7 +80,7 @@ impl Worker {
                 if self.ticked.is_none() {
                     clock = Clock::exact(facts.host().now());
                 }
-                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+                let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, clock.earliest());
                 let tenant = self.name.as_slice();
                 if !tenant.is_empty() && self.keys.has_slots_for(charges.as_slice()) {
                     clock = Clock::exact(facts.host().now());
@@ -114,7 +114,7 @@ impl Worker {
             generation: self.version.in_force(),
         };
         self.record.note(config, &self.keys, &decision, &mut facts);
-        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, clock.earliest());
         let when = (&conditions, clock.earliest());
         match (decision.fate, why) {
             (Fate::Admitted(lane), _) => {

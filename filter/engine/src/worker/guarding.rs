@@ -43,7 +43,7 @@ impl Worker {
     /// The long tick.
     pub(super) fn guard_tick(&mut self, now: Nanos, host: &mut impl Host, effects: &mut Vec<Effect>) {
         if let Some(guards) = &mut self.streams.guards {
-            guards.tick(now, host, effects);
+            guards.tick(self.member, now, host, effects);
         }
     }
 }

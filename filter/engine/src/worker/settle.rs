@@ -76,7 +76,7 @@ impl Worker {
         f: impl FnOnce(&mut Settling, Nanos, &mut Books<'_, SharedLedger<'_, H>>),
     ) {
         let now = host.now();
-        let conditions = super::conditions(self.boot, &self.version, self.workers, now);
+        let conditions = super::conditions(self.boot, &self.version, self.workers, &self.pools, now);
         let (accounts, mut ledger) = self.keys.open(host);
         let mut books = Books { accounts, conditions: &conditions, ledger: &mut ledger };
         f(&mut self.settling, now, &mut books);
