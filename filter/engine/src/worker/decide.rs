@@ -81,8 +81,8 @@ impl Worker {
                 }
                 let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
                 let limited = Limited { rule, row, stream, charges: charges.as_slice() };
-                let (keys, waiting) = (&mut self.keys, &mut self.streams.waiting);
-                let mut desk = Desk { config, keys, waiting, settling: &mut self.settling };
+                let (waiting, settling) = (self.streams.waiting.get_mut(), self.settling.get_mut());
+                let mut desk = Desk { config, keys: &mut self.keys, waiting, settling };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
                     Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
                     Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
@@ -143,8 +143,9 @@ impl Worker {
         match &wait.end {
             End::GoesOn(taken) => {
                 self.failed_open += u64::from(taken.is_none());
-                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
-                    self.settling.begin(stream, when.1, rule, &taken.1);
+                if let (Some(taken), true, Some(settling)) = (taken, Settling::concerns(rule), self.settling.get_mut())
+                {
+                    settling.begin(stream, when.1, rule, &taken.1);
                 }
                 effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
             }
@@ -180,8 +181,8 @@ enum Came {
 struct Desk<'a> {
     config: &'a Config,
     keys: &'a mut Keys,
-    waiting: &'a mut Waiting,
-    settling: &'a mut Settling,
+    waiting: Option<&'a mut Waiting>,
+    settling: Option<&'a mut Settling>,
 }
 
 impl Desk<'_> {
@@ -195,7 +196,7 @@ impl Desk<'_> {
     ) -> Came {
         let &Limited { rule, row, stream, charges } = request;
         let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
-        let behind = queueing.and_then(|_| self.waiting.awaited(charges));
+        let behind = queueing.and_then(|_| self.waiting.as_ref()?.awaited(charges));
         let (mut failed, mut receipts) = (false, Receipts::default());
         let verdict = if let Some((key, until)) = behind {
             *clock = Clock::exact(host.now());
@@ -206,16 +207,18 @@ impl Desk<'_> {
             (failed, receipts) = (ledger.failed(), taken);
             verdict
         };
-        match (verdict, stream) {
-            (Verdict::Admit(_), Some(stream)) if Settling::concerns(rule) => {
+        match (verdict, stream, &mut self.settling) {
+            (Verdict::Admit(_), Some(stream), Some(settling)) if Settling::concerns(rule) => {
                 let began = clock.read(&mut SharedLedger::new(host, &self.keys.keys));
-                self.settling.begin(stream.id, began, rule, &receipts);
+                settling.begin(stream.id, began, rule, &receipts);
             }
-            (Verdict::Admit(_), _) => {}
-            (Verdict::Refuse { key, wait }, _) => {
-                if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
+            (Verdict::Admit(_), ..) => {}
+            (Verdict::Refuse { key, wait }, ..) => {
+                if let (Some(stream), Wait::Until(until), false, Some(waiting)) =
+                    (queueing, wait, failed, &mut self.waiting)
+                {
                     let ask = Ask { stream, rule, row, charges, key, until, now: clock.earliest() };
-                    if let Some(tick_ms) = self.waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
+                    if let Some(tick_ms) = waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
                         return Came::ToWait(tick_ms);
                     }
                 }
