@@ -297,7 +297,9 @@ impl Waiting {
             let open_on_failure = waiter.open_on_failure;
             let mut ledger = SharedLedger::new(host, &keys.keys);
             let mut clock = Clock::exact(now);
-            let (verdict, receipts) = attempt(&mut keys.accounts, &charges, conditions, &mut clock, &mut ledger);
+            let mut receipts = Receipts::default();
+            let accounts = &mut keys.accounts;
+            let verdict = attempt(accounts, &charges, conditions, &mut clock, &mut ledger, Some(&mut receipts));
             let failed = ledger.failed();
             let lane = match verdict {
                 Verdict::Admit(lane) => Some(Box::new((lane, receipts))),

@@ -197,20 +197,22 @@ impl Desk<'_> {
         let &Limited { rule, row, stream, charges } = request;
         let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
         let behind = queueing.and_then(|_| self.waiting.as_ref()?.awaited(charges));
-        let (mut failed, mut receipts) = (false, Receipts::default());
+        let mut settled = stream.filter(|_| Settling::concerns(rule)).map(|stream| (stream, Receipts::default()));
+        let mut failed = false;
         let verdict = if let Some((key, until)) = behind {
             *clock = Clock::exact(host.now());
             Verdict::Refuse { key, wait: Wait::Until(until) }
         } else {
             let mut ledger = SharedLedger::new(host, &self.keys.keys);
-            let (verdict, taken) = attempt(&mut self.keys.accounts, charges, conditions, clock, &mut ledger);
-            (failed, receipts) = (ledger.failed(), taken);
+            let receipts = settled.as_mut().map(|(_, receipts)| receipts);
+            let verdict = attempt(&mut self.keys.accounts, charges, conditions, clock, &mut ledger, receipts);
+            failed = ledger.failed();
             verdict
         };
-        match (verdict, stream, &mut self.settling) {
-            (Verdict::Admit(_), Some(stream), Some(settling)) if Settling::concerns(rule) => {
+        match (verdict, &settled, &mut self.settling) {
+            (Verdict::Admit(_), Some((stream, receipts)), Some(settling)) => {
                 let began = clock.read(&mut SharedLedger::new(host, &self.keys.keys));
-                settling.begin(stream.id, began, rule, &receipts);
+                settling.begin(stream.id, began, rule, receipts);
             }
             (Verdict::Admit(_), ..) => {}
             (Verdict::Refuse { key, wait }, ..) => {
