@@ -28,10 +28,21 @@ impl RequestHeaders {
 
     /// The first value of a header, by lower-case name.
     pub(crate) fn first(&mut self, name: &str) -> Option<Vec<u8>> {
-        if self.count > MAX_FETCHED {
-            return abi::header(Map::Request, name).ok();
-        }
-        find(self.fetched(), name).map(<[u8]>::to_vec)
+        let mut value = Vec::new();
+        self.read(name, &mut value).then_some(value)
+    }
+
+    /// The same behind what `to` holds; `false` when it is not there.
+    pub(crate) fn read(&mut self, name: &str, to: &mut Vec<u8>) -> bool {
+        let one;
+        let value = if self.count > MAX_FETCHED {
+            one = abi::header(Map::Request, name).ok();
+            one.as_deref()
+        } else {
+            find(self.fetched(), name)
+        };
+        to.extend_from_slice(value.unwrap_or_default());
+        value.is_some()
     }
 
     /// Whether a header is there.
