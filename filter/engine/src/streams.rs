@@ -10,7 +10,6 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::marker::PhantomData;
 
 use forebay_protocol::policy::{Code, Finding};
 
@@ -46,37 +45,24 @@ pub(crate) struct Streams {
     pub(crate) waiting: Followed<Waiting>,
 }
 
-/// State about streams after their request headers: there only with the feature `streams`.
+/// State about streams after their request headers: one with the feature `streams`, none without it.
 #[derive(Debug)]
-pub(crate) struct Followed<T> {
-    #[cfg(feature = "streams")]
-    state: T,
-    absent: PhantomData<T>,
-}
+pub(crate) struct Followed<T>([T; FOLLOWED]);
+
+const FOLLOWED: usize = if cfg!(feature = "streams") { 1 } else { 0 };
 
 impl<T> Followed<T> {
     /// With what `make` makes, where there shall be something.
-    #[cfg_attr(not(feature = "streams"), allow(unused_variables, reason = "there is nothing to make"))]
-    pub(crate) fn new(make: impl FnOnce() -> T) -> Self {
-        Self {
-            #[cfg(feature = "streams")]
-            state: make(),
-            absent: PhantomData,
-        }
+    pub(crate) fn new(mut make: impl FnMut() -> T) -> Self {
+        Self(core::array::from_fn(|_| make()))
     }
 
     pub(crate) fn get(&self) -> Option<&T> {
-        #[cfg(feature = "streams")]
-        return Some(&self.state);
-        #[cfg(not(feature = "streams"))]
-        return None;
+        self.0.first()
     }
 
     pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
-        #[cfg(feature = "streams")]
-        return Some(&mut self.state);
-        #[cfg(not(feature = "streams"))]
-        return None;
+        self.0.first_mut()
     }
 }
 
