@@ -63,16 +63,19 @@ impl RequestHeaders {
 fn find<'a>(map: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let (count, rest) = map.split_first_chunk()?;
     let (lengths, texts) = rest.split_at_checked((u32::from_le_bytes(*count) as usize).checked_mul(8)?)?;
-    let mut key_at = 0usize;
+    let (name, mut key_at) = (name.as_bytes(), 0usize);
     for pair in lengths.chunks_exact(8) {
         // The key's length in the lower half, the value's in the upper.
         let lens = u64::from_le_bytes(pair.try_into().ok()?);
         let (key_len, value_len) = (lens as u32 as usize, (lens >> 32) as usize);
-        let value_at = key_at.wrapping_add(key_len).wrapping_add(1);
-        if key_len == name.len() && texts.get(key_at..)?.get(..key_len)?.eq_ignore_ascii_case(name.as_bytes()) {
-            return texts.get(value_at..)?.get(..value_len);
+        if key_len == name.len() {
+            let key = texts.get(key_at..)?.get(..key_len)?;
+            // Envoy's names are lower case already.
+            if key == name || key.eq_ignore_ascii_case(name) {
+                return texts.get(key_at.checked_add(key_len + 1)?..)?.get(..value_len);
+            }
         }
-        key_at = value_at.wrapping_add(value_len).wrapping_add(1);
+        key_at = key_at.wrapping_add(key_len).wrapping_add(value_len).wrapping_add(2);
     }
     None
 }
