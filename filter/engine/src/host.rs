@@ -82,6 +82,15 @@ pub fn replace(
     key: &str,
     mut change: impl FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
 ) -> Result<(), StoreError> {
+    replace_by(host, key, &mut change)
+}
+
+/// The same, compiled once for all changes: the module stays small.
+fn replace_by(
+    host: &mut (impl Host + ?Sized),
+    key: &str,
+    change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
+) -> Result<(), StoreError> {
     for _ in 0..MAX_TRIES {
         let found = host.shared_get(key);
         let (old, expected) = match &found {
