@@ -120,7 +120,7 @@ pub fn admit(
     clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> Verdict {
-    admit_with_receipts(accounts, charges, conditions, clock, ledger).0
+    decide(accounts, charges, conditions, clock, ledger, None)
 }
 
 /// [`admit`] for requests whose true cost is known only afterwards; no receipts when refused.
@@ -131,11 +131,24 @@ pub fn admit_with_receipts(
     clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> (Verdict, Receipts) {
-    let decided = attempt(accounts, charges, conditions, clock, ledger);
-    if matches!(decided.0, Verdict::Refuse { .. }) {
+    let mut receipts = Receipts::default();
+    let verdict = decide(accounts, charges, conditions, clock, ledger, Some(&mut receipts));
+    (verdict, receipts)
+}
+
+fn decide(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    conditions: &Conditions,
+    clock: &mut Clock,
+    ledger: &mut impl Ledger,
+    receipts: Option<&mut Receipts>,
+) -> Verdict {
+    let verdict = attempt(accounts, charges, conditions, clock, ledger, receipts);
+    if matches!(verdict, Verdict::Refuse { .. }) {
         count_refusal(accounts, charges, conditions, clock);
     }
-    decided
+    verdict
 }
 
 /// Counts a request that [`attempt`] refused and that does not come again.
@@ -158,17 +171,22 @@ pub fn count_turned_away(accounts: &mut [Account], charges: &[Charge], condition
 }
 
 /// [`admit_with_receipts`] for a request that may wait and come again: it is counted when it is admitted; a refusal is
-/// not counted before the caller says with [`count_refusal`] that it is the last.
+/// not counted before the caller says with [`count_refusal`] that it is the last. Receipts are written for those who ask:
+/// of eight charges they are more memory than the decision touches otherwise.
 pub fn attempt(
     accounts: &mut [Account],
     charges: &[Charge],
     conditions: &Conditions,
     clock: &mut Clock,
     ledger: &mut impl Ledger,
-) -> (Verdict, Receipts) {
+    receipts: Option<&mut Receipts>,
+) -> Verdict {
     match secure(accounts, charges, conditions, clock, ledger) {
-        Ok(secured) => (Verdict::Admit(secured.lane), spend(accounts, charges, &secured, conditions, clock)),
-        Err(refused) => (refused, Receipts::default()),
+        Ok(secured) => {
+            spend(accounts, charges, &secured, conditions, clock, receipts);
+            Verdict::Admit(secured.lane)
+        }
+        Err(refused) => refused,
     }
 }
 
@@ -219,13 +237,15 @@ pub fn spend(
     secured: &Secured,
     conditions: &Conditions,
     clock: &Clock,
-) -> Receipts {
-    let mut receipts = Receipts::default();
-    for ((charge, source), receipt) in charges.iter().zip(secured.sources).zip(&mut receipts.receipts) {
+    mut receipts: Option<&mut Receipts>,
+) {
+    for (place, (charge, source)) in charges.iter().zip(secured.sources).enumerate() {
         if let Some(account) = accounts.get_mut(charge.key) {
-            *receipt = Some(account.spend(charge.key, source, charge.cost, clock.earliest()));
+            let receipt = account.spend(charge.key, source, charge.cost, clock.earliest());
+            if let Some(written) = receipts.as_mut().and_then(|receipts| receipts.receipts.get_mut(place)) {
+                *written = Some(receipt);
+            }
             account.observe(charge.cost, true, conditions, clock);
         }
     }
-    receipts
 }

@@ -114,7 +114,7 @@ pub(crate) struct Gate<'a> {
 /// What an attempt came to.
 pub(crate) enum Attempt {
     /// It goes on.
-    Admitted(Lane, Receipts),
+    Admitted(Lane),
     /// This key has too little until then; whether shared data failed.
     TooLittle { key: usize, wait: Wait, failed: bool },
     /// It has its tokens, and no slot; nothing was taken. `slot` is what it could wait for.
@@ -122,20 +122,21 @@ pub(crate) enum Attempt {
 }
 
 /// [`forebay_admission::attempt`], and between the tokens in hand and the tokens spent the slot.
+#[inline]
 pub(crate) fn attempt(
     keys: &mut Keys,
     charges: &[Charge],
-    conditions: &Conditions<'_>,
-    clock: &mut Clock,
+    (conditions, clock): (&Conditions<'_>, &mut Clock),
     host: &mut impl Host,
     gate: Option<Gate<'_>>,
+    receipts: Option<&mut Receipts>,
 ) -> Attempt {
     let (accounts, mut ledger) = keys.open(host);
     let secured = match secure(accounts, charges, conditions, clock, &mut ledger) {
         Ok(secured) => secured,
         Err(Verdict::Refuse { key, wait }) => return Attempt::TooLittle { key, wait, failed: ledger.failed() },
         // It is an error only when it refuses.
-        Err(Verdict::Admit(lane)) => return Attempt::Admitted(lane, Receipts::default()),
+        Err(Verdict::Admit(lane)) => return Attempt::Admitted(lane),
     };
     let lane = secured.lane();
     if let Some(gate) = gate {
@@ -144,7 +145,8 @@ pub(crate) fn attempt(
             return Attempt::NoSlot { slot: slot_key(cluster, lane as usize), lane, until };
         }
     }
-    Attempt::Admitted(lane, spend(&mut keys.accounts, charges, &secured, conditions, clock))
+    spend(&mut keys.accounts, charges, &secured, conditions, clock, receipts);
+    Attempt::Admitted(lane)
 }
 
 impl Gate<'_> {

@@ -346,8 +346,10 @@ impl Waiting {
                 enforced: true,
                 open_on_failure,
             });
-            let lane = match attempt(keys, &charges, conditions, &mut Clock::exact(now), host, gate) {
-                Attempt::Admitted(lane, receipts) => Some(Box::new((lane, receipts))),
+            let mut receipts = Receipts::default();
+            let clock = &mut Clock::exact(now);
+            let lane = match attempt(keys, &charges, (conditions, clock), host, gate, Some(&mut receipts)) {
+                Attempt::Admitted(lane) => Some(Box::new((lane, receipts))),
                 Attempt::TooLittle { failed: true, .. } if open_on_failure => None,
                 Attempt::TooLittle { key, wait: Wait::Until(until), .. } | Attempt::NoSlot { slot: key, until, .. } => {
                     self.defer(entry.stream, key, until, now);

@@ -5,22 +5,22 @@
 
 use alloc::vec::Vec;
 
-use forebay_admission::{Charge, Clock, Conditions, Nanos, Verdict, Wait, count_refusal, count_turned_away};
+use forebay_admission::{Charge, Clock, Conditions, Nanos, Receipts, Verdict, Wait, count_refusal, count_turned_away};
 use forebay_protocol::policy::OnFailure;
 
 use super::{QUIET_AFTER, Worker, conditions};
 use crate::answer::Reason;
 use crate::config::Config;
 use crate::effect::Effect;
-use crate::guard::{Attempt, Gate, attempt};
+use crate::guard::{Attempt, Gate, Guards, attempt};
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::Rule;
 use crate::record::{Decision, Fate, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
 use crate::settling::Settling;
-use crate::streams::{Stream, Streams};
-use crate::waiting::{Ask, End, Ended};
+use crate::streams::Stream;
+use crate::waiting::{Ask, End, Ended, Waiting};
 
 impl Worker {
     /// Decides about the request whose headers the host holds, at once.
@@ -87,8 +87,8 @@ impl Worker {
                     self.keys.place(charges.as_mut_slice(), tenant, &conditions, clock.earliest(), facts.host());
                 }
                 let limited = Limited { rule, row, tenant, stream, charges: charges.as_slice() };
-                let (keys, streams) = (&mut self.keys, &mut self.streams);
-                let mut desk = Desk { config, keys, streams, settling: &mut self.settling, member: self.member };
+                let ((waiting, guards), settling) = (self.streams.both(), self.settling.get_mut());
+                let mut desk = Desk { config, keys: &mut self.keys, waiting, guards, settling, member: self.member };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
                     Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
                     Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
@@ -152,8 +152,9 @@ impl Worker {
         match &wait.end {
             End::GoesOn(taken) => {
                 self.failed_open += u64::from(taken.is_none());
-                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
-                    self.settling.begin(stream, when.1, rule, &taken.1);
+                if let (Some(taken), true, Some(settling)) = (taken, Settling::concerns(rule), self.settling.get_mut())
+                {
+                    settling.begin(stream, when.1, rule, &taken.1);
                 }
                 effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
             }
@@ -161,7 +162,7 @@ impl Worker {
                 let seed = next_seed(&mut self.refusals, when.1);
                 let refusing = Refusing { reason: why, wait: Wait::Until(until), seed, dialect: Some(dialect) };
                 let refusal = self.record.refuse(config, &self.keys, &decision, when, &refusing, host);
-                if let (Reason::Overloaded, Some(guards)) = (why, &mut self.streams.guards) {
+                if let (Reason::Overloaded, Some(guards)) = (why, self.streams.guards_mut()) {
                     guards.refused();
                 }
                 effects.push(Effect::Answer { stream, refusal });
@@ -196,8 +197,9 @@ enum Came {
 struct Desk<'a> {
     config: &'a Config,
     keys: &'a mut Keys,
-    streams: &'a mut Streams,
-    settling: &'a mut Settling,
+    waiting: Option<&'a mut Waiting>,
+    guards: Option<&'a mut Guards>,
+    settling: Option<&'a mut Settling>,
     member: Option<u64>,
 }
 
@@ -213,9 +215,9 @@ impl Desk<'_> {
         let &Limited { rule, row, tenant, stream, charges } = request;
         let enforced = self.config.enforce && !rule.dry_run;
         let queueing = stream.filter(|_| rule.queue.is_some() && enforced);
-        let Streams { waiting, guards } = &mut *self.streams;
-        let behind = queueing.and_then(|_| waiting.awaited(charges));
-        let cluster = guards.as_mut().filter(|_| stream.is_some()).and_then(|guards| {
+        let behind = queueing.and_then(|_| self.waiting.as_ref()?.awaited(charges));
+        let mut settled = stream.filter(|_| Settling::concerns(rule)).map(|stream| (stream, Receipts::default()));
+        let cluster = self.guards.as_mut().filter(|_| stream.is_some()).and_then(|guards| {
             // Every latency begins here.
             let now = clock.read(&mut self.keys.open(host).1);
             guards.cluster(self.member, now, host)
@@ -225,21 +227,22 @@ impl Desk<'_> {
             Attempt::TooLittle { key, wait: Wait::Until(until), failed: false }
         } else {
             let open_on_failure = rule.on_failure == OnFailure::Open;
-            let gate = guards.as_mut().zip(cluster).zip(stream).map(|((guards, cluster), stream)| Gate {
+            let gate = self.guards.as_mut().zip(cluster).zip(stream).map(|((guards, cluster), stream)| Gate {
                 guards,
                 cluster,
                 stream: stream.id,
-                ahead: Some(&*waiting),
+                ahead: self.waiting.as_deref(),
                 enforced,
                 open_on_failure,
             });
-            attempt(self.keys, charges, conditions, clock, host, gate)
+            let receipts = settled.as_mut().map(|(_, receipts)| receipts);
+            attempt(self.keys, charges, (conditions, &mut *clock), host, gate, receipts)
         };
         let (key, lane, until) = match attempt {
-            Attempt::Admitted(lane, receipts) => {
-                if let (Some(stream), true) = (stream, Settling::concerns(rule)) {
+            Attempt::Admitted(lane) => {
+                if let (Some((stream, receipts)), Some(settling)) = (&settled, &mut self.settling) {
                     let began = clock.read(&mut self.keys.open(host).1);
-                    self.settling.begin(stream.id, began, rule, &receipts);
+                    settling.begin(stream.id, began, rule, receipts);
                 }
                 return Came::To(Verdict::Admit(lane), false);
             }
@@ -250,7 +253,7 @@ impl Desk<'_> {
             }
             Attempt::NoSlot { slot, lane, until } => (slot, Some(lane), until),
         };
-        if let Some(stream) = queueing {
+        if let (Some(stream), Some(waiting)) = (queueing, &mut self.waiting) {
             let now = clock.earliest();
             let ask = Ask { stream, rule, row, tenant, charges, key, lane, cluster, until, now };
             if let Some(tick_ms) = waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
@@ -262,7 +265,7 @@ impl Desk<'_> {
             return Came::To(Verdict::Refuse { key, wait: Wait::Until(until) }, false);
         }
         count_turned_away(&mut self.keys.accounts, charges, conditions, clock);
-        if let Some(guards) = guards {
+        if let Some(guards) = &mut self.guards {
             guards.refused();
         }
         Came::Overloaded(until)

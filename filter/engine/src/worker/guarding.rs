@@ -13,37 +13,38 @@ use crate::metric_names::cluster_gauge;
 impl Worker {
     /// Streams of this worker that hold a slot of an upstream.
     pub fn in_flight(&self) -> usize {
-        self.streams.guards.as_ref().map_or(0, |guards| guards.in_flight())
+        self.streams.guards().map_or(0, |guards| guards.in_flight())
     }
 
     /// The name of the gauge that [`Effect::GuardLimit`] gave by number.
     pub fn guard_gauge(&self, number: u16) -> Option<String> {
-        Some(cluster_gauge(&self.streams.guards.as_ref()?.name(number)?))
+        Some(cluster_gauge(&self.streams.guards()?.name(number)?))
     }
 
     /// Whether the stream holds a slot.
     pub(crate) fn holds_slot(&self, stream: u32) -> bool {
-        self.streams.guards.as_ref().is_some_and(|guards| guards.knows(stream))
+        self.streams.guards().is_some_and(|guards| guards.knows(stream))
     }
 
     /// The answer's headers are here.
     pub(crate) fn guard_answered(&mut self, stream: u32, host: &mut impl Host) {
-        if let Some(guards) = &mut self.streams.guards {
+        if let Some(guards) = self.streams.guards_mut() {
             guards.answered(stream, host);
         }
     }
 
     /// The stream is no more.
     pub(crate) fn guard_ended(&mut self, stream: u32) {
-        if let Some(guards) = &mut self.streams.guards {
+        if let Some(guards) = self.streams.guards_mut() {
             guards.ended(stream);
         }
     }
 
     /// The long tick.
     pub(super) fn guard_tick(&mut self, now: Nanos, host: &mut impl Host, effects: &mut Vec<Effect>) {
-        if let Some(guards) = &mut self.streams.guards {
-            guards.tick(self.member, now, host, effects);
+        let member = self.member;
+        if let Some(guards) = self.streams.guards_mut() {
+            guards.tick(member, now, host, effects);
         }
     }
 }
