@@ -27,15 +27,19 @@ pub(crate) struct Totals {
 impl Totals {
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let mut words = words(bytes);
-        let mut next = || words.next().unwrap_or(0);
-        // Fields are read in the order in which they are written here.
+        let mut lanes = [0; 6];
+        for lane in &mut lanes {
+            *lane = words.next().unwrap_or(0);
+        }
+        let [reserved_requests, reserved_units, standard_requests, standard_units, refused_requests, refused_units] =
+            lanes;
         let counters = Counters {
-            reserved_requests: next(),
-            reserved_units: next(),
-            standard_requests: next(),
-            standard_units: next(),
-            refused_requests: next(),
-            refused_units: next(),
+            reserved_requests,
+            reserved_units,
+            standard_requests,
+            standard_units,
+            refused_requests,
+            refused_units,
         };
         let further = Further::read(&mut words);
         Self { counters, further, layout: words.next().unwrap_or(0), cells: words.collect() }
@@ -43,13 +47,19 @@ impl Totals {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let counters = &self.counters;
+        let lanes = [
+            counters.reserved_requests,
+            counters.reserved_units,
+            counters.standard_requests,
+            counters.standard_units,
+            counters.refused_requests,
+            counters.refused_units,
+        ];
         let mut words = Vec::with_capacity(7 + Further::WORDS + self.cells.len());
-        words.extend([counters.reserved_requests, counters.reserved_units]);
-        words.extend([counters.standard_requests, counters.standard_units]);
-        words.extend([counters.refused_requests, counters.refused_units]);
-        words.extend(self.further.words());
+        words.extend_from_slice(&lanes);
+        words.extend_from_slice(&self.further.words());
         words.push(self.layout);
-        words.extend(&self.cells);
+        words.extend_from_slice(&self.cells);
         encode_words(trimmed(&words))
     }
 
