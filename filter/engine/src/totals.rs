@@ -25,6 +25,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    #[inline(never)]
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let mut words = words(bytes);
         let mut lanes = [0; 6];
@@ -45,6 +46,7 @@ impl Totals {
         Self { counters, further, layout: words.next().unwrap_or(0), cells: words.collect() }
     }
 
+    #[inline(never)]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let counters = &self.counters;
         let lanes = [
@@ -64,6 +66,7 @@ impl Totals {
     }
 
     /// Adds what a worker counted, all of it in slot `slot`; 0 when none was known.
+    #[inline(never)]
     pub(crate) fn absorb(&mut self, counts: &Counts, slot: u64) {
         let counters = &mut self.counters;
         add(&mut counters.reserved_requests, &mut counters.reserved_units, counts.reserved);
@@ -94,6 +97,7 @@ impl Totals {
     }
 
     /// Adds what a worker counted by attribute. Cells of another layout, of the policy before, begin again.
+    #[inline(never)]
     pub(crate) fn absorb_cells(&mut self, layout: u64, cells: &[u64]) {
         if self.layout != layout {
             (self.layout, self.cells) = (layout, Vec::new());
@@ -111,6 +115,7 @@ impl Totals {
         self.change_demand(|demand| demand.expect(slot, expected));
     }
 
+    #[inline(never)]
     fn change_demand(&mut self, change: impl FnOnce(&mut DemandState)) {
         let further = &mut self.further;
         let bursts = Bursts { slots: further.burst_slots, units: further.burst_units };

@@ -137,6 +137,7 @@ impl Further {
     pub const WORDS: usize = Self::CUMULATIVE + 10;
 
     /// The words in their order on the wire.
+    #[inline(never)]
     pub fn words(&self) -> [u64; Self::WORDS] {
         let Self { borrowed, overcommitted, refused_by_plain, rescued, worse_than_plain, in_slot, .. } = *self;
         let Self { running, last, .. } = *self;
@@ -181,6 +182,7 @@ impl Further {
     }
 
     /// The inverse of [`Further::words`].
+    #[inline(never)]
     fn of(words: [u64; Self::WORDS]) -> Self {
         let [b0, b1, o0, o1, refunded_units, charged_units, forgiven_units, p0, p1, r0, r1, w0, w1, i0, i1, rest @ ..] =
             words;

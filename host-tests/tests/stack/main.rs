@@ -2,6 +2,7 @@
 //! stack on a real Envoy. One binary, so that it links once.
 
 mod envoy_answers;
+mod envoy_counts;
 mod envoy_faults;
 mod envoy_forecast;
 mod envoy_hostile;
