@@ -1,8 +1,10 @@
-//! A small HTTP/1.1 client that shows which connection a request goes over.
+//! A small client for HTTP/1.1, and for HTTP/2 ([`Multiplexed`]), that shows which connection a request goes over.
 //!
 //! Envoy gives a connection to one worker and keeps it there; so a test that needs all load on one worker sends it over
 //! one [`Connection`], and a test that needs both opens several. Nothing here pools, retries or follows: what is sent is
 //! what arrives.
+
+mod http2;
 
 use std::net::SocketAddr;
 
@@ -14,6 +16,8 @@ use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+pub use http2::Multiplexed;
 
 /// One request, built up in place.
 #[derive(Debug, Clone)]
@@ -40,6 +44,18 @@ impl Request {
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.to_owned(), value.as_ref().to_vec()));
         self
+    }
+
+    /// The request as it is sent to this URI.
+    fn outgoing(&self, uri: &str) -> Result<hyper::Request<Full<Bytes>>> {
+        let what = || format!("{} {uri}: no request", self.method);
+        let body = Full::new(self.body.clone());
+        let mut outgoing = hyper::Request::builder().method(&self.method).uri(uri).body(body).with_context(what)?;
+        for (name, value) in &self.headers {
+            let name: HeaderName = name.parse().with_context(what)?;
+            outgoing.headers_mut().append(name, HeaderValue::from_bytes(value).with_context(what)?);
+        }
+        Ok(outgoing)
     }
 }
 
@@ -87,18 +103,9 @@ impl Connection {
 
     /// Sends a request and waits for the whole answer.
     pub async fn send(&mut self, request: &Request) -> Result<Answer> {
-        let what = || format!("{} http://{}{}: no request", request.method, self.address, request.path);
-        let mut outgoing = hyper::Request::builder()
-            .method(&request.method)
-            .uri(&request.path)
-            .header(HOST, self.address.to_string())
-            .body(Full::new(request.body.clone()))
-            .with_context(what)?;
-        for (name, value) in &request.headers {
-            let name: HeaderName = name.parse().with_context(what)?;
-            outgoing.headers_mut().append(name, HeaderValue::from_bytes(value).with_context(what)?);
-        }
-        self.sender.ready().await.with_context(what)?;
+        let mut outgoing = request.outgoing(&request.path)?;
+        outgoing.headers_mut().insert(HOST, HeaderValue::try_from(self.address.to_string())?);
+        self.sender.ready().await.context("the connection is closed")?;
         let response = self
             .sender
             .send_request(outgoing)

@@ -38,6 +38,8 @@ pub struct Account {
     last_spent: Nanos,
     pub(crate) counts: Counts,
     score: PlainScore,
+    /// Who holds it, where accounts pass from one holder to the next.
+    holder: u32,
 }
 
 impl Account {
@@ -45,6 +47,16 @@ impl Account {
     pub fn new(grant: Grant) -> Self {
         let borrower = grant.pool.map(|_| Box::default());
         Self { grant, borrower, ..Self::default() }
+    }
+
+    /// A new account, for the holder of this number, where accounts pass from one to the next.
+    pub fn held_by(holder: u32, grant: Grant) -> Self {
+        Self { holder, ..Self::new(grant) }
+    }
+
+    /// Whether a receipt is of this account's holder, and not of one before.
+    pub fn issued(&self, receipt: &Receipt) -> bool {
+        self.holder == receipt.holder
     }
 
     /// Takes a new grant into force. Leases stay: they are paid for. Only what was borrowed from a pool that is no
@@ -80,6 +92,11 @@ impl Account {
     /// Counts since [`Account::clear_counts`].
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add_counts(&mut self, more: &Counts) {
+        self.counts.absorb(more);
     }
 
     /// Starts counting from zero.
@@ -152,7 +169,7 @@ impl Account {
             }
         }
         let slot_id = if source == Source::Shadow { self.shadow_slot_id } else { 0 };
-        Receipt { key, source, slot_id, units: cost }
+        Receipt { key, source, slot_id, units: cost, holder: self.holder }
     }
 
     /// Counts a request, once it is decided: what came, and what a plain bucket would have made of it.

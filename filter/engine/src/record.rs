@@ -173,7 +173,7 @@ impl Record {
         if !told.filter_state && !asked {
             return;
         }
-        let key_of = |key: usize| keys.keys.get(key);
+        let key_of = |key: usize| keys.keys.get(keys.named(key));
         let deciding = decision.violated.or(decision.charges.first().map(|charge| charge.key)).and_then(key_of);
         let provenance = Provenance {
             lane: decision.fate.word(),
@@ -243,7 +243,7 @@ pub(crate) fn quotas<'a, H: Host>(
     let charges = decision.rule.charges.iter().zip(decision.charges).take(MAX_CHARGES);
     let quota = |(of, charge): (&crate::policy::Charge, &Charge)| {
         let resource = config.policy.resources.get(of.resource)?;
-        let (key, account) = (keys.keys.get(charge.key)?, keys.accounts.get(charge.key)?);
+        let account = keys.accounts.get(charge.key)?;
         let grant = account.grant();
         let limit = if now < conditions.valid_until { grant.standard } else { grant.safe };
         let violated = decision.violated == Some(charge.key);
@@ -251,7 +251,7 @@ pub(crate) fn quotas<'a, H: Host>(
         let left_nano = if violated {
             0
         } else {
-            let stored = host.shared_get(&key.state_key).and_then(|(bytes, _)| KeyState::decode(&bytes));
+            let stored = keys.stored(charge.key, host);
             let state = stored.unwrap_or_else(|| KeyState::at_boot(limit, conditions.born));
             let leased = account.standard_leased_units().saturating_mul(forebay_admission::units::NANO);
             state.standard.level_nano_at(limit, now).saturating_add(leased)

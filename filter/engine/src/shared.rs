@@ -11,6 +11,7 @@
 //! | `fb1/k/<tenant>\0<resource>` | a key's buckets | every VM that draws a lease |
 //! | `fb1/c/<tenant>\0<resource>` | a key's cumulative counts | every VM, when it hands over its counts |
 //! | `fb1/slots` | id, start and end (steady ns) of the slots around now | the leader |
+//! | `fb1/p/<pool>` | what a pool has lent | every VM that borrows from it or draws a reservation of it |
 //! | `fb1/seed` | 16 random bytes | the first VM that gives strangers slots |
 //! | `fb1/s/<resource>\0<set>` | eight slots of tenants without contract | every VM that seats or draws for one |
 //! | `fb1/sync` | cumulative counters of the sync path | the leader |
@@ -42,6 +43,11 @@ pub fn state_key(tenant: &str, resource: &str) -> String {
 /// Name of a key's counters.
 pub fn count_key(tenant: &str, resource: &str) -> String {
     format!("fb1/c/{tenant}\0{resource}")
+}
+
+/// Name of a pool's state.
+pub fn pool_key(pool: &str) -> String {
+    format!("fb1/p/{pool}")
 }
 
 pub(crate) fn table_key(bank: u64, part: u64) -> String {

@@ -42,6 +42,10 @@ impl Host for Envoy {
         self.headers.first(name)
     }
 
+    fn read_header(&mut self, name: &str, to: &mut Vec<u8>) -> bool {
+        self.headers.read(name, to)
+    }
+
     fn response_header(&mut self, name: &str) -> Option<Vec<u8>> {
         abi::header(Map::Response, name).ok()
     }
@@ -72,6 +76,10 @@ impl Host for Envoy {
 
     fn set_filter_state(&mut self, key: &str, value: &str) {
         abi::set_property(key, value);
+    }
+
+    fn random(&mut self) -> [u64; 2] {
+        abi::random()
     }
 
     fn proxy_name(&mut self) -> Option<Vec<u8>> {

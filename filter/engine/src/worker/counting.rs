@@ -14,6 +14,14 @@ impl Worker {
     /// Adds what was counted since the last time to shared data.
     pub(super) fn hand_over_counts(&mut self, host: &mut impl Host, effects: &mut Vec<Effect>) {
         let mut total = Counts::default();
+        // What names without contract used is counted for their resource's others.
+        if let Some(strangers) = &mut self.keys.strangers {
+            for (others, counts) in strangers.take_counts(&mut self.keys.accounts) {
+                if let Some(others) = self.keys.accounts.get_mut(others) {
+                    others.add_counts(&counts);
+                }
+            }
+        }
         let busy = if self.busy { usize::MAX } else { 0 };
         let slot = if self.busy { self.slot_of_counts(host) } else { 0 };
         let layout = self.keys.numbering.layout;

@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::effect::Effect;
 use crate::host::Host;
 use crate::keys::Keys;
-use crate::ledger::SharedLedger;
 use crate::policy::Rule;
 use crate::record::{Decision, Fate, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
@@ -55,7 +54,7 @@ impl Worker {
         let mut charges = Charges::default();
         // A lease covers most requests, whatever the exact time: the clock is read when it matters.
         let mut clock = Clock::coarse(self.ticked.unwrap_or_default());
-        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts) {
+        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts, &mut self.name) {
             Class::Unlimited => return Outcome::Pass,
             Class::Charged => return Outcome::Charged,
             Class::Free(rule) => {
@@ -80,10 +79,15 @@ impl Worker {
                 if self.ticked.is_none() {
                     clock = Clock::exact(facts.host().now());
                 }
-                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
-                let limited = Limited { rule, row, stream, charges: charges.as_slice() };
-                let (keys, waiting) = (&mut self.keys, &mut self.streams.waiting);
-                let mut desk = Desk { config, keys, waiting, settling: &mut self.settling };
+                let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, clock.earliest());
+                let tenant = self.name.as_slice();
+                if !tenant.is_empty() && self.keys.has_slots_for(charges.as_slice()) {
+                    clock = Clock::exact(facts.host().now());
+                    self.keys.place(charges.as_mut_slice(), tenant, &conditions, clock.earliest(), facts.host());
+                }
+                let limited = Limited { rule, row, tenant, stream, charges: charges.as_slice() };
+                let (waiting, settling) = (self.streams.waiting.get_mut(), self.settling.get_mut());
+                let mut desk = Desk { config, keys: &mut self.keys, waiting, settling };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
                     Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
                     Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
@@ -106,7 +110,7 @@ impl Worker {
             generation: self.version.in_force(),
         };
         self.record.note(config, &self.keys, &decision, &mut facts);
-        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, clock.earliest());
         let when = (&conditions, clock.earliest());
         match (decision.fate, why) {
             (Fate::Admitted(lane), _) => {
@@ -144,8 +148,9 @@ impl Worker {
         match &wait.end {
             End::GoesOn(taken) => {
                 self.failed_open += u64::from(taken.is_none());
-                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
-                    self.settling.begin(stream, when.1, rule, &taken.1);
+                if let (Some(taken), true, Some(settling)) = (taken, Settling::concerns(rule), self.settling.get_mut())
+                {
+                    settling.begin(stream, when.1, rule, &taken.1);
                 }
                 effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
             }
@@ -164,6 +169,8 @@ struct Limited<'a> {
     rule: &'a Rule,
     /// Of the tenant, in the keys.
     row: usize,
+    /// Its name, where it may have buckets of its own without a contract; else empty.
+    tenant: &'a [u8],
     /// Of a stream that may wait and be settled.
     stream: Option<Stream>,
     charges: &'a [Charge],
@@ -181,8 +188,8 @@ enum Came {
 struct Desk<'a> {
     config: &'a Config,
     keys: &'a mut Keys,
-    waiting: &'a mut Waiting,
-    settling: &'a mut Settling,
+    waiting: Option<&'a mut Waiting>,
+    settling: Option<&'a mut Settling>,
 }
 
 impl Desk<'_> {
@@ -194,29 +201,33 @@ impl Desk<'_> {
         clock: &mut Clock,
         host: &mut H,
     ) -> Came {
-        let &Limited { rule, row, stream, charges } = request;
+        let &Limited { rule, row, tenant, stream, charges } = request;
         let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
-        let behind = queueing.and_then(|_| self.waiting.awaited(charges));
-        let (mut failed, mut receipts) = (false, Receipts::default());
+        let behind = queueing.and_then(|_| self.waiting.as_ref()?.awaited(charges));
+        let mut settled = stream.filter(|_| Settling::concerns(rule)).map(|stream| (stream, Receipts::default()));
+        let mut failed = false;
         let verdict = if let Some((key, until)) = behind {
             *clock = Clock::exact(host.now());
             Verdict::Refuse { key, wait: Wait::Until(until) }
         } else {
-            let mut ledger = SharedLedger::new(host, &self.keys.keys);
-            let (verdict, taken) = attempt(&mut self.keys.accounts, charges, conditions, clock, &mut ledger);
-            (failed, receipts) = (ledger.failed(), taken);
+            let (accounts, mut ledger) = self.keys.open(host);
+            let receipts = settled.as_mut().map(|(_, receipts)| receipts);
+            let verdict = attempt(accounts, charges, conditions, clock, &mut ledger, receipts);
+            failed = ledger.failed();
             verdict
         };
-        match (verdict, stream) {
-            (Verdict::Admit(_), Some(stream)) if Settling::concerns(rule) => {
-                let began = clock.read(&mut SharedLedger::new(host, &self.keys.keys));
-                self.settling.begin(stream.id, began, rule, &receipts);
+        match (verdict, &settled, &mut self.settling) {
+            (Verdict::Admit(_), Some((stream, receipts)), Some(settling)) => {
+                let began = clock.read(&mut self.keys.open(host).1);
+                settling.begin(stream.id, began, rule, receipts);
             }
-            (Verdict::Admit(_), _) => {}
-            (Verdict::Refuse { key, wait }, _) => {
-                if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
-                    let ask = Ask { stream, rule, row, charges, key, until, now: clock.earliest() };
-                    if let Some(tick_ms) = self.waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
+            (Verdict::Admit(_), ..) => {}
+            (Verdict::Refuse { key, wait }, ..) => {
+                if let (Some(stream), Wait::Until(until), false, Some(waiting)) =
+                    (queueing, wait, failed, &mut self.waiting)
+                {
+                    let ask = Ask { stream, rule, row, tenant, charges, key, until, now: clock.earliest() };
+                    if let Some(tick_ms) = waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
                         return Came::ToWait(tick_ms);
                     }
                 }

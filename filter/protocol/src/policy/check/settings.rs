@@ -1,9 +1,14 @@
 //! The settings beside matching, charges and contracts.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use forebay_admission::units::MAX_BURST_UNITS;
 
 use super::{Findings, MAX_ENTRIES};
-use crate::policy::{Answer, Code, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
+use crate::policy::{Answer, Code, Limit, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
 
 /// What only the document has, and its defaults for the rules.
 pub(super) fn document(policy: &Policy, found: &mut Findings) {
@@ -50,6 +55,50 @@ pub(super) fn document(policy: &Policy, found: &mut Findings) {
     }
 }
 
+/// A pool, as the places that name it say together.
+struct PoolTerms<'a> {
+    /// The first of them.
+    at: String,
+    unit: Option<&'a str>,
+    debt: Option<u64>,
+    overcommit: Option<&'a Limit>,
+}
+
+/// Whether all places that name a pool agree.
+pub(super) fn pools(policy: &Policy, found: &mut Findings) {
+    let resources = policy.resources.iter().enumerate();
+    let numbers: BTreeMap<&str, usize> = resources.map(|(number, one)| (one.name.as_str(), number)).collect();
+    let unit_of = |resource: &str| policy.resources.get(*numbers.get(resource)?)?.unit.as_deref();
+    let of_resources = policy.resources.iter().map(|one| (one.pool.as_ref(), one.name.as_str()));
+    let of_contracts = policy.contracts.iter().map(|one| (one.pool.as_ref(), one.resource.as_str()));
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut all: Vec<PoolTerms> = Vec::new();
+    for (place, (pool, resource)) in of_resources.chain(of_contracts).enumerate() {
+        let Some(pool) = pool else { continue };
+        let at = match place.checked_sub(policy.resources.len()) {
+            Some(contract) => format!("contracts[{contract}].pool"),
+            None => format!("resources[{place}].pool"),
+        };
+        let (unit, number) = (unit_of(resource), *known.entry(&pool.name).or_insert(all.len()));
+        let Some(terms) = all.get_mut(number) else {
+            all.push(PoolTerms { at, unit, debt: pool.debt, overcommit: pool.overcommit.as_ref() });
+            continue;
+        };
+        let overcommit = pool.overcommit.as_ref();
+        if pool.debt.is_some_and(|mine| terms.debt.is_some_and(|theirs| mine != theirs))
+            || overcommit.is_some_and(|mine| terms.overcommit.is_some_and(|theirs| mine != theirs))
+        {
+            let reason = format!("pool \"{}\" has other terms at {}", pool.name, terms.at);
+            found.add(Code::POOL, at, reason, "say debt and overcommit once, or the same everywhere");
+        } else if terms.unit != unit {
+            let reason = format!("pool \"{}\" holds another unit at {}", pool.name, terms.at);
+            found.add(Code::POOL, at, reason, "give resources of different units pools of their own");
+        }
+        terms.debt = terms.debt.or(pool.debt);
+        terms.overcommit = terms.overcommit.or(overcommit);
+    }
+}
+
 /// What a rule overrides.
 pub(super) fn rule(place: &str, rule: &Rule, found: &mut Findings) {
     let identity = rule.identity.as_deref();
@@ -72,6 +121,12 @@ pub(super) fn terms(
     priority_class(&format!("{at}.priority_class"), class, found);
     if let Some(pool) = pool {
         found.name(format!("{at}.pool.name"), &pool.name);
+        let limit = pool.overcommit.clone().unwrap_or(Limit { rate_per_s: 0.0, burst: None });
+        found.limit(&format!("{at}.pool.overcommit"), &limit);
+        if let Some(debt) = pool.debt.filter(|debt| *debt > MAX_BURST_UNITS) {
+            let remedy = format!("choose 0 to {MAX_BURST_UNITS} units");
+            found.add(Code::POOL, format!("{at}.pool.debt"), format!("{debt} is out of range"), remedy);
+        }
     }
     if let Some(shadow) = shadow {
         if let Some(max) = shadow.max_per_s {
