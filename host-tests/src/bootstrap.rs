@@ -66,6 +66,13 @@ impl Bootstrap {
         self
     }
 
+    /// Adds a cluster.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.clusters.push(cluster);
+        self
+    }
+
     /// Adds the cluster that the filter finds its controller by.
     #[must_use]
     pub fn controller(mut self, address: SocketAddr) -> Self {
@@ -223,19 +230,28 @@ impl Listener {
     }
 }
 
-/// A cluster of loopback endpoints that speak HTTP/1.1.
+/// A cluster of loopback endpoints that speak HTTP/1.1, unless it says otherwise.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
     /// Its endpoints, used in turn.
     pub endpoints: Vec<SocketAddr>,
+    /// They speak HTTP/2, as gRPC servers do.
+    pub http2: bool,
 }
 
 impl Cluster {
     /// A cluster.
     pub fn new(name: &str, endpoints: &[SocketAddr]) -> Self {
-        Self { name: name.to_owned(), endpoints: endpoints.to_vec() }
+        Self { name: name.to_owned(), endpoints: endpoints.to_vec(), http2: false }
+    }
+
+    /// Speaks HTTP/2 to the endpoints.
+    #[must_use]
+    pub fn http2(mut self) -> Self {
+        self.http2 = true;
+        self
     }
 
     fn to_json(&self) -> Value {
@@ -249,13 +265,21 @@ impl Cluster {
         let threshold = json!({
             "max_connections": 65_536, "max_pending_requests": 65_536, "max_requests": 65_536,
         });
-        json!({
+        let mut cluster = json!({
             "name": self.name,
             "type": "STATIC",
             "connect_timeout": "1s",
             "circuit_breakers": { "thresholds": [threshold] },
             "load_assignment": { "cluster_name": self.name, "endpoints": [{ "lb_endpoints": endpoints }] },
-        })
+        });
+        if self.http2 {
+            let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+            cluster["typed_extension_protocol_options"][options] = json!({
+                "@type": format!("type.googleapis.com/{options}"),
+                "explicit_http_config": { "http2_protocol_options": {} },
+            });
+        }
+        cluster
     }
 }
 
