@@ -130,6 +130,8 @@ pub struct Listener {
     pub route_filter_configs: BTreeMap<String, Value>,
     /// The most request headers that Envoy takes, in KiB; its own default is 60.
     pub request_headers_max_kib: u32,
+    /// After how many seconds without a byte Envoy ends a stream: also one that waits in a filter.
+    pub stream_idle_timeout_s: u32,
     /// Envoy answers 200 itself instead of routing: the cheapest base to measure a filter on.
     pub direct_response: bool,
     /// Routes that match nothing in front of the one that does: what a route lookup costs in a larger table.
@@ -145,6 +147,7 @@ impl Listener {
             cluster: UPSTREAM_CLUSTER.to_owned(),
             route_filter_configs: BTreeMap::new(),
             request_headers_max_kib: 60,
+            stream_idle_timeout_s: 30,
             direct_response: false,
             other_routes: 0,
         }
@@ -168,6 +171,13 @@ impl Listener {
     #[must_use]
     pub fn request_headers_max_kib(mut self, kib: u32) -> Self {
         self.request_headers_max_kib = kib;
+        self
+    }
+
+    /// Ends streams that are idle for so many seconds.
+    #[must_use]
+    pub fn stream_idle_timeout_s(mut self, seconds: u32) -> Self {
+        self.stream_idle_timeout_s = seconds;
         self
     }
 
@@ -206,7 +216,7 @@ impl Listener {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3\
                       .HttpConnectionManager",
             "stat_prefix": self.name,
-            "stream_idle_timeout": "30s",
+            "stream_idle_timeout": format!("{}s", self.stream_idle_timeout_s),
             "common_http_protocol_options": { "max_stream_duration": "60s" },
             "max_request_headers_kb": self.request_headers_max_kib,
             // A random id per request would be the same work in every listener and blur the comparison.

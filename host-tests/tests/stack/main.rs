@@ -18,6 +18,7 @@ mod envoy_rig;
 mod envoy_scripted;
 mod envoy_settle;
 mod envoy_stats;
+mod envoy_trap;
 mod layers;
 mod native_and_wasm;
 mod simulation;
