@@ -11,7 +11,6 @@ use crate::borrow::{Borrower, Short};
 use crate::bucket::Wait;
 use crate::counts::Counts;
 use crate::decision::{Receipt, Source};
-use crate::demand::Demand;
 use crate::dry::Dry;
 use crate::grant::{Grant, Terms};
 use crate::lease::{IDLE, Lease};
@@ -39,7 +38,8 @@ pub struct Account {
     last_spent: Nanos,
     pub(crate) counts: Counts,
     score: PlainScore,
-    demand: Option<Box<Demand>>,
+    /// Who holds it, where accounts pass from one holder to the next.
+    holder: u32,
 }
 
 impl Account {
@@ -47,6 +47,16 @@ impl Account {
     pub fn new(grant: Grant) -> Self {
         let borrower = grant.pool.map(|_| Box::default());
         Self { grant, borrower, ..Self::default() }
+    }
+
+    /// A new account, for the holder of this number, where accounts pass from one to the next.
+    pub fn held_by(holder: u32, grant: Grant) -> Self {
+        Self { holder, ..Self::new(grant) }
+    }
+
+    /// Whether a receipt is of this account's holder, and not of one before.
+    pub fn issued(&self, receipt: &Receipt) -> bool {
+        self.holder == receipt.holder
     }
 
     /// Takes a new grant into force. Leases stay: they are paid for. Only what was borrowed from a pool that is no
@@ -82,6 +92,11 @@ impl Account {
     /// Counts since [`Account::clear_counts`].
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add_counts(&mut self, more: &Counts) {
+        self.counts.absorb(more);
     }
 
     /// Starts counting from zero.
@@ -154,7 +169,7 @@ impl Account {
             }
         }
         let slot_id = if source == Source::Shadow { self.shadow_slot_id } else { 0 };
-        Receipt { key, source, slot_id, units: cost }
+        Receipt { key, source, slot_id, units: cost, holder: self.holder }
     }
 
     /// Counts a request, once it is decided: what came, and what a plain bucket would have made of it.
@@ -173,21 +188,10 @@ impl Account {
             (true, false) => self.counts.worse_than_plain.add(cost),
             (true, true) => {}
         }
-        let running =
-            self.terms.slot.filter(|slot| valid && slot.start <= clock.earliest() && clock.earliest() < slot.end);
-        if let Some(slot) = running {
-            self.demand.get_or_insert_default().add(&slot, cost);
+        let (slot, at) = (&self.terms.slot, clock.earliest());
+        if valid && slot.is_some_and(|slot| slot.start <= at && at < slot.end) {
+            self.counts.in_slot.add(cost);
         }
-    }
-
-    /// What was offered by slot since [`Account::clear_demand`].
-    pub fn demand(&self) -> Demand {
-        self.demand.as_deref().copied().unwrap_or_default()
-    }
-
-    /// Starts counting demand from zero.
-    pub fn clear_demand(&mut self) {
-        self.demand = None;
     }
 
     /// Returns leases that were not used for [`IDLE`], and tells the pool what is still to be told. For the tick.

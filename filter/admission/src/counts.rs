@@ -19,7 +19,7 @@ impl Tally {
         self.units = self.units.saturating_add(units);
     }
 
-    fn absorb(&mut self, more: &Self) {
+    pub(crate) fn absorb(&mut self, more: &Self) {
         self.requests = self.requests.saturating_add(more.requests);
         self.units = self.units.saturating_add(more.units);
     }
@@ -57,9 +57,20 @@ pub struct Counts {
     pub rescued: Tally,
     /// Refused although a plain bucket would have admitted it.
     pub worse_than_plain: Tally,
+    /// Offered while a shadow slot was running; what of it is not in `reserved` the shadow bucket alone would have refused.
+    pub in_slot: Tally,
 }
 
 impl Counts {
+    /// What came, admitted or not.
+    pub fn offered(&self) -> Tally {
+        let mut offered = self.reserved;
+        for part in [&self.standard, &self.borrowed, &self.refused] {
+            offered.absorb(part);
+        }
+        offered
+    }
+
     /// Adds what another account, or the same one earlier, counted.
     pub fn absorb(&mut self, more: &Self) {
         self.reserved.absorb(&more.reserved);
@@ -73,5 +84,6 @@ impl Counts {
         self.would_have_refused_plain.absorb(&more.would_have_refused_plain);
         self.rescued.absorb(&more.rescued);
         self.worse_than_plain.absorb(&more.worse_than_plain);
+        self.in_slot.absorb(&more.in_slot);
     }
 }

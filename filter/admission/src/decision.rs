@@ -80,6 +80,8 @@ pub struct Receipt {
     pub slot_id: u64,
     /// Units accounted for so far.
     pub units: u64,
+    /// Who held the account. It may be somebody else's by now; see [`Account::issued`].
+    pub holder: u32,
 }
 
 /// The receipts of an admitted request, one per charge.

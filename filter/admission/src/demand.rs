@@ -1,21 +1,14 @@
 //! Demand against its forecast: how much was offered in each slot, and how much of that was a burst.
 //!
-//! A *burst* is demand above the forecast's upper bound. The bound is a slot's total on this proxy, so a burst is known
-//! as soon as the total passes it, and everything from there to the slot's end is part of it. Offered means admitted or
-//! not.
+//! A *burst* is demand above the forecast's upper bound. The bound is a slot's total, so a burst is known as soon as the
+//! total passes it, and everything from there to the slot's end is part of it. Offered means admitted or not.
 //!
-//! Workers count their own part ([`Demand`]) and hand it over with their counters into one [`DemandState`] per key in
-//! shared data, because only the sum over workers can be compared with the forecast. It keeps the running slot and the
-//! one before, for parts that come late. A request is counted in the slot of its coarse instant, which is a tick off at
-//! most.
+//! Nothing of this is on the request path: when a worker hands its counts over, what it counted since the last time goes
+//! into one [`DemandState`] per key in shared data, into the slot that was running, because only the sum over workers can
+//! be compared with the forecast. So a slot's edge is as sharp as hand-overs are frequent. The running slot and the one
+//! before are kept, for parts that come late; what is expected of them may come at any time, also after the demand.
 
 use crate::counts::Tally;
-use crate::shadow::Slot;
-
-/// Size of an encoded [`DemandState`] in bytes.
-pub const DEMAND_STATE_BYTES: usize = 104;
-
-const LAYOUT: u64 = 1;
 
 /// What a forecast expects of a slot on this proxy, in units offered over the whole slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +22,7 @@ pub struct Expected {
 /// What was offered in one slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotDemand {
-    /// The slot.
+    /// The slot; 0 before the first.
     pub slot_id: u64,
     /// What was expected of it.
     pub expected: Expected,
@@ -47,39 +40,6 @@ impl SlotDemand {
     pub fn above_upper(&self) -> u64 {
         if self.expected.upper == 0 { 0 } else { self.offered.units.saturating_sub(self.expected.upper) }
     }
-
-    fn merge(&mut self, part: &Self) {
-        // The newest generation's forecast counts.
-        self.expected = part.expected;
-        self.offered.requests = self.offered.requests.saturating_add(part.offered.requests);
-        self.offered.units = self.offered.units.saturating_add(part.offered.units);
-    }
-}
-
-/// A worker's part since it last handed over: the newest slot and the one before. Of a third, with slots shorter than
-/// the time between two hand-overs, the oldest is dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Demand {
-    newest: SlotDemand,
-    before: SlotDemand,
-}
-
-impl Demand {
-    pub(crate) fn add(&mut self, slot: &Slot, cost: u64) {
-        if self.newest.slot_id != slot.id {
-            if self.newest.offered.requests > 0 {
-                self.before = self.newest;
-            }
-            self.newest = SlotDemand { slot_id: slot.id, ..SlotDemand::default() };
-        }
-        self.newest.expected = slot.expected;
-        self.newest.offered.add(cost);
-    }
-
-    /// The parts, oldest first.
-    pub fn parts(&self) -> impl Iterator<Item = &SlotDemand> {
-        [&self.before, &self.newest].into_iter().filter(|part| part.offered.requests > 0)
-    }
 }
 
 /// Bursts so far, cumulative.
@@ -94,68 +54,40 @@ pub struct Bursts {
 /// All workers' demand of a key, as it lies in shared data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DemandState {
-    /// The running slot.
+    /// The newest slot in which something came.
     pub running: SlotDemand,
-    /// The last one that is over; complete once every worker has handed over after its end.
+    /// The one before it in which something came; complete once every worker has handed over after its end.
     pub last: SlotDemand,
     /// Bursts, those of the running slot included.
     pub bursts: Bursts,
 }
 
 impl DemandState {
-    /// Adds what a worker hands over. Parts of slots older than the last are dropped.
-    pub fn absorb(&mut self, demand: &Demand) {
-        for part in demand.parts() {
-            if part.slot_id > self.running.slot_id {
-                (self.last, self.running) =
-                    (self.running, SlotDemand { slot_id: part.slot_id, ..SlotDemand::default() });
-            }
-            let slot = match part.slot_id {
-                id if id == self.running.slot_id => &mut self.running,
-                id if id == self.last.slot_id => &mut self.last,
-                _ => continue,
-            };
-            let before = slot.above_upper();
-            slot.merge(part);
-            let above = slot.above_upper();
-            self.bursts.units = self.bursts.units.saturating_add(above.saturating_sub(before));
-            self.bursts.slots = self.bursts.slots.saturating_add(u64::from(before == 0 && above > 0));
+    /// Adds what a worker counted in a slot. What comes for a slot older than the last is dropped.
+    pub fn absorb(&mut self, slot_id: u64, offered: Tally) {
+        if slot_id > self.running.slot_id {
+            (self.last, self.running) = (self.running, SlotDemand { slot_id, ..SlotDemand::default() });
         }
+        self.change(slot_id, |slot| slot.offered.absorb(&offered));
     }
 
-    /// The bytes, little endian.
-    pub fn encode(&self) -> [u8; DEMAND_STATE_BYTES] {
-        let slot = |slot: &SlotDemand| {
-            let SlotDemand { slot_id, expected, offered } = *slot;
-            [slot_id, expected.predicted, expected.upper, offered.requests, offered.units]
-        };
-        let bursts = [self.bursts.slots, self.bursts.units];
-        let words = [LAYOUT].into_iter().chain(slot(&self.running)).chain(slot(&self.last)).chain(bursts);
-        let mut bytes = [0; DEMAND_STATE_BYTES];
-        for (chunk, word) in bytes.chunks_exact_mut(8).zip(words) {
-            chunk.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
+    /// Notes what is expected of a slot, the newest forecast counts. Of a slot in which nothing came nothing is noted.
+    pub fn expect(&mut self, slot_id: u64, expected: Expected) {
+        self.change(slot_id, |slot| slot.expected = expected);
     }
 
-    /// Reads a state; `None` for anything that [`DemandState::encode`] of this layout did not write.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != DEMAND_STATE_BYTES {
-            return None;
-        }
-        let mut words = bytes.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes);
-        let mut next = || words.next();
-        if next()? != LAYOUT {
-            return None;
-        }
-        let mut slot = || {
-            let (slot_id, predicted, upper) = (next()?, next()?, next()?);
-            let offered = Tally { requests: next()?, units: next()? };
-            Some(SlotDemand { slot_id, expected: Expected { predicted, upper }, offered })
+    fn change(&mut self, slot_id: u64, change: impl FnOnce(&mut SlotDemand)) {
+        let slot = match slot_id {
+            0 => return,
+            id if id == self.running.slot_id => &mut self.running,
+            id if id == self.last.slot_id => &mut self.last,
+            _ => return,
         };
-        let (running, last) = (slot()?, slot()?);
-        let bursts = Bursts { slots: next()?, units: next()? };
-        Some(Self { running, last, bursts })
+        let before = slot.above_upper();
+        change(slot);
+        let above = slot.above_upper();
+        self.bursts.units = self.bursts.units.saturating_add(above.saturating_sub(before));
+        self.bursts.slots = self.bursts.slots.saturating_add(u64::from(before == 0 && above > 0));
     }
 }
 
@@ -163,41 +95,48 @@ impl DemandState {
 mod tests {
     use super::*;
 
-    fn demand(parts: &[(u64, u64)]) -> Demand {
-        let mut demand = Demand::default();
-        for (id, cost) in parts {
-            let expected = Expected { predicted: 10, upper: 20 };
-            demand.add(&Slot { id: *id, expected, ..Slot::default() }, *cost);
-        }
-        demand
+    const EXPECTED: Expected = Expected { predicted: 10, upper: 20 };
+
+    fn tally(requests: u64, units: u64) -> Tally {
+        Tally { requests, units }
     }
 
     #[test]
     fn bursts_are_what_all_workers_together_have_above_the_upper_bound() {
         let mut state = DemandState::default();
-        state.absorb(&demand(&[(1, 8), (1, 4)]));
+        state.absorb(1, tally(2, 12));
+        state.expect(1, EXPECTED);
         assert_eq!((state.running.ratio_milli(), state.bursts), (Some(1_200), Bursts::default()));
-        state.absorb(&demand(&[(1, 10), (2, 1)]));
-        assert_eq!(
-            (state.last.offered, state.bursts),
-            (Tally { requests: 3, units: 22 }, Bursts { slots: 1, units: 2 })
-        );
-        state.absorb(&demand(&[(1, 5), (2, 25)]));
+        state.absorb(1, tally(1, 10));
+        state.absorb(2, tally(1, 1));
+        assert_eq!((state.last.offered, state.bursts), (tally(3, 22), Bursts { slots: 1, units: 2 }));
+        state.absorb(1, tally(1, 5));
         assert_eq!(state.last.ratio_milli(), Some(2_700), "a late part still counts");
-        assert_eq!(state.bursts, Bursts { slots: 2, units: 2 + 5 + 6 });
-        state.absorb(&demand(&[(3, 1)]));
-        state.absorb(&demand(&[(1, 100)]));
+        state.absorb(2, tally(1, 25));
+        assert_eq!(state.bursts, Bursts { slots: 1, units: 7 }, "nothing is known of slot 2 yet");
+        state.expect(2, EXPECTED);
+        assert_eq!(state.bursts, Bursts { slots: 2, units: 13 }, "what is expected may come after the demand");
+        state.absorb(3, tally(1, 1));
+        state.absorb(1, tally(1, 100));
         assert_eq!((state.last.slot_id, state.bursts.units), (2, 13), "too late");
-        assert_eq!(DemandState::decode(&state.encode()), Some(state));
-        assert_eq!(DemandState::decode(&state.encode()[8..]), None);
     }
 
     #[test]
     fn without_a_forecast_nothing_is_a_burst() {
-        let mut demand = Demand::default();
-        demand.add(&Slot { id: 1, ..Slot::default() }, 1_000);
         let mut state = DemandState::default();
-        state.absorb(&demand);
+        state.absorb(1, tally(1, 1_000));
         assert_eq!((state.running.ratio_milli(), state.bursts), (None, Bursts::default()));
+        state.absorb(0, tally(1, 1));
+        state.expect(0, EXPECTED);
+        assert_eq!(state.last, SlotDemand::default(), "0 is no slot");
+    }
+
+    #[test]
+    fn a_bound_that_moves_adds_what_is_above_it_then() {
+        let mut state = DemandState::default();
+        state.absorb(1, tally(1, 30));
+        state.expect(1, EXPECTED);
+        state.expect(1, Expected { upper: 25, ..EXPECTED });
+        assert_eq!(state.bursts, Bursts { slots: 1, units: 10 }, "what was counted stays counted");
     }
 }

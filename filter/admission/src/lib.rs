@@ -52,7 +52,7 @@ pub use counts::{Counts, Settled, Tally};
 pub use decision::{
     Charge, Lane, MAX_CHARGES, Receipt, Receipts, Source, Verdict, admit, admit_with_receipts, attempt, count_refusal,
 };
-pub use demand::{Bursts, Demand, DemandState, Expected, SlotDemand};
+pub use demand::{Bursts, DemandState, Expected, SlotDemand};
 pub use fingerprint::{Fingerprint, Seed};
 pub use grant::{Grant, Terms};
 pub use key_state::KeyState;

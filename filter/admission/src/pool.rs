@@ -79,6 +79,16 @@ impl Pool {
         self.debt
     }
 
+    /// The highest sum that is ever reserved.
+    pub fn peak_rate(&self) -> Rate {
+        self.steps.iter().map(|(_, rate)| *rate).max().unwrap_or_default()
+    }
+
+    /// The same with another debt.
+    pub fn with_debt(self, debt: u64) -> Self {
+        Self { debt: Limit::new(Rate::default(), debt).burst, ..self }
+    }
+
     /// What may be lent without a reservation.
     pub fn overcommit(&self) -> Limit {
         self.overcommit

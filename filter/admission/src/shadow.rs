@@ -8,7 +8,6 @@
 //! the first instant.
 
 use crate::bucket::{Bucket, Wait};
-use crate::demand::Expected;
 use crate::units::{Limit, Nanos, Rate};
 
 /// Pre-allocated capacity for a stretch of time.
@@ -24,8 +23,6 @@ pub struct Slot {
     pub amount: u64,
     /// How fast.
     pub pace: Limit,
-    /// What the forecast expects, for counting; it decides nothing.
-    pub expected: Expected,
 }
 
 impl Slot {
@@ -99,7 +96,7 @@ mod tests {
 
     fn slot(id: u64, amount: u64) -> Slot {
         let (start, end, pace) = (Nanos(id * S), Nanos((id + 1) * S), Limit::new(Rate::per_s(amount), 4));
-        Slot { id, start, end, amount, pace, ..Slot::default() }
+        Slot { id, start, end, amount, pace }
     }
 
     #[test]

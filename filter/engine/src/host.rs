@@ -57,6 +57,8 @@ pub trait Host {
     fn shared_set(&mut self, key: &str, value: &[u8], expected: Expected) -> Result<(), StoreError>;
     /// Writes into the request's filter state, for access logs. A host without filter state loses it.
     fn set_filter_state(&mut self, key: &str, value: &str);
+    /// Random bits that clients cannot guess, as 16 bytes.
+    fn random(&mut self) -> [u64; 2];
     /// The proxy's own name, where the configuration gives none.
     fn proxy_name(&mut self) -> Option<Vec<u8>>;
 }

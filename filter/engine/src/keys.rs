@@ -2,21 +2,26 @@
 //!
 //! Built from the fallback policy overlaid by the controller's table; clients never add one. A tenant without contract
 //! for a resource uses the resource's `others` account, and so does any name that is not known: 100,000 invented tenants
-//! cost nothing.
+//! cost nothing. Where the policy gives each such name a bucket of its own, the accounts of their slots come behind those
+//! of the keys ([`strangers`](crate::strangers)).
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use forebay_admission::{Account, Grant};
-use forebay_protocol::{Counters, OTHERS};
+use forebay_admission::{Account, Charge, Conditions, Grant, KeyState, Nanos, Pool, Slot};
+use forebay_protocol::OTHERS;
 use hashbrown::HashMap;
 
+use crate::cells::{self, Cells};
 use crate::config::Config;
+use crate::host::Host;
+use crate::ledger::SharedLedger;
 use crate::policy::telling::Provenance;
 use crate::provenance::Label;
 use crate::shared;
+use crate::strangers::Strangers;
 use crate::table::KeyGrant;
 
 /// One tenant x resource.
@@ -28,10 +33,10 @@ pub struct Key {
     pub resource: String,
     /// Where its buckets are in shared data.
     pub state_key: String,
-    /// Where its counters are in shared data.
+    /// Where its counts are in shared data.
     pub count_key: String,
-    /// The counters that the controller has acknowledged, as the leader knows.
-    pub reported: Counters,
+    /// The mark of the counts that the controller has acknowledged, as the leader knows; 0 for none.
+    pub reported: u32,
     /// The forecast behind its grant; 0 without one.
     pub forecast_version: u64,
     /// What it is called in provenance; `None` when nobody asks for that.
@@ -43,8 +48,19 @@ pub struct Key {
 pub struct Keys {
     /// Parallel to `accounts`. The first `resources` of them are the `others` keys.
     pub keys: Vec<Key>,
-    /// Parallel to `keys`.
+    /// Parallel to `keys`; behind them come the slots of `strangers`.
     pub accounts: Vec<Account>,
+    /// Parallel to `keys`: requests by attribute since the last hand-over, numbered by `numbering`; empty where there are
+    /// none.
+    pub cells: Vec<Vec<u64>>,
+    /// Of the attributes' values.
+    pub numbering: Cells,
+    /// Slots of tenants without contract, once shared data has a seed and where the policy wants any.
+    pub strangers: Option<Strangers>,
+    /// Whether the policy wants any.
+    pub own_buckets: bool,
+    /// Where the states of the policy's pools are in shared data, by number.
+    pool_keys: Vec<String>,
     resources: usize,
     rows: HashMap<Box<[u8]>, usize>,
     /// Key number by row x resource; row 0 is everybody without contract.
@@ -58,27 +74,38 @@ impl Keys {
     pub fn new(config: &Config, table: &[KeyGrant]) -> Self {
         let resources = &config.policy.resources;
         let told = config.policy.provenance.as_ref();
-        let mut keys = Self { resources: resources.len(), grid: vec![usize::MAX; resources.len()], ..Self::default() };
+        let mut keys = Self {
+            numbering: Cells::of(&config.policy.attributes),
+            resources: resources.len(),
+            grid: vec![usize::MAX; resources.len()],
+            own_buckets: resources.iter().any(|resource| resource.each),
+            pool_keys: config.policy.pools.iter().map(|terms| shared::pool_key(&terms.name)).collect(),
+            ..Self::default()
+        };
         for (number, resource) in resources.iter().enumerate() {
-            keys.put(told, OTHERS, &resource.name, number, (Grant::fixed(resource.others), 0));
+            // Of those without contract who have buckets of their own, nobody borrows.
+            let pool = resource.pool.filter(|_| !resource.each);
+            keys.put(told, OTHERS, &resource.name, number, (Grant { pool, ..Grant::fixed(resource.others) }, 0));
         }
         for contract in &config.policy.contracts {
             if let Some(resource) = resources.get(contract.resource) {
-                keys.put(told, &contract.tenant, &resource.name, contract.resource, (Grant::fixed(contract.limit), 0));
+                let grant = Grant { pool: contract.pool, ..Grant::fixed(contract.limit) };
+                keys.put(told, &contract.tenant, &resource.name, contract.resource, (grant, 0));
             }
         }
         let number_of = |name: &str| resources.iter().position(|resource| resource.name == name);
         for entry in table {
             if let Some(number) = number_of(&entry.resource) {
-                let granted = (entry.grant.clone(), entry.forecast_version);
+                let pool = resources.get(number).and_then(|resource| resource.pool);
+                let granted = (Grant { pool, ..entry.grant.clone() }, entry.forecast_version);
                 keys.put(told, &entry.tenant, &entry.resource, number, granted);
             }
         }
         keys
     }
 
-    /// The same with another `table`. Accounts keep their leases and counts; the caller has handed over the counts of
-    /// keys that go. Beside it the keys, by their number here, whose standard limit is another one now, and what they were
+    /// The same with another `table`. Accounts keep their leases and counts, and slots stay behind the keys; the caller
+    /// has handed over the counts of keys that go. Beside it the keys, by their number here, whose standard limit is another one now, and what they were
     /// granted before.
     pub fn rebuilt(&mut self, config: &Config, table: &[KeyGrant]) -> (Self, Vec<(usize, Grant)>) {
         let mut new = Self::new(config, table);
@@ -86,7 +113,7 @@ impl Keys {
         let old: HashMap<&str, usize> =
             self.keys.iter().enumerate().map(|(i, key)| (key.state_key.as_str(), i)).collect();
         let mut relimited = Vec::new();
-        for (key, account) in new.keys.iter_mut().zip(&mut new.accounts) {
+        for (number, (key, account)) in new.keys.iter_mut().zip(&mut new.accounts).enumerate() {
             let Some(&index) = old.get(key.state_key.as_str()) else { continue };
             if let (Some(old_key), Some(old_account)) = (self.keys.get(index), self.accounts.get_mut(index)) {
                 key.reported = old_key.reported;
@@ -97,8 +124,81 @@ impl Keys {
                 }
                 account.set_grant(grant);
             }
+            if let (Some(cells), Some(old)) = (new.cells.get_mut(number), self.cells.get_mut(index)) {
+                core::mem::swap(cells, old);
+            }
+        }
+        // The slots' accounts are many megabytes: they move within their vector, which grows by no more than it must.
+        let contracted = core::mem::take(&mut new.accounts);
+        new.accounts = core::mem::take(&mut self.accounts);
+        new.accounts.reserve_exact(contracted.len().saturating_sub(self.keys.len()));
+        new.accounts.splice(..self.keys.len(), contracted);
+        new.strangers = self.strangers.take();
+        if let Some(strangers) = &mut new.strangers {
+            strangers.set_first_key(new.keys.len());
         }
         (new, relimited)
+    }
+
+    /// The policy's pools, with the reservations that their members have, by number.
+    pub fn pools(&self, config: &Config) -> Vec<Pool> {
+        let terms = &config.policy.pools;
+        let mut slots: Vec<Vec<&Slot>> = vec![Vec::new(); terms.len()];
+        for grant in self.accounts.iter().take(self.keys.len()).map(Account::grant) {
+            if let Some(slots) = grant.pool.and_then(|member| slots.get_mut(member.pool)) {
+                slots.extend(&grant.slots);
+            }
+        }
+        terms.iter().zip(slots).map(|(terms, slots)| terms.pool(slots)).collect()
+    }
+
+    /// Puts the slots of `strangers` behind the keys, instead of those that are there.
+    pub fn set_slots(&mut self, strangers: Option<Strangers>) {
+        self.accounts.truncate(self.keys.len());
+        if let Some(strangers) = &strangers {
+            self.accounts.reserve_exact(strangers.slots());
+            self.accounts.extend(strangers.accounts());
+        }
+        self.strangers = strangers;
+    }
+
+    /// The accounts, and the ledger under which they draw.
+    pub(crate) fn open<'a, H: Host>(&'a mut self, host: &'a mut H) -> (&'a mut [Account], SharedLedger<'a, H>) {
+        (&mut self.accounts, SharedLedger::new(host, &self.keys, self.strangers.as_mut(), &self.pool_keys))
+    }
+
+    /// Whether any of `charges` goes to a bucket of its own where its tenant has no contract.
+    pub(crate) fn has_slots_for(&self, charges: &[Charge]) -> bool {
+        let strangers = self.strangers.as_ref();
+        strangers.is_some_and(|strangers| charges.iter().any(|charge| strangers.serves(charge.key)))
+    }
+
+    /// Charges the tenant's own slots instead of `others`, as far as it has or gets any.
+    pub(crate) fn place(
+        &mut self,
+        charges: &mut [Charge],
+        tenant: &[u8],
+        conditions: &Conditions<'_>,
+        now: Nanos,
+        host: &mut impl Host,
+    ) {
+        let Some(strangers) = &mut self.strangers else { return };
+        for charge in charges {
+            charge.key = strangers.key(charge.key, tenant, conditions, now, &mut self.accounts, host);
+        }
+    }
+
+    /// The key by whose name an account goes: its own, or for a slot the `others` of its resource.
+    pub fn named(&self, account: usize) -> usize {
+        self.strangers.as_ref().and_then(|strangers| strangers.rule_of(account)).unwrap_or(account)
+    }
+
+    /// What shared data holds of an account; `None` when nothing.
+    pub(crate) fn stored(&self, account: usize, host: &mut impl Host) -> Option<KeyState> {
+        match (self.keys.get(account), &self.strangers) {
+            (Some(key), _) => host.shared_get(&key.state_key).and_then(|(bytes, _)| KeyState::decode(&bytes)),
+            (None, strangers) => strangers.as_ref()?.stored(account, host),
+        }
     }
 
     /// The row of a tenant's name; 0 for a name without contract.
@@ -111,6 +211,14 @@ impl Keys {
         match self.grid.get(row * self.resources + resource) {
             Some(&key) if key != usize::MAX => key,
             _ => resource,
+        }
+    }
+
+    /// Counts a request by the value that has this cell.
+    pub(crate) fn arrived(&mut self, key: usize, resource: usize, cell: usize) {
+        let key = self.numbering.counted_for(key, resource);
+        if let Some(cells) = self.cells.get_mut(key) {
+            cells::add(cells, cell, self.numbering.per_key);
         }
     }
 
@@ -132,7 +240,9 @@ impl Keys {
         let row = self.row_or_new(tenant);
         let Some(cell) = self.grid.get_mut(row * self.resources + number) else { return };
         if let Some(account) = self.accounts.get_mut(*cell) {
-            account.set_grant(grant);
+            // Which pool it belongs to is the policy's to say.
+            let pool = account.grant().pool;
+            account.set_grant(Grant { pool, ..grant });
             if let Some(key) = self.keys.get_mut(*cell) {
                 key.forecast_version = forecast_version;
             }
@@ -144,11 +254,12 @@ impl Keys {
             resource: resource.to_string(),
             state_key: shared::state_key(tenant, resource),
             count_key: shared::count_key(tenant, resource),
-            reported: Counters::default(),
+            reported: 0,
             forecast_version,
             label: told.map(|told| told.label(tenant)),
         });
         self.accounts.push(Account::new(grant));
+        self.cells.push(Vec::new());
     }
 
     fn row_or_new(&mut self, tenant: &str) -> usize {
@@ -211,9 +322,9 @@ mod tests {
         };
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(7));
         assert_eq!(rate(&keys, "a", 1), Rate::per_s(8), "others can be granted too");
-        keys.keys[2].reported.refused_units = 5;
+        keys.keys[2].reported = 5;
         let (keys, _) = keys.rebuilt(&config, &[granted("c", "bytes", 1)]);
         assert_eq!(rate(&keys, "a", 0), Rate::per_s(3), "the fallback is back");
-        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported.refused_units, 5, "what was reported stays so");
+        assert_eq!(keys.keys[keys.key(keys.row(b"a"), 0)].reported, 5, "what was reported stays so");
     }
 }

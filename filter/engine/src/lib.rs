@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod answer;
+pub mod cells;
 pub mod config;
 pub mod effect;
 pub mod host;
@@ -34,6 +35,7 @@ pub mod shared;
 pub mod strangers;
 pub mod streams;
 pub mod table;
+mod totals;
 pub mod usage;
 mod waiting;
 pub mod worker;

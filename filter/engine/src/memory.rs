@@ -27,6 +27,8 @@ pub struct Memory {
     pub fact_reads: u64,
     /// What was written into filter state, in that order.
     pub filter_state: Vec<(String, String)>,
+    /// What the host gives as random; the same every time.
+    pub random: [u64; 2],
     /// Makes every write to shared data fail.
     pub broken: bool,
     last_mark: u32,
@@ -112,6 +114,10 @@ impl Host for MemoryHost<'_> {
 
     fn set_filter_state(&mut self, key: &str, value: &str) {
         self.memory.filter_state.push((key.to_string(), value.to_string()));
+    }
+
+    fn random(&mut self) -> [u64; 2] {
+        self.memory.random
     }
 
     fn proxy_name(&mut self) -> Option<Vec<u8>> {

@@ -14,6 +14,7 @@ mod identity;
 mod matching;
 pub mod paths;
 pub mod place;
+mod pools;
 pub mod telling;
 pub mod terms;
 
@@ -22,9 +23,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
-use forebay_admission::Limit;
+use forebay_admission::{Limit, Membership};
 use forebay_protocol::policy::path::parse;
-use forebay_protocol::policy::{Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Unidentified};
+use forebay_protocol::policy::{
+    Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Uncontracted, Unidentified,
+};
 use hashbrown::HashMap;
 
 pub use cost::Cost;
@@ -33,6 +36,8 @@ pub use forebay_protocol::policy::Tags;
 use identity::Reader;
 use matching::Matcher;
 use paths::Paths;
+pub use pools::PoolTerms;
+use pools::Pools;
 use telling::{Attribute, Provenance};
 use terms::Terms;
 
@@ -64,6 +69,8 @@ pub struct CompiledPolicy {
     pub resources: Vec<Resource>,
     /// Limits of tenants with contracts, until the controller's grants arrive.
     pub contracts: Vec<Contract>,
+    /// Capacities whose idle reservations are lent.
+    pub pools: Vec<PoolTerms>,
     /// What admitted requests are marked with.
     pub tags: Tags,
     /// What contracts say beside limits.
@@ -87,6 +94,10 @@ pub struct Resource {
     pub unit: Option<String>,
     /// The bucket of everybody without contract.
     pub others: Limit,
+    /// Whether each tenant without contract has such a bucket of its own.
+    pub each: bool,
+    /// The pool of its keys, where a contract names no other.
+    pub pool: Option<Membership>,
 }
 
 /// A tenant's standard limit.
@@ -98,6 +109,8 @@ pub struct Contract {
     pub resource: usize,
     /// Rate and burst.
     pub limit: Limit,
+    /// The pool that it belongs to.
+    pub pool: Option<Membership>,
 }
 
 /// What holds for the requests of one rule.
@@ -172,15 +185,19 @@ impl CompiledPolicy {
         policy.check()?;
         let numbers: HashMap<&str, usize> =
             policy.resources.iter().enumerate().map(|(number, one)| (one.name.as_str(), number)).collect();
+        let pools = Pools::collect(policy);
         let resource = |one: &forebay_protocol::policy::Resource| Resource {
             name: one.name.clone(),
             unit: one.unit.clone(),
             others: one.others.units(),
+            each: one.uncontracted == Uncontracted::Each,
+            pool: pools.membership(one.pool.as_ref()),
         };
         let contracts = policy.contracts.iter().filter_map(|contract| {
             let number = *numbers.get(contract.resource.as_str())?;
             let limit = contract.limit(policy.resources.get(number)?)?.units();
-            Some(Contract { tenant: contract.tenant.clone(), resource: number, limit })
+            let pool = pools.membership(contract.pool.as_ref().or(policy.resources.get(number)?.pool.as_ref()));
+            Some(Contract { tenant: contract.tenant.clone(), resource: number, limit, pool })
         });
         let mut origins = Origins::default();
         let documents = policy.rules_in_force();
@@ -215,6 +232,7 @@ impl CompiledPolicy {
         Ok(Self {
             resources: policy.resources.iter().map(resource).collect(),
             contracts: contracts.collect(),
+            pools: pools.terms,
             tags: policy.tags,
             terms: Terms::compile(policy),
             provenance: Provenance::compile(policy),

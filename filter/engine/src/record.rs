@@ -122,6 +122,26 @@ impl Record {
         self.kept.remove(&stream).unwrap_or_default()
     }
 
+    /// Counts the attributes of a request that is charged, whatever becomes of it: by value for the proxy, by key and
+    /// value for the controller.
+    pub(crate) fn arrived<H: Host>(
+        &mut self,
+        config: &Config,
+        keys: &mut Keys,
+        (rule, charges): (&Rule, &[Charge]),
+        facts: &mut Facts<'_, H>,
+    ) {
+        let mut first = 0;
+        for (number, attribute) in config.policy.attributes.iter().enumerate() {
+            let value = attribute.number(facts.known(attribute.header()));
+            self.named.value(number, value);
+            for (of, charge) in rule.charges.iter().zip(charges) {
+                keys.arrived(charge.key, of.resource, first + value);
+            }
+            first += attribute.values.len() + 1;
+        }
+    }
+
     /// Writes a decision down.
     pub(crate) fn note<H: Host>(
         &mut self,
@@ -131,11 +151,6 @@ impl Record {
         facts: &mut Facts<'_, H>,
     ) {
         self.count(decision);
-        if !decision.charges.is_empty() {
-            for (number, attribute) in config.policy.attributes.iter().enumerate() {
-                self.named.value(number, attribute.number(facts.known(attribute.header())));
-            }
-        }
         self.explain(config, keys, decision, facts);
     }
 
@@ -158,7 +173,7 @@ impl Record {
         if !told.filter_state && !asked {
             return;
         }
-        let key_of = |key: usize| keys.keys.get(key);
+        let key_of = |key: usize| keys.keys.get(keys.named(key));
         let deciding = decision.violated.or(decision.charges.first().map(|charge| charge.key)).and_then(key_of);
         let provenance = Provenance {
             lane: decision.fate.word(),
@@ -228,7 +243,7 @@ pub(crate) fn quotas<'a, H: Host>(
     let charges = decision.rule.charges.iter().zip(decision.charges).take(MAX_CHARGES);
     let quota = |(of, charge): (&crate::policy::Charge, &Charge)| {
         let resource = config.policy.resources.get(of.resource)?;
-        let (key, account) = (keys.keys.get(charge.key)?, keys.accounts.get(charge.key)?);
+        let account = keys.accounts.get(charge.key)?;
         let grant = account.grant();
         let limit = if now < conditions.valid_until { grant.standard } else { grant.safe };
         let violated = decision.violated == Some(charge.key);
@@ -236,7 +251,7 @@ pub(crate) fn quotas<'a, H: Host>(
         let left_nano = if violated {
             0
         } else {
-            let stored = host.shared_get(&key.state_key).and_then(|(bytes, _)| KeyState::decode(&bytes));
+            let stored = keys.stored(charge.key, host);
             let state = stored.unwrap_or_else(|| KeyState::at_boot(limit, conditions.born));
             let leased = account.standard_leased_units().saturating_mul(forebay_admission::units::NANO);
             state.standard.level_nano_at(limit, now).saturating_add(leased)

@@ -1,5 +1,7 @@
 //! A request's facts to its rule, keys and costs, and a refusal to its answer.
 
+use alloc::vec::Vec;
+
 use forebay_admission::{Charge, Lane, MAX_CHARGES, Wait};
 
 use crate::answer::{Answer, Reason};
@@ -44,7 +46,14 @@ pub(crate) enum Class<'a> {
     Undecided(&'a Rule),
 }
 
-pub(crate) fn classify<'a, H: Host>(config: &'a Config, keys: &Keys, facts: &mut Facts<'_, H>) -> Class<'a> {
+/// `name` becomes the tenant's name where a tenant without contract may have a bucket of its own.
+pub(crate) fn classify<'a, H: Host>(
+    config: &'a Config,
+    keys: &Keys,
+    facts: &mut Facts<'_, H>,
+    name: &mut Vec<u8>,
+) -> Class<'a> {
+    name.clear();
     let policy = &config.policy;
     if policy.exempt_path(facts) {
         return Class::Free(None);
@@ -58,7 +67,13 @@ pub(crate) fn classify<'a, H: Host>(config: &'a Config, keys: &Keys, facts: &mut
         Turn::Earlier => return Class::Charged,
         Turn::Later => return Class::Unlimited,
     }
-    match policy.identify(rule, facts, |tenant| keys.row(tenant)) {
+    let row = |tenant: &[u8]| {
+        if keys.own_buckets {
+            name.extend_from_slice(tenant);
+        }
+        keys.row(tenant)
+    };
+    match policy.identify(rule, facts, row) {
         Identity::Tenant(row) => Class::Limited(rule, row),
         Identity::Others => Class::Limited(rule, 0),
         Identity::Free => Class::Free(Some(rule)),
@@ -82,6 +97,10 @@ impl Charges {
             this.len += 1;
         }
         this
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Charge] {
+        self.charges.get_mut(..self.len).unwrap_or_default()
     }
 
     pub(crate) fn as_slice(&self) -> &[Charge] {

@@ -14,7 +14,8 @@
 //! Invariants: at most [`MAX_TRACKED`] streams are followed, of at most eight charges with [`MAX_METER_BYTES`] each;
 //! requests beyond keep their estimate and are counted, so that a flood of streams costs accuracy and not memory. Each
 //! unit is settled once, however often it is tried ([`Receipt`](forebay_admission::Receipt)). A new table renumbers the
-//! accounts and so the receipts; a key that is no longer there keeps the estimate, as do streams whose VM is replaced.
+//! accounts and so the receipts; a key that is no longer there keeps the estimate, as do streams whose VM is replaced, and
+//! those of a tenant without contract who has lost its slot.
 //!
 //! [`MAX_METER_BYTES`]: crate::usage::MAX_METER_BYTES
 
@@ -168,9 +169,13 @@ impl Settling {
         let mut lost = 0;
         for running in self.streams.values_mut() {
             running.charges.retain_mut(|open| {
-                let place = old.get(open.receipt.key).and_then(|key| places.get(key.state_key.as_str()));
+                let place = match old.get(open.receipt.key) {
+                    Some(key) => places.get(key.state_key.as_str()).copied(),
+                    // Slots of tenants without contract stay behind the keys.
+                    None => open.receipt.key.checked_sub(old.len()).map(|slot| new.len() + slot),
+                };
                 if let Some(place) = place {
-                    open.receipt.key = *place;
+                    open.receipt.key = place;
                 }
                 lost += u64::from(place.is_none());
                 place.is_some()

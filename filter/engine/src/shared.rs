@@ -9,7 +9,9 @@
 //! | `fb1/version` | generation, expiry, bank and parts of the table in force | the leader |
 //! | `fb1/table/<bank>/<part>` | arrival (steady ns) and the answer's bytes as they came | the leader |
 //! | `fb1/k/<tenant>\0<resource>` | a key's buckets | every VM that draws a lease |
-//! | `fb1/c/<tenant>\0<resource>` | a key's cumulative counters | every VM, when it hands over its counts |
+//! | `fb1/c/<tenant>\0<resource>` | a key's cumulative counts | every VM, when it hands over its counts |
+//! | `fb1/slots` | id, start and end (steady ns) of the slots around now | the leader |
+//! | `fb1/p/<pool>` | what a pool has lent | every VM that borrows from it or draws a reservation of it |
 //! | `fb1/seed` | 16 random bytes | the first VM that gives strangers slots |
 //! | `fb1/s/<resource>\0<set>` | eight slots of tenants without contract | every VM that seats or draws for one |
 //! | `fb1/sync` | cumulative counters of the sync path | the leader |
@@ -23,7 +25,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::Nanos;
-use forebay_protocol::{Counters, Generation, SyncStats};
+use forebay_protocol::{Generation, SyncStats};
 
 pub(crate) const BOOT: &str = "fb1/boot";
 pub(crate) const MEMBER: &str = "fb1/member";
@@ -31,6 +33,7 @@ pub(crate) const MEMBERS: &str = "fb1/members";
 pub(crate) const LEADER: &str = "fb1/leader";
 pub(crate) const VERSION: &str = "fb1/version";
 pub(crate) const SYNC: &str = "fb1/sync";
+pub(crate) const SLOTS: &str = "fb1/slots";
 
 /// Name of a key's bucket state.
 pub fn state_key(tenant: &str, resource: &str) -> String {
@@ -40,6 +43,11 @@ pub fn state_key(tenant: &str, resource: &str) -> String {
 /// Name of a key's counters.
 pub fn count_key(tenant: &str, resource: &str) -> String {
     format!("fb1/c/{tenant}\0{resource}")
+}
+
+/// Name of a pool's state.
+pub fn pool_key(pool: &str) -> String {
+    format!("fb1/p/{pool}")
 }
 
 pub(crate) fn table_key(bank: u64, part: u64) -> String {
@@ -130,28 +138,15 @@ impl Leadership {
     }
 }
 
-pub(crate) fn encode_counters(counters: &Counters) -> Vec<u8> {
-    encode_words(&[
-        counters.reserved_requests,
-        counters.reserved_units,
-        counters.standard_requests,
-        counters.standard_units,
-        counters.refused_requests,
-        counters.refused_units,
-    ])
-}
-
-pub(crate) fn decode_counters(bytes: &[u8]) -> Option<Counters> {
-    let [reserved_requests, reserved_units, standard_requests, standard_units, refused_requests, refused_units] =
-        record(bytes)?;
-    Some(Counters {
-        reserved_requests,
-        reserved_units,
-        standard_requests,
-        standard_units,
-        refused_requests,
-        refused_units,
-    })
+/// The id of the slot that `now` lies in, of the record at [`SLOTS`]; 0 when none is known.
+pub(crate) fn slot_at(slots: &[u8], now: Nanos) -> u64 {
+    let mut words = words(slots);
+    while let (Some(id), Some(start), Some(end)) = (words.next(), words.next(), words.next()) {
+        if (start..end).contains(&now.0) {
+            return id;
+        }
+    }
+    0
 }
 
 pub(crate) fn encode_sync_stats(stats: &SyncStats) -> Vec<u8> {
@@ -187,8 +182,9 @@ mod tests {
         assert_eq!(Leadership::decode(&leadership.encode()), Some(leadership));
         let boot = Boot { born: Nanos(1), id: 2 };
         assert_eq!(Boot::decode(&boot.encode()), Some(boot));
-        let counters = Counters { reserved_units: 7, refused_requests: 9, ..Counters::default() };
-        assert_eq!(decode_counters(&encode_counters(&counters)), Some(counters));
+        let slots = encode_words(&[7, 100, 200, 8, 200, 300]);
+        let ids: Vec<_> = [99, 100, 199, 200, 299, 300].iter().map(|at| slot_at(&slots, Nanos(*at))).collect();
+        assert_eq!(ids, [0, 7, 7, 8, 8, 0]);
         let stats = SyncStats { stale_tables: 3, ..SyncStats::default() };
         assert_eq!(decode_sync_stats(&encode_sync_stats(&stats)), Some(stats));
     }

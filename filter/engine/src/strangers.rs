@@ -17,10 +17,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use forebay_admission::seats::{Entry, MAX_SLOTS, Place, Seats, SlotLedger, SlotStore};
+use forebay_admission::shadow::ShadowState;
 use forebay_admission::sketch::DEFAULT_COLUMNS;
 use forebay_admission::slot_set::WAYS;
 use forebay_admission::{
-    Account, Conditions, Contended, Counts, Grant, KeyState, Ledger, Limit, Nanos, Seed, Sketch, SlotSet,
+    Account, Conditions, Contended, Counts, Fingerprint, Grant, KeyState, Ledger, Limit, Nanos, Seed, Sketch, SlotSet,
 };
 
 use crate::host::{Expected, Host, replace};
@@ -51,6 +52,9 @@ pub struct Strangers {
     first_key: usize,
     slots_per_rule: usize,
     rules: Vec<RuleSlots>,
+    /// The last number of a holder of an account; begins anywhere, so that receipts from before a loss of shared data
+    /// name nobody.
+    holder: u32,
 }
 
 #[derive(Debug)]
@@ -118,7 +122,7 @@ impl Strangers {
             departed: Counts::default(),
         });
         let sketch = Sketch::new(DEFAULT_COLUMNS, now);
-        Some(Self { seed, sketch, first_key, slots_per_rule, rules: rules.collect() })
+        Some(Self { seed, sketch, first_key, slots_per_rule, rules: rules.collect(), holder: seed.0[0] as u32 })
     }
 
     /// The accounts of all slots, to be put behind the contracted keys'.
@@ -126,6 +130,21 @@ impl Strangers {
         let of_rule =
             |rule: &RuleSlots| core::iter::repeat_n(Account::new(Grant::fixed(rule.own.limit)), self.slots_per_rule);
         self.rules.iter().flat_map(of_rule)
+    }
+
+    /// The slots of all rules.
+    pub fn slots(&self) -> usize {
+        self.rules.len() * self.slots_per_rule
+    }
+
+    /// Another number of contracted keys comes before the slots from now on.
+    pub fn set_first_key(&mut self, first_key: usize) {
+        self.first_key = first_key;
+    }
+
+    /// Whether any slot may hold a lease or a count.
+    pub fn is_busy(&self) -> bool {
+        self.rules.iter().any(|slots| !slots.touched.is_empty() || slots.departed != Counts::default())
     }
 
     /// The number of the first slot's account.
@@ -156,7 +175,8 @@ impl Strangers {
         let key = self.first_key + index * self.slots_per_rule + slot;
         if let (Place::NewSlot(_), Some(account)) = (place, accounts.get_mut(key)) {
             departed.absorb(&account.counts());
-            *account = Account::new(Grant::fixed(own.limit));
+            self.holder = self.holder.wrapping_add(1);
+            *account = Account::held_by(self.holder, Grant::fixed(own.limit));
         }
         if let Some(known @ false) = is_touched.get_mut(slot) {
             *known = true;
@@ -165,10 +185,35 @@ impl Strangers {
         key
     }
 
+    /// Whether `key` is the overflow account of a rule with slots.
+    pub fn serves(&self, key: usize) -> bool {
+        self.rules.iter().any(|slots| slots.own.rule == key)
+    }
+
     /// The rule whose slot `key` is; `None` for keys before the first slot.
     pub fn rule_of(&self, key: usize) -> Option<usize> {
         let index = key.checked_sub(self.first_key)? / self.slots_per_rule;
         self.rules.get(index).map(|slots| slots.own.rule)
+    }
+
+    /// Whether somebody sits at the slot `key`, as far as this worker knows.
+    pub fn is_seated(&self, key: usize) -> bool {
+        self.seat(key).is_some()
+    }
+
+    /// What shared data holds of the slot `key`; `None` when somebody else sits there by now.
+    pub fn stored(&self, key: usize, host: &mut impl Host) -> Option<KeyState> {
+        let (slots, slot, name) = self.seat(key)?;
+        let (bytes, _) = host.shared_get(&set_key(&slots.own.resource, slot / WAYS))?;
+        let standard = SlotSet::decode(&bytes)?.bucket(slot % WAYS, name)?;
+        Some(KeyState { standard, shadow: ShadowState::default() })
+    }
+
+    /// The rule, slot and name of a key at which somebody sits.
+    fn seat(&self, key: usize) -> Option<(&RuleSlots, usize, Fingerprint)> {
+        let number = key.checked_sub(self.first_key)?;
+        let (slots, slot) = (self.rules.get(number / self.slots_per_rule)?, number % self.slots_per_rule);
+        Some((slots, slot, slots.seats.name_at(slot)?))
     }
 
     /// The ledger's answer for slots; see [`Ledger::replace`].

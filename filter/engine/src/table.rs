@@ -73,7 +73,7 @@ fn slot(wire: &v1::Slot, arrived: Nanos) -> Slot {
     } else {
         (arrived.plus(offset), arrived.plus(offset).plus(length))
     };
-    Slot { id: wire.id, start, end, amount: wire.amount, pace: limit(&wire.pace), ..Slot::default() }
+    Slot { id: wire.id, start, end, amount: wire.amount, pace: limit(&wire.pace) }
 }
 
 #[cfg(test)]

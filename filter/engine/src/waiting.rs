@@ -24,7 +24,6 @@ use crate::answer::{Dialect, Reason};
 use crate::effect::{Effect, Metric};
 use crate::host::Host;
 use crate::keys::Keys;
-use crate::ledger::SharedLedger;
 use crate::policy::{CompiledPolicy, Rule};
 use crate::streams::Stream;
 use crate::worker::TICK_MS;
@@ -59,6 +58,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) rule: &'a Rule,
     /// Of the tenant, in the keys.
     pub(crate) row: usize,
+    /// Its name, where it may have buckets of its own without a contract; else empty.
+    pub(crate) tenant: &'a [u8],
     pub(crate) charges: &'a [Charge],
     /// The key that it waits for.
     pub(crate) key: usize,
@@ -95,6 +96,8 @@ pub(crate) enum End {
 struct Waiter {
     entry: Entry,
     row: usize,
+    /// As in [`Ask`].
+    tenant: Box<[u8]>,
     rule: usize,
     dialect: Dialect,
     /// Resource and units.
@@ -186,7 +189,7 @@ impl Waiting {
         if ask.until >= deadline {
             return None;
         }
-        let key = keys.keys.get(ask.key)?;
+        let key = keys.keys.get(keys.named(ask.key))?;
         let term = policy.terms.of(&key.tenant, &key.resource);
         let slot = keys.accounts.get(ask.key).and_then(|account| account.grant().terms(ask.now).slot);
         let reserved = slot.is_some() && ask.now < conditions.valid_until;
@@ -195,7 +198,7 @@ impl Waiting {
         let entry = Entry {
             stream: ask.stream.id,
             connection: connection(ask.stream.id, host),
-            tenant: ask.row,
+            tenant: tenant(ask.row, ask.charges, keys),
             key: ask.key,
             weight: term.weight,
             class: Class::new(lane, term.priority_class.unwrap_or(ask.rule.priority_class)),
@@ -215,7 +218,8 @@ impl Waiting {
         let open_on_failure = ask.rule.on_failure == OnFailure::Open;
         let dialect = Dialect::of_content_type(host.header("content-type").as_deref());
         let (row, rule) = (ask.row, ask.rule.number);
-        let waiter = Waiter { entry, row, rule, dialect, costs: costs.collect(), open_on_failure };
+        let waiter =
+            Waiter { entry, row, tenant: ask.tenant.into(), rule, dialect, costs: costs.collect(), open_on_failure };
         self.awaited.entry(ask.key).or_insert(Awaited { streams: 0, until: ask.until }).streams += 1;
         self.waiters.insert(ask.stream.id, waiter);
         self.defer(ask.stream.id, ask.key, ask.until, ask.now);
@@ -245,12 +249,22 @@ impl Waiting {
         self.queue = Queue::new(Settings { patience: self.patience, ..unbounded() });
         self.awaited.clear();
         for mut waiter in waiters {
-            let row = new.row(old.tenant(waiter.row).as_bytes());
-            let waits_for =
-                waiter.costs.iter().find(|(resource, _)| old.key(waiter.row, *resource) == waiter.entry.key);
+            let row = match &*waiter.tenant {
+                [] => new.row(old.tenant(waiter.row).as_bytes()),
+                name => new.row(name),
+            };
+            // Slots stay behind the keys, and go by the number of their resource.
+            let slot = |key: usize| key.checked_sub(old.keys.len()).map(|slot| new.keys.len() + slot);
+            let Entry { key, tenant, .. } = waiter.entry;
+            let is_for = |resource: usize| match slot(key) {
+                Some(slot) => new.named(slot) == resource,
+                None => old.key(waiter.row, resource) == key,
+            };
+            let waits_for = waiter.costs.iter().find(|(resource, _)| is_for(*resource));
             let key = waits_for.map_or(0, |(resource, _)| new.key(row, *resource));
+            let tenant = slot(tenant).filter(|_| row == 0).unwrap_or(row);
             waiter.row = row;
-            waiter.entry = Entry { tenant: row, key, ..waiter.entry };
+            waiter.entry = Entry { tenant, key, ..waiter.entry };
             if self.queue.push(waiter.entry, now).is_err() {
                 // Its deadline has come meanwhile.
                 self.displaced.push(waiter);
@@ -273,15 +287,15 @@ impl Waiting {
     ) {
         let Some(since) = self.short_since else { return };
         for waiter in core::mem::take(&mut self.displaced) {
-            self.refuse(&waiter, Metric::QueueExpired, keys, conditions, now, ended);
+            self.refuse(&waiter, Metric::QueueExpired, keys, (conditions, now), host, ended);
         }
         for _ in 0..MAX_EXPIRED {
             let Some(entry) = self.queue.expired(now) else { break };
-            self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, ended);
+            self.drop_out(entry.stream, Metric::QueueExpired, keys, (conditions, now), host, ended);
         }
         for _ in 0..MAX_SHED {
             let Some(entry) = self.queue.shed(now) else { break };
-            self.drop_out(entry.stream, Metric::QueueShed, keys, conditions, now, ended);
+            self.drop_out(entry.stream, Metric::QueueShed, keys, (conditions, now), host, ended);
         }
         let mut released = 0;
         for _ in 0..MAX_ATTEMPTS {
@@ -293,11 +307,11 @@ impl Waiting {
                 self.queue.remove(entry.stream);
                 continue;
             };
-            let charges = waiter.charges(keys);
+            let charges = waiter.charges(keys, (conditions, now), host);
             let open_on_failure = waiter.open_on_failure;
-            let mut ledger = SharedLedger::new(host, &keys.keys);
+            let (accounts, mut ledger) = keys.open(host);
             let mut clock = Clock::exact(now);
-            let (verdict, receipts) = attempt(&mut keys.accounts, &charges, conditions, &mut clock, &mut ledger);
+            let (verdict, receipts) = attempt(accounts, &charges, conditions, &mut clock, &mut ledger);
             let failed = ledger.failed();
             let lane = match verdict {
                 Verdict::Admit(lane) => Some(Box::new((lane, receipts))),
@@ -308,7 +322,7 @@ impl Waiting {
                 }
                 Verdict::Refuse { wait: Wait::Never, .. } => {
                     self.queue.remove(entry.stream);
-                    self.drop_out(entry.stream, Metric::QueueExpired, keys, conditions, now, ended);
+                    self.drop_out(entry.stream, Metric::QueueExpired, keys, (conditions, now), host, ended);
                     continue;
                 }
             };
@@ -366,8 +380,8 @@ impl Waiting {
         stream: u32,
         why: Metric,
         keys: &mut Keys,
-        conditions: &Conditions<'_>,
-        now: Nanos,
+        when: (&Conditions<'_>, Nanos),
+        host: &mut impl Host,
         ended: &mut Vec<Ended>,
     ) {
         let until = self.waiters.get(&stream).and_then(|waiter| self.awaited.get(&waiter.entry.key)).copied();
@@ -375,7 +389,7 @@ impl Waiting {
         if let Some(awaited) = until {
             waiter.entry.deadline = awaited.until;
         }
-        self.refuse(&waiter, why, keys, conditions, now, ended);
+        self.refuse(&waiter, why, keys, when, host, ended);
     }
 
     /// The answer says when its key, as far as is known, has something again: `entry.deadline`.
@@ -384,12 +398,12 @@ impl Waiting {
         waiter: &Waiter,
         why: Metric,
         keys: &mut Keys,
-        conditions: &Conditions<'_>,
-        now: Nanos,
+        when: (&Conditions<'_>, Nanos),
+        host: &mut impl Host,
         ended: &mut Vec<Ended>,
     ) {
-        let charges = waiter.charges(keys);
-        count_refusal(&mut keys.accounts, &charges, conditions, &Clock::exact(now));
+        let charges = waiter.charges(keys, when, host);
+        count_refusal(&mut keys.accounts, &charges, when.0, &Clock::exact(when.1));
         self.count(why);
         let Entry { stream, key, deadline: until, .. } = waiter.entry;
         let end = End::Refused { key, until, why: Reason::QueueExpired, dialect: waiter.dialect };
@@ -404,9 +418,21 @@ impl Waiting {
 }
 
 impl Waiter {
-    fn charges(&self, keys: &Keys) -> Vec<Charge> {
-        self.costs.iter().map(|(resource, cost)| Charge { key: keys.key(self.row, *resource), cost: *cost }).collect()
+    /// What it takes now: keys may have been renumbered, and slots may have passed to other names since it came.
+    fn charges(&self, keys: &mut Keys, when: (&Conditions<'_>, Nanos), host: &mut impl Host) -> Vec<Charge> {
+        let charge = |(resource, cost): &(usize, u64)| Charge { key: keys.key(self.row, *resource), cost: *cost };
+        let mut charges: Vec<Charge> = self.costs.iter().map(charge).collect();
+        if !self.tenant.is_empty() {
+            keys.place(&mut charges, &self.tenant, when.0, when.1, host);
+        }
+        charges
     }
+}
+
+/// Who shares with others of a class: the tenant by its row, which is below the number of keys, or by its slot behind
+/// them.
+fn tenant(row: usize, charges: &[Charge], keys: &Keys) -> usize {
+    charges.iter().map(|charge| charge.key).find(|key| *key >= keys.keys.len()).unwrap_or(row)
 }
 
 fn bounds(allowed: &Allowed) -> Bounds {

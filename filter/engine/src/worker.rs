@@ -11,22 +11,23 @@ mod decide;
 mod settle;
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Nanos, lease_cap};
+use forebay_admission::{Account, Conditions, Counts, Grant, KeyState, Ledger, Nanos, Pool, PoolState, lease_cap};
+use forebay_protocol::Generation;
 use forebay_protocol::policy::Tags;
-use forebay_protocol::{Counters, Generation};
 
 use crate::config::{Config, ConfigError};
 use crate::effect::{CallKind, Effect};
 use crate::host::{Expected, Host, replace};
 use crate::keys::Keys;
 use crate::leader::{Answer, Leader};
-use crate::ledger::SharedLedger;
 use crate::policy::facts::Store;
 use crate::record::Record;
 use crate::settling::Settling;
 use crate::shared::{self, Boot, Version};
+use crate::strangers::{OwnBuckets, Strangers, join_seed};
 use crate::streams::{Module, Streams};
 use crate::table::{self, KeyGrant};
 use crate::waiting::WAITING_TICK_MS;
@@ -59,6 +60,8 @@ const FLUSH_MAX: u64 = 200 * Nanos::MILLI;
 pub struct Worker {
     config: Config,
     keys: Keys,
+    /// The policy's pools, with what is reserved in them.
+    pools: Arc<[Pool]>,
     leader: Leader,
     boot: Option<Boot>,
     version: Version,
@@ -76,6 +79,8 @@ pub struct Worker {
     exempt: u64,
     failed_open: u64,
     facts: Store,
+    /// The name of the tenant being decided about, where it matters.
+    name: Vec<u8>,
     pub(crate) record: Record,
     /// Refusals so far: what parts the retries of clients that are refused in the same instant.
     refusals: u64,
@@ -103,8 +108,10 @@ impl Worker {
     pub fn configure_in(module: Module, json: &[u8]) -> Result<Self, ConfigError> {
         let config = Config::parse(json)?;
         module.check(&config)?;
+        let keys = Keys::new(&config, &[]);
         Ok(Self {
-            keys: Keys::new(&config, &[]),
+            pools: keys.pools(&config).into(),
+            keys,
             leader: Leader::default(),
             boot: None,
             version: Version::default(),
@@ -118,6 +125,7 @@ impl Worker {
             exempt: 0,
             failed_open: 0,
             facts: Store::default(),
+            name: Vec::new(),
             record: Record::new(&config),
             refusals: 0,
             streams: Streams::new(&config.policy),
@@ -170,7 +178,8 @@ impl Worker {
             self.next_house = now.plus(u64::from(TICK_MS - WAITING_TICK_MS) * Nanos::MILLI);
             self.keep_house(host, now, &mut effects);
         }
-        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        let pools = Arc::clone(&self.pools);
+        let conditions = conditions(self.boot, &self.version, self.workers, &pools, now);
         let mut ended = Vec::new();
         self.streams.waiting.serve(&mut self.keys, &conditions, host, now, &mut ended, &mut effects);
         for wait in ended {
@@ -190,7 +199,14 @@ impl Worker {
             self.hand_over_counts(host, effects);
             self.give_back_idle(host, now);
             // An idle worker with ten thousand keys must not look at each of them five times a second.
-            self.busy = self.busy && self.keys.accounts.iter().any(holds_something);
+            let contracted = self.keys.accounts.iter().take(self.keys.keys.len());
+            self.busy = self.busy
+                && (self.keys.strangers.as_ref().is_some_and(Strangers::is_busy) || { contracted }
+                    .any(holds_something));
+        }
+        if let Some(strangers) = &mut self.keys.strangers {
+            let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, now);
+            strangers.on_tick(&conditions, now, &mut self.keys.accounts, host);
         }
         if now >= self.next_housekeeping {
             self.next_housekeeping = now.plus(HOUSEKEEPING);
@@ -205,7 +221,8 @@ impl Worker {
             }
         }
         if let (Some(controller), Some(boot)) = (&self.config.controller, self.boot) {
-            self.leader.act(controller, self.config.proxy_id.as_deref(), boot, &mut self.keys, host, now, effects);
+            let (proxy, attributes) = (self.config.proxy_id.as_deref(), &self.config.policy.attributes);
+            self.leader.act(controller, proxy, boot, &mut self.keys, attributes, host, now, effects);
         }
     }
 
@@ -241,8 +258,12 @@ impl Worker {
             self.member = None;
             self.leader = Leader::default();
             for key in &mut self.keys.keys {
-                key.reported = Counters::default();
+                key.reported = 0;
             }
+            self.keys.set_slots(None);
+        }
+        if self.keys.own_buckets && self.keys.strangers.is_none() {
+            self.give_slots(host);
         }
         if self.member.is_none() {
             let mut number = None;
@@ -253,6 +274,20 @@ impl Worker {
             });
             self.member = number.filter(|_| taken.is_ok());
         }
+    }
+
+    /// Makes the slots of tenants without contract, when shared data has or takes a seed.
+    fn give_slots(&mut self, host: &mut impl Host) {
+        let resources = self.config.policy.resources.iter().enumerate().filter(|(_, resource)| resource.each);
+        let own = resources.map(|(rule, resource)| OwnBuckets {
+            rule,
+            resource: resource.name.clone(),
+            limit: resource.others,
+        });
+        let random = host.random();
+        let seed = join_seed(host, random);
+        let strangers = seed.and_then(|seed| Strangers::new(seed, own.collect(), self.keys.keys.len(), host.now()));
+        self.keys.set_slots(strangers);
     }
 
     /// Takes the table into force that shared data names, when it is another one.
@@ -271,6 +306,7 @@ impl Worker {
         self.settle_levels(&relimited, host);
         self.settling.renumber(&self.keys.keys, &new.keys);
         let old = core::mem::replace(&mut self.keys, new);
+        self.settle_pools(host);
         self.streams.waiting.renumber(&old, &self.keys, host.now());
         self.version = version;
         effects.extend(self.over_admission_bound());
@@ -280,7 +316,7 @@ impl Worker {
     /// at, so without this a raised share would be credited for the time before it was granted.
     fn settle_levels(&self, relimited: &[(usize, Grant)], host: &mut impl Host) {
         let now = host.now();
-        let conditions = conditions(self.boot, &self.version, self.workers, now);
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, now);
         for (index, before) in relimited {
             let Some(key) = self.keys.keys.get(*index) else { continue };
             let before = if now < conditions.valid_until { before.standard } else { before.safe };
@@ -301,8 +337,26 @@ impl Worker {
             return None;
         }
         let bound = |limit: u64| lease_cap(limit, self.workers, 1).saturating_mul(self.workers);
-        let bursts = self.keys.accounts.iter().map(|account| account.grant().standard.burst);
+        let contracted = self.keys.accounts.iter().take(self.keys.keys.len());
+        let bursts = contracted.map(|account| account.grant().standard.burst);
         Some(Effect::OverAdmissionBound(bursts.map(bound).max().unwrap_or(0)))
+    }
+
+    /// Takes the reservations of the keys into the pools. What a pool has left is brought up to date under the old ones
+    /// first, because it is refilled when it is looked at.
+    fn settle_pools(&mut self, host: &mut impl Host) {
+        let (now, born) = (host.now(), self.boot.map(|boot| boot.born));
+        let new: Arc<[Pool]> = self.keys.pools(&self.config).into();
+        let old = core::mem::replace(&mut self.pools, new);
+        let changed = old.iter().zip(&*self.pools).enumerate().filter(|(_, (old, new))| old != new);
+        for (number, (old, _)) in changed {
+            // After a lost race somebody else has just brought it up to date.
+            let _ = self.keys.open(host).1.replace_pool(number, &mut |state| {
+                let mut state = state.unwrap_or_else(|| PoolState::at_boot(old, born.unwrap_or(now)));
+                state.give_back(old, 0, now);
+                Some(state)
+            });
+        }
     }
 
     fn flush_interval(&self) -> u64 {
@@ -314,9 +368,10 @@ impl Worker {
         if !self.busy {
             return;
         }
-        let conditions = conditions(self.boot, &self.version, self.workers, now);
-        let mut ledger = SharedLedger::new(host, &self.keys.keys);
-        for (index, account) in self.keys.accounts.iter_mut().enumerate() {
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, now);
+        let contracted = self.keys.keys.len();
+        let (accounts, mut ledger) = self.keys.open(host);
+        for (index, account) in accounts.iter_mut().enumerate().take(contracted) {
             account.give_back_idle(index, &conditions, now, &mut ledger);
         }
     }
@@ -344,13 +399,19 @@ impl Worker {
 }
 
 /// What is in force at `now`.
-fn conditions(boot: Option<Boot>, version: &Version, workers: u64, now: Nanos) -> Conditions<'static> {
+fn conditions<'a>(
+    boot: Option<Boot>,
+    version: &Version,
+    workers: u64,
+    pools: &'a [Pool],
+    now: Nanos,
+) -> Conditions<'a> {
     Conditions {
         born: boot.map_or(now, |boot| boot.born),
         // Without any table the fallback policy is all there is, and it does not expire.
         valid_until: if version.parts == 0 { Nanos(u64::MAX) } else { version.expires_at },
         workers,
-        pools: &[],
+        pools,
     }
 }
 

@@ -1,5 +1,9 @@
 //! The bytes of version 1, held for ever, and the promise that no bytes make decoding panic.
 
+use forebay_protocol::extension::{
+    AttributeNames, Count, DETAILS, DetailRow, Details, EXPECTATIONS, Expectations, Further, SlotCount, SlotTime,
+    extension, find, trimmed,
+};
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{
     Counters, DecodeError, Extension, Generation, GrantTable, MAX_BODY_BYTES, Message, Report, ReportAck, Row,
@@ -93,6 +97,73 @@ fn version_1_keeps_its_bytes() {
     }
 }
 
+fn details() -> Details {
+    let further = Further {
+        borrowed: Count { requests: 1, units: 2 },
+        refunded_units: 300,
+        burst_units: 4,
+        running: SlotCount { id: 5_958_720, predicted: 90, upper: 120, offered: Count { requests: 7, units: 8 } },
+        ..Further::default()
+    };
+    let values = vec!["eu".into(), "us".into()];
+    Details {
+        attributes: vec![AttributeNames { name: "region".into(), values }],
+        rows: vec![DetailRow { counts: trimmed(&further.words()).to_vec(), cells: vec![(0, 9), (2, 1)] }],
+    }
+}
+
+fn expectations() -> Expectations {
+    let slots = vec![SlotTime { id: 5_958_720, starts_in_ms: -250, length_ms: 300_000 }];
+    Expectations { slots, rows: vec![vec![(90, 120)], vec![]] }
+}
+
+#[test]
+fn extensions_keep_their_bytes() {
+    let golden = [
+        (
+            extension(DETAILS, &details()),
+            "0106726567696f6e02026575027573011601020000ac02000000000000000000000004c0d8eb025a7807080200090201",
+        ),
+        (extension(EXPECTATIONS, &expectations()), "01c0d8eb02f303e0a71202015a7800"),
+    ];
+    for (extension, bytes) in &golden {
+        assert_eq!(hex(&extension.bytes), *bytes, "{}", extension.tag);
+    }
+    let extensions = golden.map(|(extension, _)| extension);
+    assert_eq!(find(&extensions, DETAILS), Some(details()));
+    assert_eq!(find(&extensions, EXPECTATIONS), Some(expectations()));
+}
+
+/// What version 1 said before it had any extension is what it says now without one, and the other way round: a peer that
+/// knows none finds the same report whatever is in them.
+#[test]
+fn peers_with_and_without_extensions_understand_each_other() {
+    let Message::Report(old) = report() else { unreachable!() };
+    assert_eq!(find::<Details>(&old.extensions, DETAILS), None);
+    let extended = Report { extensions: vec![extension(DETAILS, &details())], ..old.clone() };
+    let Ok(Message::Report(read)) = decode(&encode(&Message::Report(extended))) else { panic!("not a report") };
+    assert_eq!(Report { extensions: vec![], ..read }, old);
+}
+
+#[test]
+fn counts_are_read_by_older_and_newer_peers() {
+    let numbered: Vec<u64> = (1..=Further::WORDS as u64).collect();
+    let all = Further::read(&mut numbered.iter().copied());
+    assert_eq!(all.words().as_slice(), numbered, "each word has a field of its own");
+    let mut newer = [numbered.as_slice(), &[77]].concat().into_iter();
+    assert_eq!(Further::read(&mut newer), all);
+    assert_eq!(newer.next(), Some(77), "a later count stays unread");
+    let older = Further::read(&mut [1, 2].into_iter());
+    assert_eq!(older, Further { borrowed: Count { requests: 1, units: 2 }, ..Further::default() });
+    assert_eq!(trimmed(&older.words()), [1, 2]);
+    assert_eq!(trimmed(&Further::default().words()), [0u64; 0]);
+    let mut longer = extension(EXPECTATIONS, &expectations());
+    longer.bytes.push(9);
+    assert_eq!(find(&[longer.clone()], EXPECTATIONS), Some(expectations()), "a later field is left alone");
+    longer.bytes.truncate(3);
+    assert_eq!(find::<Expectations>(&[longer], EXPECTATIONS), None, "damage is no value");
+}
+
 #[test]
 fn what_is_wrong_is_named() {
     let good = encode(&table());
@@ -116,6 +187,8 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes);
+        let extensions = [Extension { tag: 1, bytes: bytes.clone() }, Extension { tag: 2, bytes }];
+        let _ = (find::<Details>(&extensions, DETAILS), find::<Expectations>(&extensions, EXPECTATIONS));
     }
 
     /// Damage anywhere is either refused or yields another well-formed message.

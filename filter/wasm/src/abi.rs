@@ -106,6 +106,7 @@ unsafe extern "C" {
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
     fn clock_time_get(clock: u32, precision: u64, nanos: *mut u64) -> u32;
+    fn random_get(bytes: *mut u8, len: usize) -> u32;
 }
 
 /// Memory for the host to return a value in.
@@ -156,6 +157,15 @@ pub(crate) fn steady_nanos() -> u64 {
     // SAFETY: the host writes eight bytes during the call. It cannot fail for this clock.
     let _ = unsafe { clock_time_get(MONOTONIC, 1, &mut nanos) };
     nanos
+}
+
+/// Sixteen random bytes.
+pub(crate) fn random() -> [u64; 2] {
+    let mut words = [0; 2];
+    // SAFETY: the host writes sixteen bytes during the call, and any bytes are two words. Should it write fewer, the rest
+    // stays zero: guessable, and of no harm to memory.
+    let _ = unsafe { random_get(words.as_mut_ptr().cast(), size_of_val(&words)) };
+    words
 }
 
 /// Nanoseconds since 1970.

@@ -74,6 +74,10 @@ impl Host for Envoy {
         abi::set_property(key, value);
     }
 
+    fn random(&mut self) -> [u64; 2] {
+        abi::random()
+    }
+
     fn proxy_name(&mut self) -> Option<Vec<u8>> {
         abi::property("xds\0node\0id").ok()
     }

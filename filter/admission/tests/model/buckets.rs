@@ -72,7 +72,7 @@ fn several_resources_are_all_or_nothing() {
 
 #[test]
 fn the_shadow_goes_first_and_leaves_the_standard_bucket_alone() {
-    let slot = Slot { id: 7, start: Nanos(0), end: Nanos(1_000 * MS), amount: 3, pace: limit(3, 3), ..Slot::default() };
+    let slot = Slot { id: 7, start: Nanos(0), end: Nanos(1_000 * MS), amount: 3, pace: limit(3, 3) };
     let grant = Grant { standard: limit(2, 2), safe: limit(1, 1), slots: vec![slot], pool: None };
     let mut proxy = Proxy::new(1, &[grant]);
     let lanes: Vec<_> = (0..6)
@@ -115,7 +115,7 @@ proptest! {
     ) {
         let standard = limit(rate, burst);
         let slots: Vec<_> = (0..200)
-            .map(|id| Slot { id, start: Nanos(id * 50 * MS), end: Nanos((id + 1) * 50 * MS), amount, pace: limit(amount * 20, amount), ..Slot::default() })
+            .map(|id| Slot { id, start: Nanos(id * 50 * MS), end: Nanos((id + 1) * 50 * MS), amount, pace: limit(amount * 20, amount) })
             .collect();
         let mut proxy = Proxy::new(workers, &[Grant { standard, safe: standard, slots, pool: None }]);
         let (mut now, mut admitted, mut spent) = (Nanos(0), Vec::new(), vec![0; 200]);

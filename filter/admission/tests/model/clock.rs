@@ -15,7 +15,6 @@ fn proxy(rate: u64, burst: u64, amount: u64, valid_until: Nanos) -> Proxy {
         end: Nanos((id + 1) * 130 * MS - id % 3 * 20 * MS),
         amount,
         pace: limit(amount * 8, amount),
-        ..Slot::default()
     };
     let slots: Vec<_> = (0..50).map(slot).collect();
     let pool = Some(Membership { pool: 0, may_borrow: true });

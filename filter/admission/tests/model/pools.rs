@@ -17,7 +17,6 @@ fn slots(rate: u64, burst: u64, count: u64) -> Vec<Slot> {
         end: Nanos((id + 1) * 100 * MS),
         amount: rate / 10,
         pace: limit(rate, burst),
-        ..Slot::default()
     };
     (0..count).map(slot).collect()
 }

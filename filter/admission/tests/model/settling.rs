@@ -11,8 +11,7 @@ const S: u64 = Nanos::SECOND;
 
 /// Key 0 has a slot of 100 units in its first ten seconds, key 1 may borrow them; both have a standard bucket.
 fn proxy(standard: Limit) -> Proxy {
-    let slot =
-        Slot { id: 5, start: Nanos(0), end: Nanos(10 * S), amount: 100, pace: limit(10, 100), ..Slot::default() };
+    let slot = Slot { id: 5, start: Nanos(0), end: Nanos(10 * S), amount: 100, pace: limit(10, 100) };
     let pool = Some(Membership { pool: 0, may_borrow: true });
     let grant = Grant { standard, safe: standard, slots: vec![], pool };
     let mut proxy = Proxy::new(1, &[Grant { slots: vec![slot], ..grant.clone() }, grant]);

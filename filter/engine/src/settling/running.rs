@@ -149,7 +149,8 @@ impl Running {
         self.charges.retain_mut(|open| {
             let is_final = open.is_final(stage);
             let over = is_final || stage != Stage::Open;
-            let (Some(used), Some(account)) = (open.used(began, at), accounts.get_mut(open.receipt.key)) else {
+            let account = accounts.get_mut(open.receipt.key).filter(|account| account.issued(&open.receipt));
+            let (Some(used), Some(account)) = (open.used(began, at), account) else {
                 done.estimated += u64::from(over);
                 return !over;
             };

@@ -3,30 +3,46 @@
 use alloc::vec::Vec;
 
 use forebay_admission::Counts;
-use forebay_protocol::Counters;
 
 use super::Worker;
 use crate::effect::{Effect, Metric};
 use crate::host::{Host, replace};
 use crate::shared;
+use crate::totals::Totals;
 
 impl Worker {
     /// Adds what was counted since the last time to shared data.
     pub(super) fn hand_over_counts(&mut self, host: &mut impl Host, effects: &mut Vec<Effect>) {
         let mut total = Counts::default();
+        // What names without contract used is counted for their resource's others.
+        if let Some(strangers) = &mut self.keys.strangers {
+            for (others, counts) in strangers.take_counts(&mut self.keys.accounts) {
+                if let Some(others) = self.keys.accounts.get_mut(others) {
+                    others.add_counts(&counts);
+                }
+            }
+        }
         let busy = if self.busy { usize::MAX } else { 0 };
-        for (key, account) in self.keys.keys.iter().zip(&mut self.keys.accounts).take(busy) {
+        let slot = if self.busy { self.slot_of_counts(host) } else { 0 };
+        let layout = self.keys.numbering.layout;
+        let keys = self.keys.keys.iter().zip(&mut self.keys.accounts).zip(&mut self.keys.cells);
+        for ((key, account), cells) in keys.take(busy) {
             let counts = account.counts();
-            if counts == Counts::default() {
+            if counts == Counts::default() && cells.is_empty() {
                 continue;
             }
             let added = replace(host, &key.count_key, |bytes| {
-                let counters = bytes.and_then(shared::decode_counters).unwrap_or_default();
-                Some(shared::encode_counters(&add(&counters, &counts)))
+                let mut totals = Totals::decode(bytes.unwrap_or_default());
+                totals.absorb(&counts, slot);
+                if !cells.is_empty() {
+                    totals.absorb_cells(layout, cells);
+                }
+                Some(totals.encode())
             });
             // After a lost race the counts stay here until the next time.
             if added.is_ok() {
                 account.clear_counts();
+                cells.clear();
                 total.absorb(&counts);
             }
         }
@@ -46,15 +62,12 @@ impl Worker {
         self.record.named.hand_over(effects);
         effects.extend(self.settled_counts());
     }
-}
 
-fn add(counters: &Counters, counts: &Counts) -> Counters {
-    Counters {
-        reserved_requests: counters.reserved_requests.saturating_add(counts.reserved.requests),
-        reserved_units: counters.reserved_units.saturating_add(counts.reserved.units),
-        standard_requests: counters.standard_requests.saturating_add(counts.standard.requests),
-        standard_units: counters.standard_units.saturating_add(counts.standard.units),
-        refused_requests: counters.refused_requests.saturating_add(counts.refused.requests),
-        refused_units: counters.refused_units.saturating_add(counts.refused.units),
+    /// The slot that most of what was counted since the last hand-over came in, for comparison with the forecast; 0 when
+    /// no forecast is known of any.
+    fn slot_of_counts(&self, host: &mut impl Host) -> u64 {
+        let Some((slots, _)) = host.shared_get(shared::SLOTS) else { return 0 };
+        let middle = host.now().minus(self.flush_interval() / 2);
+        shared::slot_at(&slots, middle)
     }
 }

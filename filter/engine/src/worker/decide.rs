@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::effect::Effect;
 use crate::host::Host;
 use crate::keys::Keys;
-use crate::ledger::SharedLedger;
 use crate::policy::Rule;
 use crate::record::{Decision, Fate, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
@@ -55,7 +54,7 @@ impl Worker {
         let mut charges = Charges::default();
         // A lease covers most requests, whatever the exact time: the clock is read when it matters.
         let mut clock = Clock::coarse(self.ticked.unwrap_or_default());
-        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts) {
+        let (rule, fate, why) = match request::classify(config, &self.keys, &mut facts, &mut self.name) {
             Class::Unlimited => return Outcome::Pass,
             Class::Charged => return Outcome::Charged,
             Class::Free(rule) => {
@@ -74,13 +73,19 @@ impl Worker {
             }
             Class::Limited(rule, row) => {
                 charges = Charges::of(rule, &self.keys, row, &mut facts);
+                self.record.arrived(config, &mut self.keys, (rule, charges.as_slice()), &mut facts);
                 self.served = true;
                 self.busy = true;
                 if self.ticked.is_none() {
                     clock = Clock::exact(facts.host().now());
                 }
-                let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
-                let limited = Limited { rule, row, stream, charges: charges.as_slice() };
+                let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, clock.earliest());
+                let tenant = self.name.as_slice();
+                if !tenant.is_empty() && self.keys.has_slots_for(charges.as_slice()) {
+                    clock = Clock::exact(facts.host().now());
+                    self.keys.place(charges.as_mut_slice(), tenant, &conditions, clock.earliest(), facts.host());
+                }
+                let limited = Limited { rule, row, tenant, stream, charges: charges.as_slice() };
                 let (keys, waiting) = (&mut self.keys, &mut self.streams.waiting);
                 let mut desk = Desk { config, keys, waiting, settling: &mut self.settling };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
@@ -105,7 +110,7 @@ impl Worker {
             generation: self.version.in_force(),
         };
         self.record.note(config, &self.keys, &decision, &mut facts);
-        let conditions = conditions(self.boot, &self.version, self.workers, clock.earliest());
+        let conditions = conditions(self.boot, &self.version, self.workers, &self.pools, clock.earliest());
         let when = (&conditions, clock.earliest());
         match (decision.fate, why) {
             (Fate::Admitted(lane), _) => {
@@ -163,6 +168,8 @@ struct Limited<'a> {
     rule: &'a Rule,
     /// Of the tenant, in the keys.
     row: usize,
+    /// Its name, where it may have buckets of its own without a contract; else empty.
+    tenant: &'a [u8],
     /// Of a stream that may wait and be settled.
     stream: Option<Stream>,
     charges: &'a [Charge],
@@ -193,7 +200,7 @@ impl Desk<'_> {
         clock: &mut Clock,
         host: &mut H,
     ) -> Came {
-        let &Limited { rule, row, stream, charges } = request;
+        let &Limited { rule, row, tenant, stream, charges } = request;
         let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
         let behind = queueing.and_then(|_| self.waiting.awaited(charges));
         let (mut failed, mut receipts) = (false, Receipts::default());
@@ -201,20 +208,20 @@ impl Desk<'_> {
             *clock = Clock::exact(host.now());
             Verdict::Refuse { key, wait: Wait::Until(until) }
         } else {
-            let mut ledger = SharedLedger::new(host, &self.keys.keys);
-            let (verdict, taken) = attempt(&mut self.keys.accounts, charges, conditions, clock, &mut ledger);
+            let (accounts, mut ledger) = self.keys.open(host);
+            let (verdict, taken) = attempt(accounts, charges, conditions, clock, &mut ledger);
             (failed, receipts) = (ledger.failed(), taken);
             verdict
         };
         match (verdict, stream) {
             (Verdict::Admit(_), Some(stream)) if Settling::concerns(rule) => {
-                let began = clock.read(&mut SharedLedger::new(host, &self.keys.keys));
+                let began = clock.read(&mut self.keys.open(host).1);
                 self.settling.begin(stream.id, began, rule, &receipts);
             }
             (Verdict::Admit(_), _) => {}
             (Verdict::Refuse { key, wait }, _) => {
                 if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
-                    let ask = Ask { stream, rule, row, charges, key, until, now: clock.earliest() };
+                    let ask = Ask { stream, rule, row, tenant, charges, key, until, now: clock.earliest() };
                     if let Some(tick_ms) = self.waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
                         return Came::ToWait(tick_ms);
                     }

@@ -76,9 +76,9 @@ impl Worker {
         f: impl FnOnce(&mut Settling, Nanos, &mut Books<'_, SharedLedger<'_, H>>),
     ) {
         let now = host.now();
-        let conditions = super::conditions(self.boot, &self.version, self.workers, now);
-        let mut ledger = SharedLedger::new(host, &self.keys.keys);
-        let mut books = Books { accounts: &mut self.keys.accounts, conditions: &conditions, ledger: &mut ledger };
+        let conditions = super::conditions(self.boot, &self.version, self.workers, &self.pools, now);
+        let (accounts, mut ledger) = self.keys.open(host);
+        let mut books = Books { accounts, conditions: &conditions, ledger: &mut ledger };
         f(&mut self.settling, now, &mut books);
         // What settling counted is to be handed over.
         self.busy = true;

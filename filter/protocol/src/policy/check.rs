@@ -117,6 +117,7 @@ impl Policy {
         self.check_rules(&mut found);
         self.check_contracts(&mut found);
         settings::document(self, &mut found);
+        settings::pools(self, &mut found);
         not_yet::report(self, &mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }

@@ -88,6 +88,8 @@ impl Code {
     pub const SHADOW: Self = Self(607);
     /// A weight out of range.
     pub const WEIGHT: Self = Self(608);
+    /// A pool whose terms contradict each other.
+    pub const POOL: Self = Self(609);
     /// A setting that this build does not carry out yet.
     pub const NOT_YET: Self = Self(900);
 }

@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::check::Findings;
-use super::{Code, Contract, GuardMode, Policy, Resource, Uncontracted};
+use super::{Code, Contract, GuardMode, Policy, Resource};
 
 /// A setting, and the places where a document uses it.
 pub struct Entry {
@@ -20,23 +20,10 @@ pub struct Entry {
 /// The list.
 pub const NOT_YET: &[Entry] = &[
     Entry {
-        what: "pools and borrowing",
-        uses: |policy, at| {
-            resources(policy, at, |resource| resource.pool.is_some(), "pool");
-            contracts(policy, at, |contract| contract.pool.is_some(), "pool");
-        },
-    },
-    Entry {
         what: "shadow settings of the policy (the controller's contracts have them)",
         uses: |policy, at| {
             resources(policy, at, |resource| resource.shadow.is_some(), "shadow");
             contracts(policy, at, |contract| contract.shadow.is_some(), "shadow");
-        },
-    },
-    Entry {
-        what: "a bucket for each tenant without contract",
-        uses: |policy, at| {
-            resources(policy, at, |resource| resource.uncontracted == Uncontracted::Each, "uncontracted");
         },
     },
     Entry {

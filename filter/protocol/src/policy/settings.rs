@@ -5,16 +5,24 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::Limit;
+
 /// The capacity behind a resource or a contract.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
     /// The pool's name, as the controller knows it.
     pub name: String,
-    /// Whether requests may use what others reserved and do not use now.
+    /// Whether requests may use what others reserved and do not use now. Tenants without contract with a bucket each
+    /// never do.
     #[serde(default)]
     pub borrow: bool,
+    /// Units that each proxy lends at most at one moment of what owners may ask for at the next. Default: one second of
+    /// what is reserved on the proxy, at its highest. A pool that is named in several places says it once.
+    pub debt: Option<u64>,
+    /// What each proxy lends on top, without any reservation behind it: best effort. Default: nothing.
+    pub overcommit: Option<Limit>,
 }
 
 /// What the forecast may pre-allocate.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anyhow::bail;
 use forebay_protocol::policy::{
-    Charge, Code, Contract, ContractDefaults, Cost, Limit, Match, Policy, Resource, Rule, Source, Uncontracted, VERSION,
+    Charge, Contract, ContractDefaults, Cost, Limit, Match, Policy, Resource, Rule, Source, Uncontracted, VERSION,
 };
 
 use super::draft::{Draft, Import, Key};
@@ -56,13 +56,11 @@ pub(super) fn policy(import: &mut Import) -> anyhow::Result<Policy> {
     for (index, rule) in rules.iter_mut().enumerate() {
         rule.name = Some(format!("imported-{index}"));
     }
-    let places: Vec<_> = buckets.iter().map(|bucket| bucket.place.clone()).collect();
     let mut policy = Policy { rules, ..empty()? };
     for bucket in buckets {
         policy.resources.push(bucket.resource);
         policy.contracts.extend(bucket.contracts);
     }
-    without_what_is_not_yet(&mut policy, &places, import);
     match policy.check() {
         Ok(()) => Ok(policy),
         Err(findings) => {
@@ -185,21 +183,5 @@ fn share_general_charges(rules: &mut [Rule], buckets: &[Bucket], import: &mut Im
     let specific: Vec<_> = rules.iter().filter(|rule| rule.matches != Match::default()).collect();
     if specific.len() > 1 {
         import.note("policy", "where several rules match a request only the most specific one is charged");
-    }
-}
-
-/// Takes out what the check calls not available yet, with a note each.
-fn without_what_is_not_yet(policy: &mut Policy, places: &[String], import: &mut Import) {
-    let Err(findings) = policy.check() else { return };
-    for finding in findings.iter().filter(|finding| finding.code == Code::NOT_YET) {
-        let index = (0..places.len()).find(|index| finding.path == format!("resources[{index}].uncontracted"));
-        if let Some((index, resource)) = index.and_then(|index| Some((index, policy.resources.get_mut(index)?))) {
-            resource.uncontracted = Uncontracted::Shared;
-            resource.others = Limit { rate_per_s: f64::from(UNLIMITED), burst: Some(u64::from(UNLIMITED)) };
-            import.note(
-                &places[index],
-                format!("a bucket for each value without one of its own: {}; those are unlimited here", finding.reason),
-            );
-        }
     }
 }

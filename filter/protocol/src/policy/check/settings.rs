@@ -1,9 +1,13 @@
 //! The settings beside matching, charges and contracts.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
+
+use forebay_admission::units::MAX_BURST_UNITS;
 
 use super::{Findings, MAX_ENTRIES};
-use crate::policy::{Answer, Code, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
+use crate::policy::{Answer, Code, Limit, MAX_NAME_BYTES, Policy, Pool, Queue, Rule, Shadow, Source};
 
 /// What only the document has, and its defaults for the rules.
 pub(super) fn document(policy: &Policy, found: &mut Findings) {
@@ -50,6 +54,38 @@ pub(super) fn document(policy: &Policy, found: &mut Findings) {
     }
 }
 
+/// The terms of every pool, by name, as the places that name it say together.
+pub(super) fn pools(policy: &Policy, found: &mut Findings) {
+    let units: BTreeMap<&str, Option<&str>> =
+        policy.resources.iter().map(|one| (one.name.as_str(), one.unit.as_deref())).collect();
+    let of_resources =
+        policy.resources.iter().enumerate().filter_map(|(index, one)| {
+            Some((format!("resources[{index}].pool"), one.pool.as_ref()?, one.unit.as_deref()))
+        });
+    let of_contracts = policy.contracts.iter().enumerate().filter_map(|(index, one)| {
+        let unit = units.get(one.resource.as_str()).copied().flatten();
+        Some((format!("contracts[{index}].pool"), one.pool.as_ref()?, unit))
+    });
+    let mut seen: BTreeMap<&str, (String, Option<&str>, Option<u64>, Option<&Limit>)> = BTreeMap::new();
+    for (at, pool, unit) in of_resources.chain(of_contracts) {
+        let Some((first, its_unit, debt, overcommit)) = seen.get_mut(pool.name.as_str()) else {
+            seen.insert(&pool.name, (at, unit, pool.debt, pool.overcommit.as_ref()));
+            continue;
+        };
+        let contradicts = pool.debt.is_some_and(|mine| debt.is_some_and(|theirs| mine != theirs))
+            || pool.overcommit.as_ref().is_some_and(|mine| overcommit.is_some_and(|theirs| mine != theirs));
+        if contradicts {
+            let reason = format!("pool \"{}\" has other terms at {first}", pool.name);
+            found.add(Code::POOL, at, reason, "say debt and overcommit once, or the same everywhere");
+        } else if *its_unit != unit {
+            let reason = format!("pool \"{}\" holds another unit at {first}", pool.name);
+            found.add(Code::POOL, at, reason, "give resources of different units pools of their own");
+        }
+        *debt = debt.or(pool.debt);
+        *overcommit = overcommit.or(pool.overcommit.as_ref());
+    }
+}
+
 /// What a rule overrides.
 pub(super) fn rule(place: &str, rule: &Rule, found: &mut Findings) {
     let identity = rule.identity.as_deref();
@@ -72,6 +108,12 @@ pub(super) fn terms(
     priority_class(&format!("{at}.priority_class"), class, found);
     if let Some(pool) = pool {
         found.name(format!("{at}.pool.name"), &pool.name);
+        let limit = pool.overcommit.clone().unwrap_or(Limit { rate_per_s: 0.0, burst: None });
+        found.limit(&format!("{at}.pool.overcommit"), &limit);
+        if let Some(debt) = pool.debt.filter(|debt| *debt > MAX_BURST_UNITS) {
+            let remedy = format!("choose 0 to {MAX_BURST_UNITS} units");
+            found.add(Code::POOL, format!("{at}.pool.debt"), format!("{debt} is out of range"), remedy);
+        }
     }
     if let Some(shadow) = shadow {
         if let Some(max) = shadow.max_per_s {
