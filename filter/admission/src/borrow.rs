@@ -65,7 +65,7 @@ impl Borrower {
         let size = self.pooled.size_for(cost, lease_cap(pool.debt(), workers, cost), now);
         let extra_size = self.overcommit.size_for(cost, lease_cap(pool.overcommit().burst, workers, cost), now);
         let (mut drawn, mut dry) = (Err(Wait::Never), Dry::default());
-        self.with_pool((number, pool), conditions, now, ledger, |state, this| {
+        self.with_pool((number, pool), conditions, now, ledger, &mut |state, this| {
             (drawn, dry) = this.draw_from(state, pool, cost, (size, extra_size), workers, now);
             drawn.is_ok()
         })
@@ -146,7 +146,7 @@ impl Borrower {
         if self.owner_drawn == 0 && self.owner_unused == 0 {
             return Ok(());
         }
-        self.with_pool(pool, conditions, now, ledger, |_, _| false)
+        self.with_pool(pool, conditions, now, ledger, &mut |_, _| false)
     }
 
     /// Returns everything that is borrowed.
@@ -160,7 +160,7 @@ impl Borrower {
         if self.held() == 0 {
             return self.flush((number, pool), conditions, now, ledger);
         }
-        self.with_pool((number, pool), conditions, now, ledger, |state, this| {
+        self.with_pool((number, pool), conditions, now, ledger, &mut |state, this| {
             state.give_back(pool, this.pooled.units, now);
             state.overcommit.give_back(pool.overcommit(), this.overcommit.units, now);
             true
@@ -176,7 +176,7 @@ impl Borrower {
         conditions: &Conditions,
         now: Nanos,
         ledger: &mut impl Ledger,
-        mut change: impl FnMut(&mut PoolState, &Self) -> bool,
+        change: &mut dyn FnMut(&mut PoolState, &Self) -> bool,
     ) -> Result<(), Contended> {
         let due = self.owner_drawn > 0 || self.owner_unused > 0;
         ledger.replace_pool(number, &mut |state| {

@@ -130,7 +130,7 @@ impl Account {
             return Ok(());
         }
         let mut taken = 0;
-        borrower.with_pool((number, pool), conditions, now, ledger, |state, _| {
+        borrower.with_pool((number, pool), conditions, now, ledger, &mut |state, _| {
             taken = if receipt.source == Source::Pool {
                 state.charge_borrower(pool, more, now)
             } else {
@@ -227,7 +227,7 @@ impl Account {
         let (Some((number, pool)), Some(borrower)) = (pool_of(&self.grant, conditions), &mut self.borrower) else {
             return Ok(());
         };
-        borrower.with_pool((number, pool), conditions, now, ledger, |state, _| {
+        borrower.with_pool((number, pool), conditions, now, ledger, &mut |state, _| {
             if source == Source::Pool {
                 state.give_back(pool, unused, now);
             } else {

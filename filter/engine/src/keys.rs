@@ -216,7 +216,7 @@ impl Keys {
 
     /// Counts a request by the value that has this cell.
     pub(crate) fn arrived(&mut self, key: usize, resource: usize, cell: usize) {
-        let key = self.numbering.counted_for(key, resource);
+        let key = self.numbering.counted_for(self.named(key), resource);
         if let Some(cells) = self.cells.get_mut(key) {
             cells::add(cells, cell, self.numbering.per_key);
         }

@@ -232,6 +232,17 @@ fn attributes_are_counted_per_key_and_value_whatever_becomes_of_the_request() {
 }
 
 #[test]
+fn names_with_buckets_of_their_own_are_counted_for_others() {
+    let config = CONFIG.replacen(r#""burst": 5}"#, r#""burst": 5}, "uncontracted": "each""#, 1);
+    let mut proxy = Proxy::new(Module::Lean, &config);
+    for _ in 0..4 {
+        proxy.request(0, &[("x-tenant", b"stranger"), ("x-region", b"eu"), ("x-account", b"trial")]);
+    }
+    proxy.advance_ms(2_500);
+    assert_eq!(proxy.rows["*"].1, [(0, 4), (3, 4)]);
+}
+
+#[test]
 fn what_was_acknowledged_is_not_reported_again_before_it_moves() {
     let mut proxy = Proxy::new(Module::Lean, CONFIG);
     let from = proxy.memory.now;

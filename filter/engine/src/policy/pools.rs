@@ -29,17 +29,17 @@ impl PoolTerms {
 
 /// All pools of a document.
 #[derive(Default)]
-pub(super) struct Pools {
+pub(super) struct Pools<'a> {
     pub(super) terms: Vec<PoolTerms>,
-    numbers: HashMap<String, usize>,
+    numbers: HashMap<&'a str, usize>,
 }
 
-impl Pools {
-    pub(super) fn collect(policy: &Policy) -> Self {
+impl<'a> Pools<'a> {
+    pub(super) fn collect(policy: &'a Policy) -> Self {
         let mut pools = Self::default();
         let of_resources = policy.resources.iter().filter_map(|one| one.pool.as_ref());
         for pool in of_resources.chain(policy.contracts.iter().filter_map(|one| one.pool.as_ref())) {
-            let number = *pools.numbers.entry(pool.name.clone()).or_insert(pools.terms.len());
+            let number = *pools.numbers.entry(pool.name.as_str()).or_insert(pools.terms.len());
             if number == pools.terms.len() {
                 pools.terms.push(PoolTerms { name: pool.name.clone(), debt: None, overcommit: Limit::default() });
             }
@@ -56,6 +56,6 @@ impl Pools {
 
     pub(super) fn membership(&self, pool: Option<&policy::Pool>) -> Option<Membership> {
         let pool = pool?;
-        Some(Membership { pool: *self.numbers.get(&pool.name)?, may_borrow: pool.borrow })
+        Some(Membership { pool: *self.numbers.get(pool.name.as_str())?, may_borrow: pool.borrow })
     }
 }

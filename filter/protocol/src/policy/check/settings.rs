@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use forebay_admission::units::MAX_BURST_UNITS;
 
@@ -54,35 +55,47 @@ pub(super) fn document(policy: &Policy, found: &mut Findings) {
     }
 }
 
-/// The terms of every pool, by name, as the places that name it say together.
+/// A pool, as the places that name it say together.
+struct PoolTerms<'a> {
+    /// The first of them.
+    at: String,
+    unit: Option<&'a str>,
+    debt: Option<u64>,
+    overcommit: Option<&'a Limit>,
+}
+
+/// Whether all places that name a pool agree.
 pub(super) fn pools(policy: &Policy, found: &mut Findings) {
-    let units: BTreeMap<&str, Option<&str>> =
-        policy.resources.iter().map(|one| (one.name.as_str(), one.unit.as_deref())).collect();
-    let of_resources =
-        policy.resources.iter().enumerate().filter_map(|(index, one)| {
-            Some((format!("resources[{index}].pool"), one.pool.as_ref()?, one.unit.as_deref()))
-        });
-    let of_contracts = policy.contracts.iter().enumerate().filter_map(|(index, one)| {
-        let unit = units.get(one.resource.as_str()).copied().flatten();
-        Some((format!("contracts[{index}].pool"), one.pool.as_ref()?, unit))
-    });
-    let mut seen: BTreeMap<&str, (String, Option<&str>, Option<u64>, Option<&Limit>)> = BTreeMap::new();
-    for (at, pool, unit) in of_resources.chain(of_contracts) {
-        let Some((first, its_unit, debt, overcommit)) = seen.get_mut(pool.name.as_str()) else {
-            seen.insert(&pool.name, (at, unit, pool.debt, pool.overcommit.as_ref()));
+    let resources = policy.resources.iter().enumerate();
+    let numbers: BTreeMap<&str, usize> = resources.map(|(number, one)| (one.name.as_str(), number)).collect();
+    let unit_of = |resource: &str| policy.resources.get(*numbers.get(resource)?)?.unit.as_deref();
+    let of_resources = policy.resources.iter().map(|one| (one.pool.as_ref(), one.name.as_str()));
+    let of_contracts = policy.contracts.iter().map(|one| (one.pool.as_ref(), one.resource.as_str()));
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut all: Vec<PoolTerms> = Vec::new();
+    for (place, (pool, resource)) in of_resources.chain(of_contracts).enumerate() {
+        let Some(pool) = pool else { continue };
+        let at = match place.checked_sub(policy.resources.len()) {
+            Some(contract) => format!("contracts[{contract}].pool"),
+            None => format!("resources[{place}].pool"),
+        };
+        let (unit, number) = (unit_of(resource), *known.entry(&pool.name).or_insert(all.len()));
+        let Some(terms) = all.get_mut(number) else {
+            all.push(PoolTerms { at, unit, debt: pool.debt, overcommit: pool.overcommit.as_ref() });
             continue;
         };
-        let contradicts = pool.debt.is_some_and(|mine| debt.is_some_and(|theirs| mine != theirs))
-            || pool.overcommit.as_ref().is_some_and(|mine| overcommit.is_some_and(|theirs| mine != theirs));
-        if contradicts {
-            let reason = format!("pool \"{}\" has other terms at {first}", pool.name);
+        let overcommit = pool.overcommit.as_ref();
+        if pool.debt.is_some_and(|mine| terms.debt.is_some_and(|theirs| mine != theirs))
+            || overcommit.is_some_and(|mine| terms.overcommit.is_some_and(|theirs| mine != theirs))
+        {
+            let reason = format!("pool \"{}\" has other terms at {}", pool.name, terms.at);
             found.add(Code::POOL, at, reason, "say debt and overcommit once, or the same everywhere");
-        } else if *its_unit != unit {
-            let reason = format!("pool \"{}\" holds another unit at {first}", pool.name);
+        } else if terms.unit != unit {
+            let reason = format!("pool \"{}\" holds another unit at {}", pool.name, terms.at);
             found.add(Code::POOL, at, reason, "give resources of different units pools of their own");
         }
-        *debt = debt.or(pool.debt);
-        *overcommit = overcommit.or(pool.overcommit.as_ref());
+        terms.debt = terms.debt.or(pool.debt);
+        terms.overcommit = terms.overcommit.or(overcommit);
     }
 }
 
