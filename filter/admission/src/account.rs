@@ -267,8 +267,8 @@ impl Account {
         if self.shadow_slot_id == slot.id { self.shadow.units } else { 0 }
     }
 
-    /// Forgets every drought and the terms, because they may have changed.
-    pub(crate) fn look_again(&mut self) {
+    /// Forgets every drought and the terms, because they may have changed, or those of the pool.
+    pub fn look_again(&mut self) {
         self.terms = Terms::default();
         (self.standard_dry, self.shadow_dry) = (Dry::default(), Dry::default());
         if let Some(borrower) = &mut self.borrower {

@@ -365,6 +365,11 @@ impl Worker {
                 Some(state)
             });
         }
+        if old != self.pools {
+            // A member whose own grant is the same may remember that there is nothing to borrow.
+            let accounts = self.keys.accounts.iter_mut();
+            accounts.filter(|account| account.grant().pool.is_some()).for_each(Account::look_again);
+        }
     }
 
     fn flush_interval(&self) -> u64 {

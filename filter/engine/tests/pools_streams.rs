@@ -147,6 +147,18 @@ fn a_raised_reservation_is_not_lent_for_the_time_before_it() {
 }
 
 #[test]
+fn a_guest_who_came_too_early_borrows_once_something_is_reserved() {
+    let mut proxy = Proxy::new(r#""name":"none""#);
+    proxy.push(2, 0);
+    proxy.advance(1_000);
+    proxy.borrowed(100);
+    assert_eq!(proxy.borrowed(1).len(), 0, "nothing is reserved any more");
+    proxy.push(3, RESERVED_PER_S);
+    proxy.advance(1_000);
+    assert_eq!(proxy.borrowed(100).len() as u64, DEBT);
+}
+
+#[test]
 fn the_lane_is_in_provenance() {
     let mut proxy = Proxy::new(r#""provenance":{"filter_state":true}"#);
     assert_eq!(proxy.borrowed(1).len(), 1);
