@@ -56,14 +56,13 @@ pub(super) fn document(policy: &Policy, found: &mut Findings) {
 
 /// The terms of every pool, by name, as the places that name it say together.
 pub(super) fn pools(policy: &Policy, found: &mut Findings) {
-    let units: BTreeMap<&str, Option<&str>> =
-        policy.resources.iter().map(|one| (one.name.as_str(), one.unit.as_deref())).collect();
+    let resources = policy.by_name();
     let of_resources =
         policy.resources.iter().enumerate().filter_map(|(index, one)| {
             Some((format!("resources[{index}].pool"), one.pool.as_ref()?, one.unit.as_deref()))
         });
     let of_contracts = policy.contracts.iter().enumerate().filter_map(|(index, one)| {
-        let unit = units.get(one.resource.as_str()).copied().flatten();
+        let unit = resources.get(one.resource.as_str()).and_then(|resource| resource.unit.as_deref());
         Some((format!("contracts[{index}].pool"), one.pool.as_ref()?, unit))
     });
     let mut seen: BTreeMap<&str, (String, Option<&str>, Option<u64>, Option<&Limit>)> = BTreeMap::new();
