@@ -60,7 +60,7 @@ impl Matcher {
         }
         // Of equal templates those with more conditions come first, then those that stand first.
         let mut order: Vec<usize> = (0..rules.len()).collect();
-        order.sort_by_key(|rule| core::cmp::Reverse(this.predicates.get(*rule).map_or(0, Vec::len)));
+        order.sort_unstable_by_key(|rule| (core::cmp::Reverse(this.predicates.get(*rule).map_or(0, Vec::len)), *rule));
         for rule in order {
             let (Some(matches), Some(template), Ok(entry)) =
                 (rules.get(rule), templates.get(rule), u32::try_from(rule))

@@ -14,8 +14,8 @@ use forebay_admission::units::{MAX_BURST_UNITS, MAX_RATE_UNITS_PER_S};
 use super::path::{Segment, parameter, parse};
 use super::{
     Charge, Code, Contract, Cost, Finding, HeaderMatch, Limit, MAX_CONTRACTS, MAX_FINDINGS, MAX_NAME_BYTES,
-    MAX_RESOURCES, MAX_RULES, MAX_USAGE_FIELDS, MAX_USAGE_SEGMENTS, Match, Policy, Rule, Settled, Source, Table,
-    TrueCost, VERSION, network, not_yet,
+    MAX_RESOURCES, MAX_RULES, MAX_USAGE_FIELDS, MAX_USAGE_SEGMENTS, Match, Policy, Resource, Rule, Settled, Source,
+    Table, TrueCost, VERSION, network, not_yet,
 };
 
 mod settings;
@@ -25,6 +25,9 @@ pub const MAX_ENTRIES: usize = 64;
 
 /// Most rows of a cost table.
 pub const MAX_TABLE_ROWS: usize = 256;
+
+/// The resources by name.
+type ByName<'a> = BTreeMap<&'a str, &'a Resource>;
 
 /// The list that is being written, in the order of the document.
 pub(super) struct Findings(Vec<Finding>);
@@ -145,9 +148,14 @@ impl Policy {
         }
     }
 
+    /// The resources; one kind of map for all who look them up, because each kind is compiled on its own.
+    fn by_name(&self) -> ByName<'_> {
+        self.resources.iter().map(|resource| (resource.name.as_str(), resource)).collect()
+    }
+
     fn check_rules(&self, found: &mut Findings) {
         found.count("rules", "rules", self.rules.len(), MAX_RULES);
-        let resources: BTreeSet<&str> = self.resources.iter().map(|resource| resource.name.as_str()).collect();
+        let resources = self.by_name();
         let mut by_path: BTreeMap<Option<&str>, Vec<(usize, &Match)>> = BTreeMap::new();
         for (index, rule) in self.rules.iter().enumerate() {
             let place = format!("rules[{index}]");
@@ -184,7 +192,7 @@ impl Policy {
         }
     }
 
-    fn check_charges(&self, place: &str, rule: &Rule, resources: &BTreeSet<&str>, found: &mut Findings) {
+    fn check_charges(&self, place: &str, rule: &Rule, resources: &ByName<'_>, found: &mut Findings) {
         let at = format!("{place}.charges");
         let Some(charges) = &rule.charges else {
             if self.resources.len() > 1 {
@@ -197,7 +205,7 @@ impl Policy {
         let mut seen = BTreeSet::new();
         for (index, Charge { resource, cost }) in charges.iter().enumerate() {
             let at = format!("{at}[{index}]");
-            if !resources.contains(resource.as_str()) {
+            if !resources.contains_key(resource.as_str()) {
                 let reason = format!("there is no resource \"{resource}\"");
                 found.add(Code::NO_RESOURCE, format!("{at}.resource"), reason, "name one of the document's resources");
             }
@@ -211,7 +219,7 @@ impl Policy {
 
     fn check_contracts(&self, found: &mut Findings) {
         found.count("contracts", "contracts", self.contracts.len(), MAX_CONTRACTS);
-        let resources: BTreeMap<&str, _> = self.resources.iter().map(|one| (one.name.as_str(), one)).collect();
+        let resources = self.by_name();
         let mut seen = BTreeSet::new();
         for (index, contract) in self.contracts.iter().enumerate() {
             let at = |field: &str| format!("contracts[{index}].{field}");

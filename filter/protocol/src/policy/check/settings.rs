@@ -83,9 +83,8 @@ struct PoolTerms<'a> {
 
 /// Whether all places that name a pool agree.
 pub(super) fn pools(policy: &Policy, found: &mut Findings) {
-    let resources = policy.resources.iter().enumerate();
-    let numbers: BTreeMap<&str, usize> = resources.map(|(number, one)| (one.name.as_str(), number)).collect();
-    let unit_of = |resource: &str| policy.resources.get(*numbers.get(resource)?)?.unit.as_deref();
+    let resources = policy.by_name();
+    let unit_of = |resource: &str| resources.get(resource)?.unit.as_deref();
     let of_resources = policy.resources.iter().map(|one| (one.pool.as_ref(), one.name.as_str()));
     let of_contracts = policy.contracts.iter().map(|one| (one.pool.as_ref(), one.resource.as_str()));
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
