@@ -66,6 +66,13 @@ impl Bootstrap {
         self
     }
 
+    /// Adds a cluster.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.clusters.push(cluster);
+        self
+    }
+
     /// Adds the cluster that the filter finds its controller by.
     #[must_use]
     pub fn controller(mut self, address: SocketAddr) -> Self {
@@ -123,6 +130,8 @@ pub struct Listener {
     pub route_filter_configs: BTreeMap<String, Value>,
     /// The most request headers that Envoy takes, in KiB; its own default is 60.
     pub request_headers_max_kib: u32,
+    /// After how many seconds without a byte Envoy ends a stream: also one that waits in a filter.
+    pub stream_idle_timeout_s: u32,
     /// Envoy answers 200 itself instead of routing: the cheapest base to measure a filter on.
     pub direct_response: bool,
     /// Routes that match nothing in front of the one that does: what a route lookup costs in a larger table.
@@ -138,6 +147,7 @@ impl Listener {
             cluster: UPSTREAM_CLUSTER.to_owned(),
             route_filter_configs: BTreeMap::new(),
             request_headers_max_kib: 60,
+            stream_idle_timeout_s: 30,
             direct_response: false,
             other_routes: 0,
         }
@@ -161,6 +171,13 @@ impl Listener {
     #[must_use]
     pub fn request_headers_max_kib(mut self, kib: u32) -> Self {
         self.request_headers_max_kib = kib;
+        self
+    }
+
+    /// Ends streams that are idle for so many seconds.
+    #[must_use]
+    pub fn stream_idle_timeout_s(mut self, seconds: u32) -> Self {
+        self.stream_idle_timeout_s = seconds;
         self
     }
 
@@ -199,7 +216,7 @@ impl Listener {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3\
                       .HttpConnectionManager",
             "stat_prefix": self.name,
-            "stream_idle_timeout": "30s",
+            "stream_idle_timeout": format!("{}s", self.stream_idle_timeout_s),
             "common_http_protocol_options": { "max_stream_duration": "60s" },
             "max_request_headers_kb": self.request_headers_max_kib,
             // A random id per request would be the same work in every listener and blur the comparison.
@@ -223,19 +240,28 @@ impl Listener {
     }
 }
 
-/// A cluster of loopback endpoints that speak HTTP/1.1.
+/// A cluster of loopback endpoints that speak HTTP/1.1, unless it says otherwise.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
     /// Its endpoints, used in turn.
     pub endpoints: Vec<SocketAddr>,
+    /// They speak HTTP/2, as gRPC servers do.
+    pub http2: bool,
 }
 
 impl Cluster {
     /// A cluster.
     pub fn new(name: &str, endpoints: &[SocketAddr]) -> Self {
-        Self { name: name.to_owned(), endpoints: endpoints.to_vec() }
+        Self { name: name.to_owned(), endpoints: endpoints.to_vec(), http2: false }
+    }
+
+    /// Speaks HTTP/2 to the endpoints.
+    #[must_use]
+    pub fn http2(mut self) -> Self {
+        self.http2 = true;
+        self
     }
 
     fn to_json(&self) -> Value {
@@ -249,13 +275,21 @@ impl Cluster {
         let threshold = json!({
             "max_connections": 65_536, "max_pending_requests": 65_536, "max_requests": 65_536,
         });
-        json!({
+        let mut cluster = json!({
             "name": self.name,
             "type": "STATIC",
             "connect_timeout": "1s",
             "circuit_breakers": { "thresholds": [threshold] },
             "load_assignment": { "cluster_name": self.name, "endpoints": [{ "lb_endpoints": endpoints }] },
-        })
+        });
+        if self.http2 {
+            let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+            cluster["typed_extension_protocol_options"][options] = json!({
+                "@type": format!("type.googleapis.com/{options}"),
+                "explicit_http_config": { "http2_protocol_options": {} },
+            });
+        }
+        cluster
     }
 }
 

@@ -139,6 +139,7 @@ fn key_json(key: &KeyRecord) -> Value {
         json!({
             "step": r.step, "issued_at_step": r.issued_at_step, "lead": r.lead,
             "point": r.point, "upper": r.upper, "actual": r.actual,
+            "ratio": (r.point > 0.0).then(|| r.actual / r.point),
         })
     };
     json!({

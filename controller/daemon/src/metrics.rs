@@ -1,13 +1,14 @@
 //! What the controller tells Prometheus, all named `forebay_*`.
 //!
 //! Label sets are bounded: tenants and resources come from the configured contracts (and `*`), never from requests;
-//! outcomes are the variants of small enums. Counters count since the start of the process; rates and levels are in
-//! units per real second.
+//! attributes have a bound of their own ([`counts`]); outcomes are the variants of small enums. Counters count since the
+//! start of the process; rates and levels are in units per real second.
+
+mod counts;
 
 use std::sync::atomic::AtomicU64;
 
 use forebay_plan::Key;
-use forebay_protocol::Counters;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +16,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::observe::counted::News;
+use counts::CountMetrics;
 
 type Level = Gauge<f64, AtomicU64>;
 
@@ -73,6 +77,8 @@ pub(crate) struct Metrics {
     pub(crate) shadow_granted: Family<KeyLabels, Level>,
     pub(crate) fits: Family<OutcomeLabel, Counter>,
     pub(crate) over_admission_bound: Family<KeyLabels, Gauge>,
+    pub(crate) demand_ratio: Family<KeyLabels, Level>,
+    counts: CountMetrics,
 }
 
 impl Metrics {
@@ -105,6 +111,8 @@ impl Metrics {
             shadow_granted: Family::default(),
             fits: Family::default(),
             over_admission_bound: Family::default(),
+            demand_ratio: Family::default(),
+            counts: CountMetrics::default(),
         };
         metrics.registered()
     }
@@ -143,22 +151,31 @@ impl Metrics {
             "Most units above rate x time + burst that all proxies together may admit",
             self.over_admission_bound.clone(),
         );
+        r.register(
+            "demand_ratio",
+            "Demand of the last complete slot as a part of what was predicted for it",
+            self.demand_ratio.clone(),
+        );
+        self.counts.register(r);
         r.register("fits", "Fits of forecasters, by outcome", self.fits.clone());
         self
     }
 
     /// What filters counted for a key.
-    pub(crate) fn count_requests(&self, key: &Key, news: &Counters) {
+    pub(crate) fn count_news(&self, news: &News) {
+        let (key, lanes, borrowed) = (&news.key, &news.counted.counters, news.counted.further.borrowed);
         let lanes = [
-            ("reserved", news.reserved_requests, news.reserved_units),
-            ("standard", news.standard_requests, news.standard_units),
-            ("refused", news.refused_requests, news.refused_units),
+            ("reserved", lanes.reserved_requests, lanes.reserved_units),
+            ("standard", lanes.standard_requests, lanes.standard_units),
+            ("borrowed", borrowed.requests, borrowed.units),
+            ("refused", lanes.refused_requests, lanes.refused_units),
         ];
         for (lane, requests, units) in lanes {
             let labels = LaneLabels { tenant: key.tenant.clone(), resource: key.resource.clone(), lane };
             self.requests.get_or_create(&labels).inc_by(requests);
             self.units.get_or_create(&labels).inc_by(units);
         }
+        self.counts.count(news);
     }
 
     pub(crate) fn count_report(&self, outcome: &'static str) {
@@ -181,16 +198,35 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::counted::Counted;
+    use forebay_protocol::{Count, Counters, Further};
 
     #[test]
     fn names_and_labels_follow_the_convention() {
         let metrics = Metrics::new();
-        let news = Counters { refused_requests: 3, refused_units: 30, ..Counters::default() };
-        metrics.count_requests(&Key::new("shop", "requests"), &news);
+        let counters = Counters { refused_requests: 3, refused_units: 30, ..Counters::default() };
+        let in_slot = Count { requests: 2, units: 20 };
+        let further =
+            Further { borrowed: Count { requests: 1, units: 5 }, charged_units: 7, in_slot, ..Further::default() };
+        metrics.count_news(&News {
+            key: Key::new("shop", "requests"),
+            counted: Counted { counters, further },
+            has_details: true,
+            attributes: vec![("region".to_owned(), "eu".to_owned(), 4)],
+        });
         metrics.count_report("counted");
         let text = metrics.text();
         let line = "forebay_units_total{tenant=\"shop\",resource=\"requests\",lane=\"refused\"} 30";
         assert!(text.contains(line), "{text}");
+        for line in [
+            "forebay_units_total{tenant=\"shop\",resource=\"requests\",lane=\"borrowed\"} 5",
+            "forebay_settled_units_total{tenant=\"shop\",resource=\"requests\",outcome=\"charged\"} 7",
+            "forebay_would_have_units_total{tenant=\"shop\",resource=\"requests\",bucket=\"plain\",outcome=\"admitted\"} 35",
+            "forebay_would_have_requests_total{tenant=\"shop\",resource=\"requests\",bucket=\"shadow\",outcome=\"refused\"} 2",
+            "forebay_attribute_requests_total{tenant=\"shop\",resource=\"requests\",attribute=\"region\",value=\"eu\"} 4",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
         assert!(text.contains("forebay_reports_total{outcome=\"counted\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }

@@ -14,10 +14,12 @@
 //! - **What is refused.** Reports that are not newer than the cursor; counters that run backwards within one boot (the
 //!   key is skipped and counted); keys without a contract, except the shared bucket `*` of up to [`MAX_OTHERS`] resources.
 //!
-//! Demand is *offered* demand: all three lanes, the refused one too, else a forecast would learn the present limit.
+//! Demand is *offered* demand: all lanes, the borrowed and the refused ones too, else a forecast would learn the present limit.
 //! Retries of refused requests are not told apart yet.
 
+pub(crate) mod counted;
 mod recent;
+mod slots;
 mod span;
 #[cfg(test)]
 mod tests;
@@ -26,10 +28,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use forebay_plan::{Key, Recent};
-use forebay_protocol::{Counters, OTHERS, Report};
+use forebay_protocol::{Further, OTHERS, Report};
 
 use crate::store::{Cursor, Flush, Point};
+use counted::{Cells, Counted, News, Told};
 use recent::Level;
+use slots::{Said, Sums};
 use span::Span;
 
 /// Resources whose shared bucket is recorded; a rule table has a handful.
@@ -49,7 +53,7 @@ const PRESUMED_LIVE: Duration = Duration::from_secs(60);
 pub(crate) enum Outcome {
     /// Counted: what is new, by key.
     Counted {
-        news: Vec<(Key, Counters)>,
+        news: Vec<News>,
         /// Rows skipped because a counter ran backwards.
         backwards: u64,
         /// Rows skipped because nobody contracted the key.
@@ -77,6 +81,8 @@ pub(crate) struct Observer {
     zeroed: BTreeSet<i64>,
     /// Proxies that reported since the last flush, with the keys that moved.
     moved: BTreeMap<String, BTreeSet<Key>>,
+    /// What came in the slots around now.
+    slot_sums: Sums,
 }
 
 struct Proxy {
@@ -86,13 +92,16 @@ struct Proxy {
     seen_at: Option<Duration>,
     /// Recent demand, by the contract's place.
     levels: HashMap<usize, Level>,
+    /// What it said last of the slots around now, in this boot.
+    slots: Said,
 }
 
 struct Boot {
     boot_id: u64,
     sequence: u64,
     reported_s: f64,
-    counters: HashMap<Key, Counters>,
+    counters: HashMap<Key, Counted>,
+    cells: Cells,
 }
 
 /// The moment of a report, in both times.
@@ -123,6 +132,7 @@ impl Observer {
             pending: BTreeMap::new(),
             zeroed: BTreeSet::new(),
             moved: BTreeMap::new(),
+            slot_sums: Sums::default(),
         };
         for cursor in cursors {
             let silent_real_s = (now.calendar_s - cursor.reported_s) / speed;
@@ -131,9 +141,11 @@ impl Observer {
                 sequence: cursor.sequence,
                 reported_s: cursor.reported_s,
                 counters: cursor.counters.into_iter().collect(),
+                cells: Cells::resumed(),
             };
             let seen_at = (silent_real_s <= PRESUMED_LIVE.as_secs_f64()).then_some(now.steady);
-            observer.proxies.insert(cursor.proxy, Proxy { boot: Some(boot), seen_at, levels: HashMap::new() });
+            let proxy = Proxy { boot: Some(boot), seen_at, levels: HashMap::new(), slots: Said::default() };
+            observer.proxies.insert(cursor.proxy, proxy);
         }
         observer
     }
@@ -163,21 +175,29 @@ impl Observer {
         };
         // A calendar that was set back gives an empty stretch, and then all of it belongs to this moment.
         let span = Span { from_s: from_s.min(now.calendar_s), to_s: now.calendar_s, step_s: self.step_s };
-        let mut counters = match proxy.boot.take() {
-            Some(boot) if same_boot => boot.counters,
-            _ => HashMap::new(),
+        let (mut counters, mut cells) = match proxy.boot.take() {
+            Some(boot) if same_boot => (boot.counters, boot.cells),
+            _ => Default::default(),
         };
+        if !same_boot {
+            proxy.slots.clear();
+        }
+        let told = Told::of(report);
+        let now_step = span.last_step().unsigned_abs();
 
         let moved = self.moved.entry(report.proxy.clone()).or_default();
         let (mut news, mut backwards, mut unknown) = (Vec::new(), 0, 0);
-        for row in &report.rows {
+        for (number, row) in report.rows.iter().enumerate() {
             let key = Key::new(row.tenant.clone(), row.resource.clone());
             if !known(&self.contracted, &mut self.others, &key) {
                 unknown += 1;
                 continue;
             }
             let before = counters.get(&key).copied().unwrap_or_default();
-            let Some(delta) = difference(&row.counters, &before) else {
+            let details = told.row(number);
+            let further = details.map_or(before.further, |row| Further::read(&mut row.counts.iter().copied()));
+            let counted = Counted { counters: row.counters, further };
+            let Some(delta) = counted.since(&before) else {
                 backwards += 1;
                 continue;
             };
@@ -185,14 +205,16 @@ impl Observer {
                 let before = proxy.levels.get(&place).copied();
                 let real_s = (span.to_s - span.from_s) / self.speed;
                 proxy.levels.insert(place, Level::after(before, &delta, real_s, now.steady));
+                self.slot_sums.take(&mut proxy.slots, place, [further.running, further.last], now_step);
             }
-            counters.insert(key.clone(), row.counters);
+            counters.insert(key.clone(), counted);
             moved.insert(key.clone());
             for (step, share) in span.shares() {
                 *self.pending.entry((key.clone(), step)).or_insert(0.0) +=
-                    offered_units(&delta) as f64 * kept_share * share;
+                    delta.offered().units as f64 * kept_share * share;
             }
-            news.push((key, delta));
+            let attributes = details.map_or(Vec::new(), |row| cells.count(&key, row, told.attributes()));
+            news.push(News { key, counted: delta, has_details: details.is_some(), attributes });
         }
         for (step, _) in span.shares() {
             if self.zeroed.insert(step) {
@@ -206,7 +228,7 @@ impl Observer {
             self.zeroed.pop_first();
         }
         let (boot_id, sequence, reported_s) = (report.boot_id, report.sequence, now.calendar_s);
-        proxy.boot = Some(Boot { boot_id, sequence, reported_s, counters });
+        proxy.boot = Some(Boot { boot_id, sequence, reported_s, counters, cells });
         Outcome::Counted { news, backwards, unknown }
     }
 
@@ -219,7 +241,10 @@ impl Observer {
         if self.proxies.len() >= MAX_PROXIES || proxy.is_empty() || proxy.len() > MAX_PROXY_NAME_BYTES {
             return false;
         }
-        self.proxies.insert(proxy.to_owned(), Proxy { boot: None, seen_at: Some(now), levels: HashMap::new() });
+        self.proxies.insert(
+            proxy.to_owned(),
+            Proxy { boot: None, seen_at: Some(now), levels: HashMap::new(), slots: Said::default() },
+        );
         true
     }
 
@@ -228,6 +253,18 @@ impl Observer {
         let live = self.proxies.iter().filter(|(_, proxy)| self.is_live(proxy, now));
         let seen = |proxy: &Proxy| proxy.levels.iter().filter_map(|(place, level)| level.seen(*place, now)).collect();
         live.map(|(name, proxy)| (name.clone(), seen(proxy))).collect()
+    }
+
+    /// Which part of a key's demand in these slots is a proxy's, from 0 to 1; `None` for a key without contract.
+    pub(crate) fn parts(&self, proxy: &str, key: &Key, slots: [u64; 2], proxies: usize) -> Option<[f64; 2]> {
+        let place = *self.places.get(key)?;
+        let said = self.proxies.get(proxy).map(|proxy| &proxy.slots);
+        Some(slots.map(|slot| self.slot_sums.part(said, place, slot, proxies)))
+    }
+
+    /// A contract's place in the plan.
+    pub(crate) fn place(&self, key: &Key) -> Option<usize> {
+        self.places.get(key).copied()
     }
 
     /// Proxies that reported before this process began, and how long they had been silent then, in real time.
@@ -304,20 +341,4 @@ fn known(contracted: &BTreeSet<Key>, others: &mut HashSet<String>, key: &Key) ->
         others.insert(key.resource.clone());
     }
     true
-}
-
-/// What was counted since, or `None` when any counter ran backwards.
-fn difference(now: &Counters, before: &Counters) -> Option<Counters> {
-    Some(Counters {
-        reserved_requests: now.reserved_requests.checked_sub(before.reserved_requests)?,
-        reserved_units: now.reserved_units.checked_sub(before.reserved_units)?,
-        standard_requests: now.standard_requests.checked_sub(before.standard_requests)?,
-        standard_units: now.standard_units.checked_sub(before.standard_units)?,
-        refused_requests: now.refused_requests.checked_sub(before.refused_requests)?,
-        refused_units: now.refused_units.checked_sub(before.refused_units)?,
-    })
-}
-
-fn offered_units(counters: &Counters) -> u64 {
-    counters.reserved_units.saturating_add(counters.standard_units).saturating_add(counters.refused_units)
 }

@@ -35,6 +35,7 @@ use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
+use crate::sync::expectations::Outlook;
 use demand::{Fitted, KeyDemand, SPARE_LEADS, records_per_key};
 use fitting::{Fitting, Job};
 
@@ -174,6 +175,7 @@ impl Planner {
                 for index in refitted {
                     self.forecast_key(index, planned, self.open_step, None);
                 }
+                self.look_out(planned);
                 self.publish(planned, live, raised);
             } else if raised || self.deal_is_due(&live, now.steady) {
                 self.redeal(live, now.steady);
@@ -223,7 +225,11 @@ impl Planner {
                     return (self.open_step, 0.0);
                 }
             }
-            for burst in self.keys[index].settle(known_to) {
+            let bursts = self.keys[index].settle(known_to);
+            if let Some(ratio) = self.keys[index].ratio() {
+                self.shared.metrics.demand_ratio.get_or_create(&KeyLabels::from(&key)).set(ratio);
+            }
+            for burst in bursts {
                 self.shared.metrics.bursts.get_or_create(&KeyLabels::from(&key)).inc();
                 tracing::debug!(%key, step = burst.step, actual = burst.actual, upper = burst.upper, "burst");
                 if let Err(error) = self.store.set_cap(&key, burst.step * step_s, burst.cap) {
@@ -242,6 +248,18 @@ impl Planner {
             let estimate = self.keys[index].raw(known_to).filter(|_| covered).map(|value| value / part);
             self.forecast_key(index, step, known_to, estimate);
         }
+        self.look_out(step);
+    }
+
+    /// Notes what filters are told to expect.
+    fn look_out(&self, step: i64) {
+        let row = |key: &KeyDemand| std::array::from_fn(|ahead| key.bound(step + ahead as i64));
+        let rows = if self.keys.iter().any(|key| key.bound(step).is_some()) {
+            self.keys.iter().map(row).collect()
+        } else {
+            Vec::new()
+        };
+        *lock(&self.shared.outlook) = Outlook { first_step: step, rows };
     }
 
     fn forecast_key(&mut self, index: usize, step: i64, known_to: i64, estimate: Option<f64>) {

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::observe::{Moment, Observer};
 use crate::planning::demand::KeyRecord;
+use crate::sync::expectations::Outlook;
 
 /// A plan that is in force, with the proxies that it was dealt to.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) table: watch::Sender<Option<Arc<Table>>>,
     /// Forecasts against what came, by key.
     pub(crate) records: Mutex<Vec<KeyRecord>>,
+    /// The newest forecasts of the steps around now. Taken before the observer, never after it.
+    pub(crate) outlook: Mutex<Outlook>,
     observer: Mutex<Observer>,
     dealer: Mutex<Dealer>,
     epoch_floor: AtomicU64,
@@ -72,6 +75,7 @@ impl Shared {
             bell: Bell::default(),
             table: watch::Sender::new(None),
             records: Mutex::default(),
+            outlook: Mutex::default(),
             observer: Mutex::new(observer),
             epoch_floor: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

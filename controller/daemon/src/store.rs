@@ -15,7 +15,8 @@ pub(crate) mod sqlite;
 use std::path::PathBuf;
 
 use forebay_plan::Key;
-use forebay_protocol::Counters;
+
+use crate::observe::counted::Counted;
 
 /// A key's mean rate over the step that begins at `start_s`, in units per real second.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,7 @@ pub(crate) struct Cursor {
     /// Calendar time of the last report that was counted.
     pub(crate) reported_s: f64,
     /// The counters that were counted; in a flush only those that moved.
-    pub(crate) counters: Vec<(Key, Counters)>,
+    pub(crate) counters: Vec<(Key, Counted)>,
 }
 
 /// What one flush writes.

@@ -9,6 +9,7 @@
 //! epoch is raised above it at once. An epoch further than [`MAX_EPOCH_LEAD_MS`] ahead is no planner's work and is ignored,
 //! else one forged message could use up all epochs there are.
 
+pub(crate) mod expectations;
 pub(crate) mod parts;
 
 use std::collections::hash_map::DefaultHasher;
@@ -111,8 +112,8 @@ impl Shared {
         let outcome = shared.observer().report(report, now);
         let label = match outcome {
             Outcome::Counted { news, backwards, unknown } => {
-                for (key, counters) in &news {
-                    shared.metrics.count_requests(key, counters);
+                for news in &news {
+                    shared.metrics.count_news(news);
                 }
                 shared.metrics.rows_backwards.inc_by(backwards);
                 shared.metrics.rows_unknown.inc_by(unknown);
@@ -140,7 +141,8 @@ impl Shared {
         };
         let generation = equal.unwrap_or_else(|| generation(renewed));
         let valid_for_ms = parts::milliseconds(shared.config.sync.grant_validity);
-        Ok(ReportAck { generation, valid_for_ms, extensions: Vec::new() })
+        let extensions = self.expectations(report, now).into_iter().collect();
+        Ok(ReportAck { generation, valid_for_ms, extensions })
     }
 
     /// Notes that a proxy watches.

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use daemon::{Daemon, answer_of, forebay, post, report, watch};
-use forebay_protocol::{Generation, GrantTable, Message, encode};
+use forebay_protocol::extension::{AttributeNames, DETAILS, DetailRow, EXPECTATIONS, extension, find, trimmed};
+use forebay_protocol::{Count, Details, Expectations, Extension, Further, Generation, GrantTable, Message, encode};
 
 const CONTRACT: &str = "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]";
 
@@ -45,6 +46,65 @@ fn counted_once_through_repeats_kill_and_restart() {
     daemon.say(&Message::Report(report(2, 900)));
     assert_eq!(daemon.terminate(), Some(0), "a stop writes what was observed last");
     assert_eq!(stored_units(folder.path(), 300.0), 900.0);
+}
+
+/// The report of [`report`] with these details for its only row.
+fn detailed(sequence: u64, refused_units: u64, further: &Further, cells: &[(u16, u64)]) -> Message {
+    let mut report = report(sequence, refused_units);
+    let attributes = vec![AttributeNames { name: "region".to_owned(), values: vec!["eu".to_owned()] }];
+    let rows = vec![DetailRow { counts: trimmed(&further.words()).to_vec(), cells: cells.to_vec() }];
+    report.extensions =
+        vec![Extension { tag: 60_000, bytes: vec![1, 2, 3] }, extension(DETAILS, &Details { attributes, rows })];
+    Message::Report(report)
+}
+
+#[test]
+fn details_reach_the_metrics_and_count_once_through_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), CONTRACT);
+    let first = Further {
+        borrowed: Count { requests: 10, units: 100 },
+        refunded_units: 7,
+        refused_by_plain: Count { requests: 30, units: 300 },
+        burst_slots: 1,
+        burst_units: 40,
+        ..Further::default()
+    };
+    for _ in 0..2 {
+        daemon.say(&detailed(1, 600, &first, &[(0, 3), (1, 4)]));
+    }
+    let key = "{tenant=\"shop\",resource=\"requests\"";
+    let metric =
+        |daemon: &Daemon, name: &str, labels: &str| daemon.metric(&format!("forebay_{name}_total{key}{labels}}}"));
+    assert_eq!(metric(&daemon, "units", ",lane=\"borrowed\""), Some(100.0));
+    assert_eq!(metric(&daemon, "settled_units", ",outcome=\"refunded\""), Some(7.0));
+    assert_eq!(metric(&daemon, "would_have_requests", ",bucket=\"plain\",outcome=\"refused\""), Some(30.0));
+    assert_eq!(metric(&daemon, "would_have_units", ",bucket=\"plain\",outcome=\"admitted\""), Some(400.0));
+    assert_eq!(metric(&daemon, "proxy_burst_units", ""), Some(40.0));
+    assert_eq!(metric(&daemon, "attribute_requests", ",attribute=\"region\",value=\"other\""), Some(4.0));
+    daemon.eventually("write of the history", || (stored_units(folder.path(), 300.0) == 700.0).then_some(()));
+    daemon.kill();
+
+    let store = rusqlite::Connection::open(folder.path().join("data/history.sqlite3")).unwrap();
+    let stored: Vec<u8> = store.query_row("SELECT further FROM counters", [], |row| row.get(0)).unwrap();
+    assert_eq!(stored.len(), Further::CUMULATIVE * 8);
+    drop(store);
+    let daemon = Daemon::start(folder.path(), CONTRACT);
+    let second = Further { borrowed: Count { requests: 12, units: 150 }, refunded_units: 9, ..first };
+    daemon.say(&detailed(2, 600, &second, &[(0, 5), (1, 4)]));
+    assert_eq!(metric(&daemon, "units", ",lane=\"borrowed\""), Some(50.0));
+    assert_eq!(metric(&daemon, "settled_units", ",outcome=\"refunded\""), Some(2.0));
+    daemon.say(&detailed(3, 600, &second, &[(0, 6), (1, 4)]));
+    assert_eq!(metric(&daemon, "attribute_requests", ",attribute=\"region\",value=\"eu\""), Some(1.0));
+    // An older filter takes over: no details, and none are lost or counted twice.
+    daemon.say(&Message::Report(report(4, 700)));
+    assert_eq!(metric(&daemon, "units", ",lane=\"borrowed\""), Some(50.0));
+    // Details that do not fit to the rows are no details.
+    let Message::Report(mut odd) = detailed(5, 710, &second, &[]) else { unreachable!() };
+    odd.extensions = vec![extension(DETAILS, &Details { attributes: vec![], rows: vec![] })];
+    daemon.say(&Message::Report(odd));
+    assert_eq!(daemon.terminate(), Some(0));
+    assert_eq!(stored_units(folder.path(), 300.0), 710.0 + 150.0);
 }
 
 #[test]
@@ -231,15 +291,29 @@ fn a_recurring_burst_is_granted_before_it_begins() {
     assert!((70_000..=100_000).contains(&rate), "standard 100/s and shadow {rate} milli/s for about 182/s");
     assert!(daemon.text("/v1/plan").contains("\"reason\":\"granted\""));
 
-    let mut sequence = 0;
+    let (mut sequence, mut expected) = (0, None);
     let recorded = daemon.eventually("record of forecasts", || {
         sequence += 1;
-        daemon.say(&Message::Report(report(sequence, sequence)));
+        let Some(Message::ReportAck(ack)) = daemon.say(&Message::Report(report(sequence, sequence))) else {
+            panic!("an acknowledgement")
+        };
+        expected = find::<Expectations>(&ack.extensions, EXPECTATIONS).or(expected.take());
         let answer: serde_json::Value = serde_json::from_slice(&daemon.get("/v1/forecasts").1).unwrap();
         answer["keys"][0]["records"].as_array().and_then(|records| records.last().cloned())
     });
     assert!(recorded["upper"].as_f64() >= recorded["point"].as_f64());
     assert!(recorded["lead"].as_u64() >= Some(1));
+    assert_eq!(
+        recorded["ratio"].as_f64(),
+        Some(recorded["actual"].as_f64().unwrap() / recorded["point"].as_f64().unwrap())
+    );
+    assert!(daemon.metric("forebay_demand_ratio{tenant=\"shop\",resource=\"requests\"}").is_some());
+    let expected = expected.expect("what the forecasts expect");
+    let (now, next) = (expected.slots[0], expected.slots[1]);
+    assert_eq!((next.id, now.length_ms, next.length_ms), (now.id + 1, 300, 300));
+    assert!(now.starts_in_ms <= 0 && next.starts_in_ms == now.starts_in_ms + 300, "{expected:?}");
+    let (predicted, upper) = expected.rows[0][0];
+    assert!(upper >= predicted && predicted > 0, "{expected:?}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ pub fn admit(
     clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> Verdict {
-    admit_with_receipts(accounts, charges, conditions, clock, ledger).0
+    decide(accounts, charges, conditions, clock, ledger, None)
 }
 
 /// [`admit`] for requests whose true cost is known only afterwards; no receipts when refused.
@@ -131,11 +131,24 @@ pub fn admit_with_receipts(
     clock: &mut Clock,
     ledger: &mut impl Ledger,
 ) -> (Verdict, Receipts) {
-    let decided = attempt(accounts, charges, conditions, clock, ledger);
-    if matches!(decided.0, Verdict::Refuse { .. }) {
+    let mut receipts = Receipts::default();
+    let verdict = decide(accounts, charges, conditions, clock, ledger, Some(&mut receipts));
+    (verdict, receipts)
+}
+
+fn decide(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    conditions: &Conditions,
+    clock: &mut Clock,
+    ledger: &mut impl Ledger,
+    receipts: Option<&mut Receipts>,
+) -> Verdict {
+    let verdict = attempt(accounts, charges, conditions, clock, ledger, receipts);
+    if matches!(verdict, Verdict::Refuse { .. }) {
         count_refusal(accounts, charges, conditions, clock);
     }
-    decided
+    verdict
 }
 
 /// Counts a request that [`attempt`] refused and that does not come again.
@@ -148,30 +161,34 @@ pub fn count_refusal(accounts: &mut [Account], charges: &[Charge], conditions: &
 }
 
 /// [`admit_with_receipts`] for a request that may wait and come again: it is counted when it is admitted; a refusal is
-/// not counted before the caller says with [`count_refusal`] that it is the last.
+/// not counted before the caller says with [`count_refusal`] that it is the last. Receipts are written for those who ask:
+/// of eight charges they are more memory than the decision touches otherwise.
 pub fn attempt(
     accounts: &mut [Account],
     charges: &[Charge],
     conditions: &Conditions,
     clock: &mut Clock,
     ledger: &mut impl Ledger,
-) -> (Verdict, Receipts) {
+    mut receipts: Option<&mut Receipts>,
+) -> Verdict {
     let mut sources = [Source::Shadow; MAX_CHARGES];
     for (charge, source) in charges.iter().zip(&mut sources) {
         let Some(account) = accounts.get_mut(charge.key) else { continue };
         match account.secure(charge.key, charge.cost, conditions, clock, ledger) {
             Ok(secured) => *source = secured,
-            Err(wait) => return (Verdict::Refuse { key: charge.key, wait }, Receipts::default()),
+            Err(wait) => return Verdict::Refuse { key: charge.key, wait },
         }
     }
     let mut worst = Lane::Reserved;
-    let mut receipts = Receipts::default();
-    for ((charge, source), receipt) in charges.iter().zip(sources).zip(&mut receipts.receipts) {
+    for (place, (charge, source)) in charges.iter().zip(sources).enumerate() {
         if let Some(account) = accounts.get_mut(charge.key) {
-            *receipt = Some(account.spend(charge.key, source, charge.cost, clock.earliest()));
+            let receipt = account.spend(charge.key, source, charge.cost, clock.earliest());
+            if let Some(written) = receipts.as_mut().and_then(|receipts| receipts.receipts.get_mut(place)) {
+                *written = Some(receipt);
+            }
             account.observe(charge.cost, true, conditions, clock);
             worst = worst.max(source.lane());
         }
     }
-    (Verdict::Admit(worst), receipts)
+    Verdict::Admit(worst)
 }

@@ -49,6 +49,7 @@ impl Cells {
 }
 
 /// The names for the controller.
+#[inline(never)]
 pub(crate) fn names(attributes: &[Attribute]) -> Vec<AttributeNames> {
     let one = |attribute: &Attribute| AttributeNames {
         name: attribute.name.clone(),

@@ -37,6 +37,13 @@ pub trait Host {
     fn wall_nanos(&mut self) -> u64;
     /// The first value of a request header, by lower-case name; bytes, because clients send what they like.
     fn header(&mut self, name: &str) -> Option<Vec<u8>>;
+    /// The same, behind what `to` already holds, for those who read on every request and keep their memory; `false` when
+    /// the request does not have it.
+    fn read_header(&mut self, name: &str, to: &mut Vec<u8>) -> bool {
+        let value = self.header(name);
+        to.extend_from_slice(value.as_deref().unwrap_or_default());
+        value.is_some()
+    }
     /// The first value of a response header, by lower-case name, in a callback about a response. Hosts that follow no
     /// stream that far have none.
     fn response_header(&mut self, _name: &str) -> Option<Vec<u8>> {

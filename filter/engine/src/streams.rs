@@ -2,7 +2,8 @@
 //!
 //! A host calls every callback that a module exports on every stream, about 1.6 µs for each pair, so there are two
 //! modules of one source: [`Module::Lean`] decides on request headers and forgets, [`Module::Streams`] follows a stream to
-//! its end. A policy that needs the second is refused in the first.
+//! its end. A policy that needs the second is refused in the first. The first is built without the feature `streams`:
+//! then what is [`Followed`] is not there, nor is the code that works on it.
 //!
 //! Invariants: a table here is bounded, and a stream that ended, however, has left no trace in it
 //! ([`Worker::on_stream_end`], which may be said more than once).
@@ -41,12 +42,38 @@ pub struct Stream {
 #[derive(Debug)]
 pub(crate) struct Streams {
     /// Those that wait for tokens.
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: Followed<Waiting>,
+}
+
+/// State about streams after their request headers: one with the feature `streams`, none without it.
+#[derive(Debug)]
+pub(crate) struct Followed<T>([T; FOLLOWED]);
+
+const FOLLOWED: usize = if cfg!(feature = "streams") { 1 } else { 0 };
+
+impl<T> Followed<T> {
+    /// With what `make` makes, where there shall be something.
+    pub(crate) fn new(mut make: impl FnMut() -> T) -> Self {
+        Self(core::array::from_fn(|_| make()))
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        self.0.first()
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.first_mut()
+    }
 }
 
 impl Streams {
     pub(crate) fn new(policy: &CompiledPolicy) -> Self {
-        Self { waiting: Waiting::new(policy) }
+        Self { waiting: Followed::new(|| Waiting::new(policy)) }
+    }
+
+    /// Whether the tick is the short one.
+    pub(crate) fn ticks_short(&self) -> bool {
+        self.waiting.get().is_some_and(Waiting::ticks_short)
     }
 }
 
@@ -67,7 +94,9 @@ impl Module {
 impl Worker {
     /// Whether something is pending for the stream: only then are the other callbacks about it of any use.
     pub fn follows(&self, stream: u32) -> bool {
-        self.streams.waiting.knows(stream) || self.record.keeps(stream) || self.settles(stream)
+        self.streams.waiting.get().is_some_and(|waiting| waiting.knows(stream))
+            || self.record.keeps(stream)
+            || self.settles(stream)
     }
 
     /// The response headers of a stream are here, and the host reads them; what shall be added to them.
@@ -84,7 +113,9 @@ impl Worker {
 
     /// The stream ended, with or without a response. Saying it again changes nothing.
     pub fn on_stream_end(&mut self, stream: u32, host: &mut impl Host) {
-        self.streams.waiting.remove(stream);
+        if let Some(waiting) = self.streams.waiting.get_mut() {
+            waiting.remove(stream);
+        }
         self.record.take_kept(stream);
         self.settle_end(stream, host);
     }

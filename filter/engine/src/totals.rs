@@ -25,35 +25,48 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    #[inline(never)]
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let mut words = words(bytes);
-        let mut next = || words.next().unwrap_or(0);
-        // Fields are read in the order in which they are written here.
+        let mut lanes = [0; 6];
+        for lane in &mut lanes {
+            *lane = words.next().unwrap_or(0);
+        }
+        let [reserved_requests, reserved_units, standard_requests, standard_units, refused_requests, refused_units] =
+            lanes;
         let counters = Counters {
-            reserved_requests: next(),
-            reserved_units: next(),
-            standard_requests: next(),
-            standard_units: next(),
-            refused_requests: next(),
-            refused_units: next(),
+            reserved_requests,
+            reserved_units,
+            standard_requests,
+            standard_units,
+            refused_requests,
+            refused_units,
         };
         let further = Further::read(&mut words);
         Self { counters, further, layout: words.next().unwrap_or(0), cells: words.collect() }
     }
 
+    #[inline(never)]
     pub(crate) fn encode(&self) -> Vec<u8> {
         let counters = &self.counters;
+        let lanes = [
+            counters.reserved_requests,
+            counters.reserved_units,
+            counters.standard_requests,
+            counters.standard_units,
+            counters.refused_requests,
+            counters.refused_units,
+        ];
         let mut words = Vec::with_capacity(7 + Further::WORDS + self.cells.len());
-        words.extend([counters.reserved_requests, counters.reserved_units]);
-        words.extend([counters.standard_requests, counters.standard_units]);
-        words.extend([counters.refused_requests, counters.refused_units]);
-        words.extend(self.further.words());
+        words.extend_from_slice(&lanes);
+        words.extend_from_slice(&self.further.words());
         words.push(self.layout);
-        words.extend(&self.cells);
+        words.extend_from_slice(&self.cells);
         encode_words(trimmed(&words))
     }
 
     /// Adds what a worker counted, all of it in slot `slot`; 0 when none was known.
+    #[inline(never)]
     pub(crate) fn absorb(&mut self, counts: &Counts, slot: u64) {
         let counters = &mut self.counters;
         add(&mut counters.reserved_requests, &mut counters.reserved_units, counts.reserved);
@@ -84,6 +97,7 @@ impl Totals {
     }
 
     /// Adds what a worker counted by attribute. Cells of another layout, of the policy before, begin again.
+    #[inline(never)]
     pub(crate) fn absorb_cells(&mut self, layout: u64, cells: &[u64]) {
         if self.layout != layout {
             (self.layout, self.cells) = (layout, Vec::new());
@@ -101,6 +115,7 @@ impl Totals {
         self.change_demand(|demand| demand.expect(slot, expected));
     }
 
+    #[inline(never)]
     fn change_demand(&mut self, change: impl FnOnce(&mut DemandState)) {
         let further = &mut self.further;
         let bursts = Bursts { slots: further.burst_slots, units: further.burst_units };

@@ -311,7 +311,8 @@ impl Waiting {
             let open_on_failure = waiter.open_on_failure;
             let (accounts, mut ledger) = keys.open(host);
             let mut clock = Clock::exact(now);
-            let (verdict, receipts) = attempt(accounts, &charges, conditions, &mut clock, &mut ledger);
+            let mut receipts = Receipts::default();
+            let verdict = attempt(accounts, &charges, conditions, &mut clock, &mut ledger, Some(&mut receipts));
             let failed = ledger.failed();
             let lane = match verdict {
                 Verdict::Admit(lane) => Some(Box::new((lane, receipts))),

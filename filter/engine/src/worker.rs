@@ -28,7 +28,7 @@ use crate::record::Record;
 use crate::settling::Settling;
 use crate::shared::{self, Boot, Version};
 use crate::strangers::{OwnBuckets, Strangers, join_seed};
-use crate::streams::{Module, Streams};
+use crate::streams::{Followed, Module, Streams};
 use crate::table::{self, KeyGrant};
 use crate::waiting::WAITING_TICK_MS;
 
@@ -86,7 +86,7 @@ pub struct Worker {
     refusals: u64,
     pub(crate) streams: Streams,
     next_house: Nanos,
-    settling: Settling,
+    settling: Followed<Settling>,
     next_flush: Nanos,
     next_housekeeping: Nanos,
 }
@@ -130,7 +130,7 @@ impl Worker {
             refusals: 0,
             streams: Streams::new(&config.policy),
             next_house: Nanos::default(),
-            settling: Settling::default(),
+            settling: Followed::new(Settling::default),
             next_flush: Nanos::default(),
             next_housekeeping: Nanos::default(),
             config,
@@ -156,7 +156,7 @@ impl Worker {
     /// not, and then nothing asks the host for anything.
     pub fn wakes(&mut self) -> bool {
         self.ticks_unused = self.ticks_unused.saturating_add(1);
-        let idle = !self.busy && !self.streams.waiting.ticks_short();
+        let idle = !self.busy && !self.streams.ticks_short();
         let quiet = self.ticks_unused > QUIET_AFTER && idle && self.boot.is_some() && !self.leader.leads();
         !quiet || self.ticks_unused % QUIET_EVERY == 0
     }
@@ -169,7 +169,7 @@ impl Worker {
         if self.boot.is_none() {
             self.join(host);
         }
-        if !self.streams.waiting.ticks_short() {
+        if !self.streams.ticks_short() {
             self.keep_house(host, now, &mut effects);
             return effects;
         }
@@ -181,7 +181,9 @@ impl Worker {
         let pools = Arc::clone(&self.pools);
         let conditions = conditions(self.boot, &self.version, self.workers, &pools, now);
         let mut ended = Vec::new();
-        self.streams.waiting.serve(&mut self.keys, &conditions, host, now, &mut ended, &mut effects);
+        if let Some(waiting) = self.streams.waiting.get_mut() {
+            waiting.serve(&mut self.keys, &conditions, host, now, &mut ended, &mut effects);
+        }
         for wait in ended {
             self.end_wait(&wait, (&conditions, now), host, &mut effects);
         }
@@ -304,10 +306,14 @@ impl Worker {
         self.hand_over_counts(host, effects);
         let (new, relimited) = self.keys.rebuilt(&self.config, &grants);
         self.settle_levels(&relimited, host);
-        self.settling.renumber(&self.keys.keys, &new.keys);
+        if let Some(settling) = self.settling.get_mut() {
+            settling.renumber(&self.keys.keys, &new.keys);
+        }
         let old = core::mem::replace(&mut self.keys, new);
         self.settle_pools(host);
-        self.streams.waiting.renumber(&old, &self.keys, host.now());
+        if let Some(waiting) = self.streams.waiting.get_mut() {
+            waiting.renumber(&old, &self.keys, host.now());
+        }
         self.version = version;
         effects.extend(self.over_admission_bound());
     }

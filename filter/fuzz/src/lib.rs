@@ -14,15 +14,28 @@ use forebay_engine::memory::Memory;
 use forebay_engine::policy::{CompiledPolicy, Identity, Work, facts::Store};
 use forebay_engine::usage::{BodySource, Combine, Field, Format, MAX_METER_BYTES, Meter, Path, Scale};
 use forebay_engine::{Config, table};
+use forebay_protocol::extension::{DETAILS, EXPECTATIONS, extension, find};
 use forebay_protocol::policy::{MAX_NAME_BYTES, Policy};
-use forebay_protocol::{Message, decode, encode};
+use forebay_protocol::{Details, Expectations, Message, decode, encode};
 
-/// A message of the sync path: decodes or says why not, and what decodes survives the round trip.
+/// A message of the sync path: decodes or says why not, and what decodes survives the round trip, its extensions too.
 pub fn protocol(bytes: &[u8]) {
-    match decode(bytes) {
-        Ok(message) => assert_eq!(decode(&encode(&message)), Ok(message)),
-        Err(error) => assert!(!error.to_string().is_empty()),
+    let message = match decode(bytes) {
+        Ok(message) => message,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let extensions = match &message {
+        Message::Report(report) => report.extensions.as_slice(),
+        Message::ReportAck(ack) => ack.extensions.as_slice(),
+        _ => &[],
+    };
+    if let Some(details) = find::<Details>(extensions, DETAILS) {
+        assert_eq!(find(&[extension(DETAILS, &details)], DETAILS), Some(details));
     }
+    if let Some(expectations) = find::<Expectations>(extensions, EXPECTATIONS) {
+        assert_eq!(find(&[extension(EXPECTATIONS, &expectations)], EXPECTATIONS), Some(expectations));
+    }
+    assert_eq!(decode(&encode(&message)), Ok(message));
 }
 
 /// A part of a grant table as it lies in shared data, eight bytes of arrival and the message: refused, or grants that

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use forebay_protocol::extension::{DETAILS, EXPECTATIONS, find};
+use forebay_protocol::{Details, Expectations};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -120,6 +122,17 @@ fn the_corpus_reaches_what_it_is_for() {
         .map(|message| message.kind() as u16)
         .collect();
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4], "a message of each kind");
+    let extensions = |bytes: &Vec<u8>| match forebay_protocol::decode(bytes) {
+        Ok(forebay_protocol::Message::Report(report)) => report.extensions,
+        Ok(forebay_protocol::Message::ReportAck(ack)) => ack.extensions,
+        _ => Vec::new(),
+    };
+    let details: Vec<_> =
+        corpus("protocol").iter().filter_map(|bytes| find::<Details>(&extensions(bytes), DETAILS)).collect();
+    assert!(details.iter().any(|details| !details.rows.is_empty()), "a report with details");
+    let mut expected =
+        corpus("protocol").into_iter().filter_map(|bytes| find::<Expectations>(&extensions(&bytes), EXPECTATIONS));
+    assert!(expected.any(|expected| !expected.slots.is_empty()), "an acknowledgement with expectations");
     let tables = corpus("grants").into_iter().filter_map(|bytes| match forebay_protocol::decode(&bytes[8..]) {
         Ok(forebay_protocol::Message::GrantTable(part)) => {
             forebay_engine::table::grants(&part, forebay_admission::Nanos(0))

@@ -7,12 +7,12 @@
 //!
 //! Both have rows in the order of the report's. Counts are lists of words in a fixed order without the zeros at their
 //! end: a reader takes what is missing for 0 and leaves what it does not know, so that counts can be added at the end.
+//!
+//! The bytes are postcard's; they are written and read here by hand, because code that is made for each type is what the
+//! filter's module has too much of.
 
 use alloc::string::String;
 use alloc::vec::Vec;
-
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::v1::Extension;
 
@@ -25,8 +25,11 @@ pub const EXPECTATIONS: u16 = 2;
 /// Most slots of [`Expectations`]: the running one, the next, and room for two more.
 pub const MAX_EXPECTED_SLOTS: usize = 4;
 
+/// Longest list: the keys of a proxy, at up to 48 bytes 3 MiB.
+const MAX_LIST: usize = 65_536;
+
 /// Beside a report's counters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     /// What the policy counts by; cells are numbered through them in this order, each attribute's values first and then
     /// one cell for every other value.
@@ -36,7 +39,7 @@ pub struct Details {
 }
 
 /// An attribute and the values that are told apart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeNames {
     /// Its name.
     pub name: String,
@@ -45,7 +48,7 @@ pub struct AttributeNames {
 }
 
 /// One key's details.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetailRow {
     /// The words of a [`Further`].
     pub counts: Vec<u64>,
@@ -54,7 +57,7 @@ pub struct DetailRow {
 }
 
 /// In an acknowledgement.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expectations {
     /// The slots that are meant, ascending, at most [`MAX_EXPECTED_SLOTS`].
     pub slots: Vec<SlotTime>,
@@ -64,7 +67,7 @@ pub struct Expectations {
 }
 
 /// When a slot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotTime {
     /// As in [`Slot`](crate::Slot), whether anything is pre-allocated in it or not; never 0.
     pub id: u64,
@@ -134,6 +137,7 @@ impl Further {
     pub const WORDS: usize = Self::CUMULATIVE + 10;
 
     /// The words in their order on the wire.
+    #[inline(never)]
     pub fn words(&self) -> [u64; Self::WORDS] {
         let Self { borrowed, overcommitted, refused_by_plain, rescued, worse_than_plain, in_slot, .. } = *self;
         let Self { running, last, .. } = *self;
@@ -170,32 +174,42 @@ impl Further {
 
     /// Reads words; missing ones are 0, surplus ones are left where they are.
     pub fn read(words: &mut impl Iterator<Item = u64>) -> Self {
-        let mut next = || words.next().unwrap_or(0);
-        // Fields are read in the order in which they are written here.
+        let mut all = [0; Self::WORDS];
+        for word in &mut all {
+            *word = words.next().unwrap_or(0);
+        }
+        Self::of(all)
+    }
+
+    /// The inverse of [`Further::words`].
+    #[inline(never)]
+    fn of(words: [u64; Self::WORDS]) -> Self {
+        let [b0, b1, o0, o1, refunded_units, charged_units, forgiven_units, p0, p1, r0, r1, w0, w1, i0, i1, rest @ ..] =
+            words;
+        let [burst_slots, burst_units, n0, n1, n2, n3, n4, l0, l1, l2, l3, l4] = rest;
+        let count = |requests, units| Count { requests, units };
+        let slot = |[id, predicted, upper, requests, units]: [u64; 5]| SlotCount {
+            id,
+            predicted,
+            upper,
+            offered: Count { requests, units },
+        };
         Self {
-            borrowed: count(&mut next),
-            overcommitted: count(&mut next),
-            refunded_units: next(),
-            charged_units: next(),
-            forgiven_units: next(),
-            refused_by_plain: count(&mut next),
-            rescued: count(&mut next),
-            worse_than_plain: count(&mut next),
-            in_slot: count(&mut next),
-            burst_slots: next(),
-            burst_units: next(),
-            running: slot(&mut next),
-            last: slot(&mut next),
+            borrowed: count(b0, b1),
+            overcommitted: count(o0, o1),
+            refunded_units,
+            charged_units,
+            forgiven_units,
+            refused_by_plain: count(p0, p1),
+            rescued: count(r0, r1),
+            worse_than_plain: count(w0, w1),
+            in_slot: count(i0, i1),
+            burst_slots,
+            burst_units,
+            running: slot([n0, n1, n2, n3, n4]),
+            last: slot([l0, l1, l2, l3, l4]),
         }
     }
-}
-
-fn count(next: &mut impl FnMut() -> u64) -> Count {
-    Count { requests: next(), units: next() }
-}
-
-fn slot(next: &mut impl FnMut() -> u64) -> SlotCount {
-    SlotCount { id: next(), predicted: next(), upper: next(), offered: count(next) }
 }
 
 /// Words without the zeros at their end.
@@ -204,15 +218,140 @@ pub fn trimmed(words: &[u64]) -> &[u64] {
     words.get(..len).unwrap_or_default()
 }
 
+/// What an extension can hold.
+pub trait Body: Sized {
+    /// Appends its bytes.
+    fn write(&self, bytes: &mut Vec<u8>);
+    /// Takes its bytes; `None` when they are not one.
+    fn read(bytes: &mut &[u8]) -> Option<Self>;
+}
+
 /// Encodes `value` under `tag`.
-pub fn extension<T: Serialize>(tag: u16, value: &T) -> Extension {
-    // Growing a vector is the only thing that serialising these types does; there is nothing that can fail.
-    Extension { tag, bytes: postcard::to_allocvec(value).unwrap_or_default() }
+pub fn extension(tag: u16, value: &impl Body) -> Extension {
+    let mut bytes = Vec::new();
+    value.write(&mut bytes);
+    Extension { tag, bytes }
 }
 
 /// The value under `tag`; `None` when there is none or its bytes are not one. What stands behind it in its bytes is a
 /// later version's.
-pub fn find<T: DeserializeOwned>(extensions: &[Extension], tag: u16) -> Option<T> {
+pub fn find<T: Body>(extensions: &[Extension], tag: u16) -> Option<T> {
     let found = extensions.iter().find(|extension| extension.tag == tag)?;
-    postcard::take_from_bytes(&found.bytes).ok().map(|(value, _)| value)
+    T::read(&mut found.bytes.as_slice())
+}
+
+impl Body for Details {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        put(bytes, self.attributes.len() as u64);
+        for attribute in &self.attributes {
+            put_name(bytes, &attribute.name);
+            put(bytes, attribute.values.len() as u64);
+            attribute.values.iter().for_each(|value| put_name(bytes, value));
+        }
+        put(bytes, self.rows.len() as u64);
+        for row in &self.rows {
+            put(bytes, row.counts.len() as u64);
+            row.counts.iter().for_each(|count| put(bytes, *count));
+            put(bytes, row.cells.len() as u64);
+            for (cell, count) in &row.cells {
+                put(bytes, u64::from(*cell));
+                put(bytes, *count);
+            }
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let attribute = |bytes: &mut &[u8]| {
+            let name = name(bytes)?;
+            let values = list(bytes, self::name)?;
+            Some(AttributeNames { name, values })
+        };
+        let cell = |bytes: &mut &[u8]| Some((u16::try_from(word(bytes)?).ok()?, word(bytes)?));
+        let row = |bytes: &mut &[u8]| Some(DetailRow { counts: list(bytes, word)?, cells: list(bytes, cell)? });
+        Some(Self { attributes: list(bytes, attribute)?, rows: list(bytes, row)? })
+    }
+}
+
+impl Body for Expectations {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        put(bytes, self.slots.len() as u64);
+        for slot in &self.slots {
+            put(bytes, slot.id);
+            put(bytes, zigzag(slot.starts_in_ms));
+            put(bytes, u64::from(slot.length_ms));
+        }
+        put(bytes, self.rows.len() as u64);
+        for row in &self.rows {
+            put(bytes, row.len() as u64);
+            for (predicted, upper) in row {
+                put(bytes, *predicted);
+                put(bytes, *upper);
+            }
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let slot = |bytes: &mut &[u8]| {
+            let (id, starts_in_ms) = (word(bytes)?, unzigzag(word(bytes)?));
+            Some(SlotTime { id, starts_in_ms, length_ms: u32::try_from(word(bytes)?).ok()? })
+        };
+        let pair = |bytes: &mut &[u8]| Some((word(bytes)?, word(bytes)?));
+        let row = |bytes: &mut &[u8]| list(bytes, pair);
+        Some(Self { slots: list(bytes, slot)?, rows: list(bytes, row)? })
+    }
+}
+
+/// Seven bits a byte, the lowest first; the highest bit says that more follow.
+#[inline(never)]
+fn put(bytes: &mut Vec<u8>, mut word: u64) {
+    while word >= 0x80 {
+        bytes.push(word as u8 | 0x80);
+        word >>= 7;
+    }
+    bytes.push(word as u8);
+}
+
+fn put_name(bytes: &mut Vec<u8>, name: &str) {
+    put(bytes, name.len() as u64);
+    bytes.extend_from_slice(name.as_bytes());
+}
+
+#[inline(never)]
+fn word(bytes: &mut &[u8]) -> Option<u64> {
+    let mut word = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        // The tenth byte has room for one bit.
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        word |= bits << shift;
+        if byte < 0x80 {
+            return Some(word);
+        }
+    }
+    None
+}
+
+fn name(bytes: &mut &[u8]) -> Option<String> {
+    let len = usize::try_from(word(bytes)?).ok()?;
+    let (name, rest) = bytes.split_at_checked(len)?;
+    *bytes = rest;
+    core::str::from_utf8(name).ok().map(String::from)
+}
+
+/// A list's length and its elements. Each takes a byte at least, so that a length that cannot be is refused at once.
+fn list<T>(bytes: &mut &[u8], mut element: impl FnMut(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
+    let len = usize::try_from(word(bytes)?).ok().filter(|len| *len <= bytes.len().min(MAX_LIST))?;
+    (0..len).map(|_| element(bytes)).collect()
+}
+
+fn zigzag(number: i64) -> u64 {
+    (number.wrapping_shl(1) ^ (number >> 63)) as u64
+}
+
+fn unzigzag(word: u64) -> i64 {
+    (word >> 1) as i64 ^ -((word & 1) as i64)
 }

@@ -191,6 +191,21 @@ proptest! {
         let _ = (find::<Details>(&extensions, DETAILS), find::<Expectations>(&extensions, EXPECTATIONS));
     }
 
+    #[test]
+    fn extensions_survive_the_round_trip(
+        words in proptest::collection::vec(any::<u64>(), 0..30), cell in any::<u16>(), name in ".{0,9}",
+        starts_in_ms in any::<i64>(), length_ms in any::<u32>(),
+    ) {
+        let cells = words.iter().map(|word| (cell, *word)).collect();
+        let attributes = vec![AttributeNames { name: name.clone(), values: vec![name; 2] }];
+        let details = Details { attributes, rows: vec![DetailRow { counts: words.clone(), cells }; 2] };
+        prop_assert_eq!(find(&[extension(DETAILS, &details)], DETAILS), Some(details));
+        let slots = vec![SlotTime { id: u64::from(cell), starts_in_ms, length_ms }; 2];
+        let rows = words.iter().map(|word| vec![(*word, 1); 2]).collect();
+        let expectations = Expectations { slots, rows };
+        prop_assert_eq!(find(&[extension(EXPECTATIONS, &expectations)], EXPECTATIONS), Some(expectations));
+    }
+
     /// Damage anywhere is either refused or yields another well-formed message.
     #[test]
     fn damage_is_survived(at in 0usize..140, flip in 1u8..=255, cut in 0usize..140) {

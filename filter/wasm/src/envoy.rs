@@ -42,6 +42,10 @@ impl Host for Envoy {
         self.headers.first(name)
     }
 
+    fn read_header(&mut self, name: &str, to: &mut Vec<u8>) -> bool {
+        self.headers.read(name, to)
+    }
+
     fn response_header(&mut self, name: &str) -> Option<Vec<u8>> {
         abi::header(Map::Response, name).ok()
     }

@@ -28,10 +28,21 @@ impl RequestHeaders {
 
     /// The first value of a header, by lower-case name.
     pub(crate) fn first(&mut self, name: &str) -> Option<Vec<u8>> {
-        if self.count > MAX_FETCHED {
-            return abi::header(Map::Request, name).ok();
-        }
-        find(self.fetched(), name).map(<[u8]>::to_vec)
+        let mut value = Vec::new();
+        self.read(name, &mut value).then_some(value)
+    }
+
+    /// The same behind what `to` holds; `false` when it is not there.
+    pub(crate) fn read(&mut self, name: &str, to: &mut Vec<u8>) -> bool {
+        let one;
+        let value = if self.count > MAX_FETCHED {
+            one = abi::header(Map::Request, name).ok();
+            one.as_deref()
+        } else {
+            find(self.fetched(), name)
+        };
+        to.extend_from_slice(value.unwrap_or_default());
+        value.is_some()
     }
 
     /// Whether a header is there.
@@ -52,16 +63,19 @@ impl RequestHeaders {
 fn find<'a>(map: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let (count, rest) = map.split_first_chunk()?;
     let (lengths, texts) = rest.split_at_checked((u32::from_le_bytes(*count) as usize).checked_mul(8)?)?;
-    let mut key_at = 0usize;
+    let (name, mut key_at) = (name.as_bytes(), 0usize);
     for pair in lengths.chunks_exact(8) {
         // The key's length in the lower half, the value's in the upper.
         let lens = u64::from_le_bytes(pair.try_into().ok()?);
         let (key_len, value_len) = (lens as u32 as usize, (lens >> 32) as usize);
-        let value_at = key_at.wrapping_add(key_len).wrapping_add(1);
-        if key_len == name.len() && texts.get(key_at..)?.get(..key_len)?.eq_ignore_ascii_case(name.as_bytes()) {
-            return texts.get(value_at..)?.get(..value_len);
+        if key_len == name.len() {
+            let key = texts.get(key_at..)?.get(..key_len)?;
+            // Envoy's names are lower case already.
+            if key == name || key.eq_ignore_ascii_case(name) {
+                return texts.get(key_at.checked_add(key_len + 1)?..)?.get(..value_len);
+            }
         }
-        key_at = value_at.wrapping_add(value_len).wrapping_add(1);
+        key_at = key_at.wrapping_add(key_len).wrapping_add(value_len).wrapping_add(2);
     }
     None
 }

@@ -25,14 +25,13 @@ pub(crate) struct Instance {
 }
 
 /// All of them, and the stream that the host has just created.
-#[derive(Default)]
 pub(crate) struct Instances {
     all: Vec<Instance>,
     stream: (u32, u32),
 }
 
 thread_local! {
-    static INSTANCES: RefCell<Instances> = RefCell::default();
+    static INSTANCES: RefCell<Instances> = const { RefCell::new(Instances { all: Vec::new(), stream: (0, 0) }) };
 }
 
 /// Runs `f` on the instances; `None` if they are in use, which the host's calling order excludes.

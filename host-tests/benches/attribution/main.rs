@@ -95,9 +95,12 @@ fn attribution(args: &Args) -> Result<()> {
     }
     let local_ratelimit = filters::local_ratelimit_wildcard(BUCKET, 200, BUCKET);
     let forebay = filters::forebay(&artefacts, FOREBAY_VM_ID, &config);
-    let whole = [("local_ratelimit", "a bucket per tenant", local_ratelimit), ("forebay", "all of it", forebay)];
-    for (name, does, filter) in whole {
-        entries.push(Entry { name, does, on_top_of: "none", filters: vec![filter] });
+    let whole = [
+        ("local_ratelimit", "a bucket per tenant", "none", local_ratelimit),
+        ("forebay", "all of it", "pairs_add", forebay),
+    ];
+    for (name, does, on_top_of, filter) in whole {
+        entries.push(Entry { name, does, on_top_of, filters: vec![filter] });
     }
     if let Some(module) = &args.beside {
         let module = std::path::absolute(module).context("--beside")?;

@@ -29,6 +29,8 @@ const READ: &str = "(drop (call $get (i32.const 0) (i32.const 0) (i32.const 8) (
 const READ_TWICE: &str = "(drop (call $get (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 128) (i32.const 132)))
      (drop (call $get (i32.const 0) (i32.const 200) (i32.const 5) (i32.const 128) (i32.const 132)))";
 const PAIRS: &str = "(drop (call $pairs (i32.const 0) (i32.const 128) (i32.const 132)))";
+const PAIRS_ADD: &str = "(drop (call $pairs (i32.const 0) (i32.const 128) (i32.const 132)))
+     (drop (call $add (i32.const 0) (i32.const 32) (i32.const 14) (i32.const 64) (i32.const 8)))";
 const READ_ABSENT: &str =
     "(drop (call $get (i32.const 0) (i32.const 16) (i32.const 8) (i32.const 128) (i32.const 132)))";
 const CLOCK: &str = "(drop (call $clock (i32.const 1) (i64.const 1) (i32.const 136)))";
@@ -44,7 +46,7 @@ const fn probe(name: &'static str, on_top_of: &'static str, does: &'static str, 
 }
 
 /// All of them, in the order of the table.
-pub(crate) const PROBES: [Probe; 15] = [
+pub(crate) const PROBES: [Probe; 16] = [
     Probe { exports: "", ..probe("enter", "none", "only proxy_on_request_headers is exported", "") },
     probe("create", "enter", "and proxy_on_context_create", ""),
     Probe {
@@ -68,6 +70,7 @@ pub(crate) const PROBES: [Probe; 15] = [
     probe("read", "create", "read a header that is there", READ),
     probe("read_twice", "read", "read two headers, one by one", READ_TWICE),
     probe("pairs", "create", "read all headers at once", PAIRS),
+    probe("pairs_add", "pairs", "and add one: what Forebay asks of the host", PAIRS_ADD),
     probe("property_read", "create", "read it as a property (request.headers)", GET_PROPERTY),
     probe("remove_absent", "read_absent", "remove a header that is not there", REMOVE_ABSENT),
     probe("add", "create", "add a request header", ADD),

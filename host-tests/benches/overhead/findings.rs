@@ -33,6 +33,8 @@ pub(crate) struct Findings {
     conditions: Conditions,
     #[serde(skip)]
     rows: Vec<Row>,
+    #[serde(skip)]
+    exact: Table,
 }
 
 /// Under which conditions the figures came about.
@@ -85,7 +87,8 @@ impl Findings {
             added_us_forebay: added(Variant::Forebay).median,
             cpu_ratio_to_local_ratelimit: ratio.median,
             cpu_ratio_to_local_ratelimit_quartiles: [ratio.lower, ratio.upper],
-            hostcalls_per_request: in_wasm.hostcalls_per_request.values().sum(),
+            exact: in_wasm.text(),
+            hostcalls_per_request: in_wasm.hostcalls(),
             hostcalls_per_request_by_name: in_wasm.hostcalls_per_request,
             fuel_per_request: in_wasm.fuel_per_request,
             conditions: Conditions {
@@ -111,12 +114,7 @@ impl Findings {
             let added = if row.variant == Variant::None { "-".to_owned() } else { row.added.text() };
             cpu.add_row([row.variant.name().to_owned(), row.whole.text(), added]);
         }
-        let mut calls = table(&["forebay, standard lane", "per request"]);
-        for (name, mean) in &self.hostcalls_per_request_by_name {
-            calls.add_row([(*name).to_owned(), format!("{mean:.4}")]);
-        }
-        calls.add_row(["host calls, all".to_owned(), format!("{:.4}", self.hostcalls_per_request)]);
-        calls.add_row(["fuel (about instructions)".to_owned(), format!("{:.1}", self.fuel_per_request)]);
+        let calls = &self.exact;
         let conditions = &self.conditions;
         let [lower, upper] = self.cpu_ratio_to_local_ratelimit_quartiles;
         format!(
@@ -143,7 +141,7 @@ impl Findings {
 }
 
 /// A table whose first column is text and the others numbers.
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(header.iter().copied());

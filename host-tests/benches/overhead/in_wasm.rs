@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use comfy_table::Table;
 use forebay_host_tests::artefacts::Artefacts;
 use forebay_host_tests::filters::{FOREBAY_VM_ID, TENANT_HEADER};
 use forebay_wasm_host::{Code, Options, Outcome, Process, Request};
+use serde::Serialize;
 
+use crate::findings::table;
 use crate::variants::Policy;
 
 /// Requests before counting starts: a second of time, so every period of the housekeeping has passed.
@@ -22,12 +25,30 @@ const COUNTED_REQUESTS: usize = 10_000;
 const GAP: Duration = Duration::from_micros(100);
 
 /// Means over [`COUNTED_REQUESTS`].
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct InWasm {
     /// Host calls by name.
     pub(crate) hostcalls_per_request: BTreeMap<&'static str, f64>,
     /// Wasmtime fuel, about one per instruction.
     pub(crate) fuel_per_request: f64,
+}
+
+impl InWasm {
+    /// The table, for people.
+    pub(crate) fn text(&self) -> Table {
+        let mut calls = table(&["forebay, standard lane", "per request"]);
+        for (name, mean) in &self.hostcalls_per_request {
+            calls.add_row([(*name).to_owned(), format!("{mean:.4}")]);
+        }
+        calls.add_row(["host calls, all".to_owned(), format!("{:.4}", self.hostcalls())]);
+        calls.add_row(["fuel (about instructions)".to_owned(), format!("{:.1}", self.fuel_per_request)]);
+        calls
+    }
+
+    /// All of them.
+    pub(crate) fn hostcalls(&self) -> f64 {
+        self.hostcalls_per_request.values().sum()
+    }
 }
 
 /// Runs the requests.

@@ -37,6 +37,9 @@ struct Args {
     /// Requests per variant and round
     #[arg(long, default_value_t = 2_500)]
     requests: usize,
+    /// Only host calls and wasm instructions, which take seconds and are exact: no Envoy
+    #[arg(long)]
+    exact: bool,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -65,6 +68,13 @@ fn overhead(args: &Args) -> Result<()> {
     let policy = Policy::committed()?;
     eprintln!("==> counting host calls and instructions on the deterministic host");
     let in_wasm = in_wasm::measure(&artefacts, &policy)?;
+    if args.exact {
+        println!("{}", in_wasm.text());
+        if args.json {
+            println!("{}", serde_json::to_string(&in_wasm)?);
+        }
+        return Ok(());
+    }
     eprintln!("==> {} rounds of {} requests through each Envoy", args.rounds, args.requests);
     let plan = Plan { rounds: args.rounds, requests: args.requests };
     let runtime =

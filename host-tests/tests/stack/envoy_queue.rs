@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::envoy_rig::{DEADLINE, MAIN, Rig, of};
 
 /// One worker, so that all wait in one queue; `acme` has 10/s and a burst of 1, PUT goes before everything else.
-fn policy(queue: &Value) -> Value {
+pub(crate) fn policy(queue: &Value) -> Value {
     json!({
         "proxy_id": "gateway",
         "policy": {
@@ -39,11 +39,11 @@ fn policy(queue: &Value) -> Value {
     })
 }
 
-fn listener(artefacts: &Artefacts, policy: &Value) -> Listener {
+pub(crate) fn listener(artefacts: &Artefacts, policy: &Value) -> Listener {
     Listener::new(MAIN, vec![filters::forebay_streams(artefacts, FOREBAY_VM_ID, policy)])
 }
 
-async fn start(queue: Value) -> Result<Rig> {
+pub(crate) async fn start(queue: Value) -> Result<Rig> {
     let artefacts = Artefacts::find()?;
     let upstream = Upstream::start().await?;
     let bootstrap = Bootstrap::new("gateway").workers(1).upstream(&[upstream.address()]).replaceable_listeners();
@@ -63,7 +63,7 @@ async fn send(rig: &Rig, request: Request) -> Result<JoinHandle<Result<(Answer, 
 }
 
 /// Waits until so many streams have ever waited.
-async fn waited(rig: &Rig, streams: u64) -> Result<()> {
+pub(crate) async fn waited(rig: &Rig, streams: u64) -> Result<()> {
     poll::until("waiting streams", DEADLINE, async || {
         Ok((rig.filter_stat("queue.waited").await.unwrap_or(0) >= streams).then_some(()))
     })
@@ -71,7 +71,7 @@ async fn waited(rig: &Rig, streams: u64) -> Result<()> {
 }
 
 /// Takes the tokens that are there.
-async fn drain(rig: &Rig, tenant: &str) -> Result<()> {
+pub(crate) async fn drain(rig: &Rig, tenant: &str) -> Result<()> {
     let answer = rig.connect().await?.send(&of(tenant)).await?;
     ensure!(answer.status == 200, "{}", answer.status);
     rig.upstream.forget();

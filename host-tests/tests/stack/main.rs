@@ -2,20 +2,25 @@
 //! stack on a real Envoy. One binary, so that it links once.
 
 mod envoy_answers;
+mod envoy_counts;
 mod envoy_faults;
 mod envoy_forecast;
 mod envoy_hostile;
 mod envoy_hosts;
 mod envoy_lanes;
 mod envoy_limits;
+mod envoy_mixes;
 mod envoy_outages;
 mod envoy_pools;
 mod envoy_push;
 mod envoy_queue;
+mod envoy_reload;
+mod envoy_resets;
 mod envoy_rig;
 mod envoy_scripted;
 mod envoy_settle;
 mod envoy_stats;
+mod envoy_trap;
 mod layers;
 mod native_and_wasm;
 mod simulation;

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use forebay_plan::Seen;
-use forebay_protocol::Counters;
+
+use super::counted::Counted;
 
 /// How long the highest rate counts, and how long a key that is in no report counts as before: three reports of a second.
 const HOLD: Duration = Duration::from_secs(3);
@@ -28,13 +29,11 @@ pub(super) struct Level {
 
 impl Level {
     /// The level after a report that tells of `real_s` seconds.
-    pub(super) fn after(before: Option<Self>, news: &Counters, real_s: f64, now: Duration) -> Self {
+    pub(super) fn after(before: Option<Self>, news: &Counted, real_s: f64, now: Duration) -> Self {
         let real_s = real_s.max(SHORTEST_S);
-        let offered = super::offered_units(news);
-        let requests =
-            news.reserved_requests.saturating_add(news.standard_requests).saturating_add(news.refused_requests);
+        let (offered, requests) = (news.offered().units, news.offered().requests);
         let last_per_s = offered as f64 / real_s;
-        let standard_per_s = news.standard_units as f64 / real_s;
+        let standard_per_s = news.counters.standard_units as f64 / real_s;
         let cost = offered.div_ceil(requests.max(1)).max(1);
         let first = Self { peak_per_s: last_per_s, peak_at: now, last_per_s, standard_per_s, cost, at: now };
         let Some(before) = before else { return first };
@@ -65,10 +64,14 @@ impl Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_protocol::Counters;
 
     #[test]
     fn up_at_once_and_down_after_a_while() {
-        let units = |n| Counters { standard_requests: n / 10, standard_units: n, ..Counters::default() };
+        let units = |n| {
+            let counters = Counters { standard_requests: n / 10, standard_units: n, ..Counters::default() };
+            Counted { counters, ..Counted::default() }
+        };
         let at = Duration::from_secs;
         let level = Level::after(None, &units(100), 1.0, at(1));
         let level = Level::after(Some(level), &units(800), 1.0, at(2));

@@ -13,11 +13,16 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// The step in which it ends.
+    pub(super) fn last_step(self) -> i64 {
+        (self.to_s / self.step_s as f64).floor() as i64
+    }
+
     /// The steps it touches, each with the share of the stretch that lies in it. The shares sum to 1, except where a
     /// stretch is too long to be filled in. An empty stretch lies in the step of its moment.
     pub(super) fn shares(self) -> impl Iterator<Item = (i64, f64)> {
         let step_s = self.step_s as f64;
-        let last = (self.to_s / step_s).floor() as i64;
+        let last = self.last_step();
         let length_s = self.to_s - self.from_s;
         let first = ((self.from_s / step_s).floor() as i64).max(last - MAX_STEPS + 1);
         (first..=last).filter_map(move |step| {

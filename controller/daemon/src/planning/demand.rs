@@ -101,6 +101,7 @@ pub(crate) struct KeyDemand {
     settled_until: i64,
     excursion_steps: i32,
     bursts: u64,
+    ratio: Option<f64>,
     records: VecDeque<Record>,
     records_max: usize,
 }
@@ -121,6 +122,7 @@ impl KeyDemand {
             settled_until: first_step,
             excursion_steps: 0,
             bursts: 0,
+            ratio: None,
             records: VecDeque::new(),
             records_max,
         }
@@ -161,6 +163,7 @@ impl KeyDemand {
             };
             let actual = self.raw[index];
             if let Some(newest) = issued.last() {
+                self.ratio = (newest.point > 0.0).then(|| actual / newest.point);
                 if actual > newest.upper {
                     self.excursion_steps += 1;
                     let allowance = (newest.upper - newest.point).max(0.0) * 0.5_f64.powi(self.excursion_steps - 1);
@@ -243,6 +246,11 @@ impl KeyDemand {
     /// The newest forecast of a step: its middle and its upper bound.
     pub(crate) fn bound(&self, step: i64) -> Option<(f64, f64)> {
         self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| (newest.point, newest.upper))
+    }
+
+    /// Demand of the last complete step as a part of its newest forecast's middle; `None` where that was 0 or missing.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        self.ratio
     }
 
     /// Believed history for a fit, from `from` up to the last complete step.

@@ -6,17 +6,23 @@
 //!
 //! `synchronous = NORMAL`: a killed process loses nothing, a machine that loses power may lose the last moments, points
 //! and cursors together. u64 values are stored as the i64 with the same bits.
+//!
+//! Version 2 of the schema has `counters.further`: what filters count beside the counters, as words without the zeros at
+//! their end, little endian. A file of version 1 is changed when it is opened.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_plan::Key;
-use forebay_protocol::Counters;
+use forebay_protocol::extension::trimmed;
+use forebay_protocol::{Counters, Further};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::observe::counted::Counted;
 
 use super::{Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
 
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a write waits for another process, such as an import, to finish its own.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -34,10 +40,13 @@ CREATE TABLE counters (
   proxy TEXT NOT NULL REFERENCES proxies (name) ON DELETE CASCADE, key_id INTEGER NOT NULL REFERENCES keys (id),
   reserved_requests INTEGER NOT NULL, reserved_units INTEGER NOT NULL,
   standard_requests INTEGER NOT NULL, standard_units INTEGER NOT NULL,
-  refused_requests INTEGER NOT NULL, refused_units INTEGER NOT NULL,
+  refused_requests INTEGER NOT NULL, refused_units INTEGER NOT NULL, further BLOB,
   PRIMARY KEY (proxy, key_id)
 ) WITHOUT ROWID;
 ";
+
+/// From version 1 to 2.
+const ADD_FURTHER: &str = "ALTER TABLE counters ADD COLUMN further BLOB";
 
 /// An open history file.
 pub(crate) struct SqliteStore {
@@ -73,7 +82,11 @@ impl SqliteStore {
                 transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed("create schema"))?;
                 set_meta(&transaction, "step_s", i64::from(step_s)).map_err(failed("create schema"))?;
             }
-            SCHEMA_VERSION => {
+            1 | SCHEMA_VERSION => {
+                if found == 1 {
+                    transaction.execute_batch(ADD_FURTHER).map_err(failed("change schema"))?;
+                    transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(failed("change schema"))?;
+                }
                 let found = meta(&transaction, "step_s").map_err(failed("read step"))?.unwrap_or_default();
                 if found != i64::from(step_s) {
                     return Err(StoreError::Step { file, found, wanted: step_s });
@@ -169,7 +182,7 @@ impl HistoryStore for SqliteStore {
             .connection
             .prepare(
                 "SELECT tenant, resource, reserved_requests, reserved_units, standard_requests, standard_units,
-                        refused_requests, refused_units FROM counters JOIN keys ON id = key_id WHERE proxy = ?1",
+                        refused_requests, refused_units, further FROM counters JOIN keys ON id = key_id WHERE proxy = ?1",
             )
             .map_err(&failed)?;
         for cursor in &mut cursors {
@@ -233,10 +246,11 @@ fn write_cursor(transaction: &Transaction<'_>, cursor: &Cursor) -> rusqlite::Res
              ON CONFLICT DO UPDATE SET sequence = excluded.sequence, reported_s = excluded.reported_s",
         )?
         .execute(params![cursor.proxy, boot_id, sequence, cursor.reported_s])?;
-    for (key, counters) in &cursor.counters {
+    for (key, Counted { counters, further }) in &cursor.counters {
         let id = key_id(transaction, key)?;
+        let further: Vec<u8> = trimmed(&further.words()).iter().flat_map(|word| word.to_le_bytes()).collect();
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO counters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .prepare_cached("INSERT OR REPLACE INTO counters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
             .execute(params![
                 cursor.proxy,
                 id,
@@ -246,12 +260,13 @@ fn write_cursor(transaction: &Transaction<'_>, cursor: &Cursor) -> rusqlite::Res
                 counters.standard_units as i64,
                 counters.refused_requests as i64,
                 counters.refused_units as i64,
+                further,
             ])?;
     }
     Ok(())
 }
 
-fn counters_row(row: &Row<'_>) -> rusqlite::Result<(Key, Counters)> {
+fn counters_row(row: &Row<'_>) -> rusqlite::Result<(Key, Counted)> {
     let count = |column| row.get::<_, i64>(column).map(|value| value as u64);
     let counters = Counters {
         reserved_requests: count(2)?,
@@ -261,7 +276,11 @@ fn counters_row(row: &Row<'_>) -> rusqlite::Result<(Key, Counters)> {
         refused_requests: count(6)?,
         refused_units: count(7)?,
     };
-    Ok((Key::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?), counters))
+    let further: Option<Vec<u8>> = row.get(8)?;
+    let further = further.unwrap_or_default();
+    let mut words = further.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes);
+    let counted = Counted { counters, further: Further::read(&mut words) };
+    Ok((Key::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?), counted))
 }
 
 #[cfg(test)]
@@ -272,7 +291,7 @@ mod tests {
         Point { key: Key::new(tenant, "requests"), start_s, value }
     }
 
-    fn cursor(boot_id: u64, counters: Vec<(Key, Counters)>) -> Cursor {
+    fn cursor(boot_id: u64, counters: Vec<(Key, Counted)>) -> Cursor {
         Cursor { proxy: "gateway".to_owned(), boot_id, sequence: u64::MAX, reported_s: 1.5, counters }
     }
 
@@ -280,7 +299,10 @@ mod tests {
     fn points_add_up_and_cursors_survive_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let shop = Key::new("shop", "requests");
-        let counted = Counters { refused_units: u64::MAX, ..Counters::default() };
+        let counted = Counted {
+            counters: Counters { refused_units: u64::MAX, ..Counters::default() },
+            further: Further { charged_units: u64::MAX, ..Further::default() },
+        };
         {
             let mut store = SqliteStore::open(folder.path(), 300).unwrap();
             let cursors = vec![cursor(7, vec![(shop.clone(), counted)])];
@@ -302,6 +324,25 @@ mod tests {
         assert_eq!(store.range(&shop, 600, 601).unwrap()[0], StoredPoint { start_s: 600, value: 9.0, cap: None });
         assert_eq!(store.forget(600).unwrap(), 1);
         assert_eq!(store.range(&shop, 0, 10_000).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = Key::new("shop", "requests");
+        let counters = Counters { standard_units: 5, ..Counters::default() };
+        let counted = Counted { counters, further: Further { refunded_units: 3, ..Further::default() } };
+        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
+        store.add(&Flush { points: vec![], cursors: vec![cursor(7, vec![(shop.clone(), counted)])] }).unwrap();
+        drop(store);
+        let first = Connection::open(folder.path().join("history.sqlite3")).unwrap();
+        first.execute_batch("ALTER TABLE counters DROP COLUMN further; PRAGMA user_version = 1").unwrap();
+        drop(first);
+        for _ in 0..2 {
+            let store = SqliteStore::open(folder.path(), 300).unwrap();
+            let known = Counted { counters, ..Counted::default() };
+            assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), known)])]);
+        }
     }
 
     #[test]

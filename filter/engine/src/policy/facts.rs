@@ -2,10 +2,11 @@
 //!
 //! A fact is a header or a property that the policy names; it has a slot, given out when the policy is compiled. Each
 //! costs a crossing into the host (a header about 3 µs on Envoy), so nothing is read in advance. The store belongs to
-//! the worker and is used again for every request: reading a fact allocates nothing but its value.
+//! the worker and is used again for every request, its memory too: reading a header allocates nothing.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::host::{Host, Unreadable};
 
@@ -66,9 +67,17 @@ impl Origins {
 
 /// What was read of the request at hand.
 #[derive(Debug, Default)]
-pub struct Store(Vec<(Slot, Reading)>);
+pub struct Store {
+    readings: Vec<(Slot, Reading)>,
+    /// All values, one behind the other.
+    bytes: Vec<u8>,
+}
 
-type Reading = Result<Option<Vec<u8>>, Unreadable>;
+/// Where the value lies in the store.
+type Reading = Result<Option<Range<usize>>, Unreadable>;
+
+/// Bytes that a store keeps from one request to the next; what a client sent beyond is given back.
+const KEPT_BYTES: usize = 4 << 10;
 
 /// The request at hand.
 #[derive(Debug)]
@@ -81,7 +90,9 @@ pub struct Facts<'a, H> {
 impl<'a, H: Host> Facts<'a, H> {
     /// A new request: nothing is read yet.
     pub fn new(origins: &'a Origins, store: &'a mut Store, host: &'a mut H) -> Self {
-        store.0.clear();
+        store.readings.clear();
+        store.bytes.clear();
+        store.bytes.shrink_to(KEPT_BYTES);
         Self::resumed(origins, store, host)
     }
 
@@ -95,23 +106,28 @@ impl<'a, H: Host> Facts<'a, H> {
     /// # Errors
     /// [`Unreadable`] when the host does not say.
     pub fn get(&mut self, slot: Slot) -> Result<Option<&[u8]>, Unreadable> {
-        let place = match self.store.0.iter().position(|(known, _)| *known == slot) {
-            Some(place) => place,
-            None => {
-                let read = match self.origins.0.get(usize::from(slot)) {
-                    Some(Origin::Header(name)) => Ok(self.host.header(name)),
-                    Some(Origin::Property(path)) => self.host.property(path),
-                    None => Ok(None),
-                };
-                self.store.0.push((slot, read));
-                self.store.0.len() - 1
+        let known = self.store.readings.iter().find(|(known, _)| *known == slot).map(|(_, reading)| reading.clone());
+        let reading = known.unwrap_or_else(|| {
+            let reading = self.read(slot);
+            self.store.readings.push((slot, reading.clone()));
+            reading
+        });
+        reading.map(|place| self.store.bytes.get(place?))
+    }
+
+    fn read(&mut self, slot: Slot) -> Reading {
+        let bytes = &mut self.store.bytes;
+        let from = bytes.len();
+        let found = match self.origins.0.get(usize::from(slot)) {
+            Some(Origin::Header(name)) => self.host.read_header(name, bytes),
+            Some(Origin::Property(path)) => {
+                let value = self.host.property(path)?;
+                bytes.extend_from_slice(value.as_deref().unwrap_or_default());
+                value.is_some()
             }
+            None => false,
         };
-        match self.store.0.get(place) {
-            Some((_, Ok(value))) => Ok(value.as_deref()),
-            Some((_, Err(unreadable))) => Err(*unreadable),
-            None => Ok(None),
-        }
+        Ok(found.then(|| from..bytes.len()))
     }
 
     /// The fact's value; nothing as well when the host does not say.
@@ -121,7 +137,7 @@ impl<'a, H: Host> Facts<'a, H> {
 
     /// How many facts were read of this request.
     pub fn reads(&self) -> usize {
-        self.store.0.len()
+        self.store.readings.len()
     }
 
     /// The host.

@@ -86,8 +86,8 @@ impl Worker {
                     self.keys.place(charges.as_mut_slice(), tenant, &conditions, clock.earliest(), facts.host());
                 }
                 let limited = Limited { rule, row, tenant, stream, charges: charges.as_slice() };
-                let (keys, waiting) = (&mut self.keys, &mut self.streams.waiting);
-                let mut desk = Desk { config, keys, waiting, settling: &mut self.settling };
+                let (waiting, settling) = (self.streams.waiting.get_mut(), self.settling.get_mut());
+                let mut desk = Desk { config, keys: &mut self.keys, waiting, settling };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
                     Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
                     Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
@@ -148,8 +148,9 @@ impl Worker {
         match &wait.end {
             End::GoesOn(taken) => {
                 self.failed_open += u64::from(taken.is_none());
-                if let (Some(taken), true) = (taken, Settling::concerns(rule)) {
-                    self.settling.begin(stream, when.1, rule, &taken.1);
+                if let (Some(taken), true, Some(settling)) = (taken, Settling::concerns(rule), self.settling.get_mut())
+                {
+                    settling.begin(stream, when.1, rule, &taken.1);
                 }
                 effects.push(Effect::Resume { stream, lane: taken.as_ref().map(|taken| taken.0) });
             }
@@ -187,8 +188,8 @@ enum Came {
 struct Desk<'a> {
     config: &'a Config,
     keys: &'a mut Keys,
-    waiting: &'a mut Waiting,
-    settling: &'a mut Settling,
+    waiting: Option<&'a mut Waiting>,
+    settling: Option<&'a mut Settling>,
 }
 
 impl Desk<'_> {
@@ -202,27 +203,31 @@ impl Desk<'_> {
     ) -> Came {
         let &Limited { rule, row, tenant, stream, charges } = request;
         let queueing = stream.filter(|_| rule.queue.is_some() && self.config.enforce && !rule.dry_run);
-        let behind = queueing.and_then(|_| self.waiting.awaited(charges));
-        let (mut failed, mut receipts) = (false, Receipts::default());
+        let behind = queueing.and_then(|_| self.waiting.as_ref()?.awaited(charges));
+        let mut settled = stream.filter(|_| Settling::concerns(rule)).map(|stream| (stream, Receipts::default()));
+        let mut failed = false;
         let verdict = if let Some((key, until)) = behind {
             *clock = Clock::exact(host.now());
             Verdict::Refuse { key, wait: Wait::Until(until) }
         } else {
             let (accounts, mut ledger) = self.keys.open(host);
-            let (verdict, taken) = attempt(accounts, charges, conditions, clock, &mut ledger);
-            (failed, receipts) = (ledger.failed(), taken);
+            let receipts = settled.as_mut().map(|(_, receipts)| receipts);
+            let verdict = attempt(accounts, charges, conditions, clock, &mut ledger, receipts);
+            failed = ledger.failed();
             verdict
         };
-        match (verdict, stream) {
-            (Verdict::Admit(_), Some(stream)) if Settling::concerns(rule) => {
+        match (verdict, &settled, &mut self.settling) {
+            (Verdict::Admit(_), Some((stream, receipts)), Some(settling)) => {
                 let began = clock.read(&mut self.keys.open(host).1);
-                self.settling.begin(stream.id, began, rule, &receipts);
+                settling.begin(stream.id, began, rule, receipts);
             }
-            (Verdict::Admit(_), _) => {}
-            (Verdict::Refuse { key, wait }, _) => {
-                if let (Some(stream), Wait::Until(until), false) = (queueing, wait, failed) {
+            (Verdict::Admit(_), ..) => {}
+            (Verdict::Refuse { key, wait }, ..) => {
+                if let (Some(stream), Wait::Until(until), false, Some(waiting)) =
+                    (queueing, wait, failed, &mut self.waiting)
+                {
                     let ask = Ask { stream, rule, row, tenant, charges, key, until, now: clock.earliest() };
-                    if let Some(tick_ms) = self.waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
+                    if let Some(tick_ms) = waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
                         return Came::ToWait(tick_ms);
                     }
                 }
