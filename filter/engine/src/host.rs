@@ -85,12 +85,11 @@ pub fn replace(
     replace_by(host, key, &mut change)
 }
 
+/// What makes a new shared value of the old one.
+type Change<'a> = dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>> + 'a;
+
 /// The same, compiled once for all changes: the module stays small.
-fn replace_by(
-    host: &mut (impl Host + ?Sized),
-    key: &str,
-    change: &mut dyn FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
-) -> Result<(), StoreError> {
+fn replace_by(host: &mut (impl Host + ?Sized), key: &str, change: &mut Change<'_>) -> Result<(), StoreError> {
     for _ in 0..MAX_TRIES {
         let found = host.shared_get(key);
         let (old, expected) = match &found {

@@ -305,9 +305,8 @@ impl Waiting {
         &mut self,
         keys: &mut Keys,
         mut guards: Option<&mut Guards>,
-        conditions: &Conditions<'_>,
+        (conditions, now): (&Conditions<'_>, Nanos),
         host: &mut impl Host,
-        now: Nanos,
         ended: &mut Vec<Ended>,
         effects: &mut Vec<Effect>,
     ) {

@@ -183,7 +183,7 @@ impl Worker {
         let conditions = conditions(self.boot, &self.version, self.workers, &pools, now);
         let mut ended = Vec::new();
         if let (Some(waiting), guards) = self.streams.both() {
-            waiting.serve(&mut self.keys, guards, &conditions, host, now, &mut ended, &mut effects);
+            waiting.serve(&mut self.keys, guards, (&conditions, now), host, &mut ended, &mut effects);
         }
         for wait in ended {
             self.end_wait(&wait, (&conditions, now), host, &mut effects);

@@ -127,7 +127,7 @@ impl<'a, H: Host> Facts<'a, H> {
             }
             None => false,
         };
-        Ok(found.then(|| from..bytes.len()))
+        Ok(found.then_some(from..bytes.len()))
     }
 
     /// The fact's value; nothing as well when the host does not say.
