@@ -89,7 +89,8 @@ async fn a_refund_makes_room_and_a_debt_takes_it() -> Result<()> {
     let refused = connection.send(&of("/json/1/0")).await?;
     assert_eq!(refused.status, 429);
     let retry_after: u64 = refused.header("retry-after").unwrap_or_default().parse()?;
-    assert!((2..=3).contains(&retry_after), "{retry_after} s");
+    // At most 3 s are left, and retries are spread over a quarter more, in whole seconds.
+    assert!((2..=4).contains(&retry_after), "{retry_after} s");
     poll::until("repayment", DEADLINE, async || {
         Ok((connection.send(&of("/json/1/0")).await?.status == 200).then_some(()))
     })
