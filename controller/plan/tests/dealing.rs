@@ -11,6 +11,9 @@ use proptest::prelude::*;
 const VALIDITY: Duration = Duration::from_secs(10);
 const TOTAL: Limit = Limit { rate_milli_per_s: 1_000_000, burst: 600 };
 const PROXIES: usize = 6;
+/// Longest times that a filter waits for the answers to a watch and to a report.
+const WATCH_WAIT: Duration = Duration::from_secs(30);
+const REPORT_WAIT: Duration = Duration::from_secs(5);
 
 fn plan() -> Arc<Plan> {
     let grant = Grant { key: Key::new("shop", "requests"), standard: TOTAL, forecast_version: 0, slots: vec![] };
@@ -23,9 +26,9 @@ struct Proxy {
     boot: u64,
     in_force: Option<Arc<Hand>>,
     expires: Duration,
-    /// Answers under way.
-    arriving: Vec<Arc<Hand>>,
-    renewals: Vec<Mark>,
+    /// Answers under way, each until nobody waits for it any more.
+    arriving: Vec<(Duration, Arc<Hand>)>,
+    renewals: Vec<(Duration, Mark)>,
     silent_until: Duration,
 }
 
@@ -135,7 +138,7 @@ impl Mesh {
                 self.heard.insert(name(proxy), now);
                 self.dealer.heard(&name(proxy), boot, mark, now);
                 let renewed = self.dealer.renew(&name(proxy), mark, now);
-                self.proxies[proxy].renewals.push(renewed);
+                self.proxies[proxy].renewals.push((now + REPORT_WAIT, renewed));
             }
             Event::Watch { proxy } if now >= self.proxies[proxy].silent_until => {
                 let (boot, mark) = (self.proxies[proxy].boot, self.proxies[proxy].mark());
@@ -144,19 +147,20 @@ impl Mesh {
                 if let Some(hand) = self.hand(&name(proxy)).filter(|hand| hand.mark > mark)
                     && self.dealer.serve(&name(proxy), hand.mark, now)
                 {
-                    self.proxies[proxy].arriving.push(hand);
+                    self.proxies[proxy].arriving.push((now + WATCH_WAIT, hand));
                 }
             }
             Event::Arrive { proxy, lost } => {
                 let proxy = &mut self.proxies[proxy];
                 let (hands, renewals) = (std::mem::take(&mut proxy.arriving), std::mem::take(&mut proxy.renewals));
-                for hand in hands.into_iter().filter(|_| !lost) {
-                    if hand.mark > proxy.mark() {
+                for (waited_for, hand) in hands.into_iter().filter(|_| !lost) {
+                    if now < waited_for && hand.mark > proxy.mark() {
                         proxy.expires = now + VALIDITY;
                         proxy.in_force = Some(hand);
                     }
                 }
-                if !lost && proxy.in_force.is_some() && renewals.contains(&proxy.mark()) {
+                let renewed = renewals.iter().any(|&(waited_for, mark)| now < waited_for && mark == proxy.mark());
+                if !lost && proxy.in_force.is_some() && renewed {
                     proxy.expires = now + VALIDITY;
                 }
             }
@@ -171,7 +175,6 @@ impl Mesh {
         let fresh = |at: &Duration| self.now - *at < Duration::from_secs(3);
         let live: Vec<String> = self.heard.iter().filter(|(_, at)| fresh(at)).map(|(name, _)| name.clone()).collect();
         self.dealer.deal(&self.plan, &live, &self.recent, self.now);
-        // What is under way longer than a filter waits never arrives; here everything under way is younger.
         for proxy in &mut self.proxies {
             if self.now >= proxy.silent_until && proxy.silent_until > Duration::ZERO {
                 proxy.arriving.clear();
@@ -191,7 +194,7 @@ impl Mesh {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn what_is_in_force_never_sums_to_more_than_the_contract(events in events()) {
@@ -271,4 +274,21 @@ fn a_silent_proxy_keeps_its_share_until_its_validity_is_over_and_then_its_safe_s
     (0..50).for_each(|_| round(&mut mesh));
     assert_eq!(rates(&mesh)[2], 166, "an equal share is safe");
     assert!(rates(&mesh)[3] >= 790, "{:?}", rates(&mesh));
+}
+
+#[test]
+fn a_share_whose_validity_is_over_is_not_renewed_when_the_hand_after_it_is_lost() {
+    let mut mesh = Mesh::new();
+    mesh.apply(&Event::Demand { proxy: 2, per_s: 5_000 });
+    (0..6).for_each(|_| round(&mut mesh));
+    mesh.apply(&Event::Silence { proxy: 2, s: 60 });
+    mesh.recent.remove("p2");
+    mesh.apply(&Event::Demand { proxy: 3, per_s: 5_000 });
+    (0..60).for_each(|_| round(&mut mesh));
+    for event in [Event::Watch { proxy: 2 }, Event::Arrive { proxy: 2, lost: true }, Event::Report { proxy: 2 }] {
+        mesh.apply(&event);
+    }
+    mesh.apply(&Event::Arrive { proxy: 2, lost: false });
+    assert_eq!(rates(&mesh)[2], 166, "still its safe share");
+    assert!(mesh.in_use().rate_milli_per_s <= TOTAL.rate_milli_per_s, "{:?}", mesh.in_use());
 }

@@ -60,6 +60,8 @@ struct Held {
     hand: Arc<Hand>,
     served: bool,
     acknowledged: bool,
+    /// Its validity is over: it counts with its safe shares, and nothing may renew the others.
+    ended: bool,
     /// A newer one is in force; counts until then.
     until: Option<Duration>,
 }
@@ -112,7 +114,9 @@ impl Holder {
             if self.earlier_boot.is_some() || known == Mark::default() {
                 self.foreign = None;
                 self.hands.drain(..self.hands.len().saturating_sub(1));
-                self.hands.iter_mut().for_each(|held| (held.served, held.acknowledged) = (false, false));
+                self.hands
+                    .iter_mut()
+                    .for_each(|held| (held.served, held.acknowledged, held.ended) = (false, false, false));
             }
         }
         if let Some(place) = self.hands.iter().position(|held| held.hand.mark == known) {
@@ -134,9 +138,10 @@ impl Holder {
     /// The mark that is renewed in the answer to a report that named `known`: that one, while it is accounted for.
     pub(super) fn renew(&mut self, known: Mark, validity: Duration, now: Duration) -> Mark {
         self.lapse(now);
-        let dealt = self.hands.iter().any(|held| held.served && held.until.is_none() && held.hand.mark == known);
+        let renewable = |held: &Held| held.served && !held.ended && held.until.is_none();
+        let dealt = self.hands.iter().any(|held| held.hand.mark == known && renewable(held));
         let earlier = self.hands.is_empty() && self.foreign.is_some();
-        if known != Mark::default() && ((dealt && !self.lapsed) || earlier) {
+        if known != Mark::default() && (dealt || earlier) {
             self.valid_until = self.valid_until.max(now + REPORT_ANSWER_MAX + slack(validity));
             return known;
         }
@@ -149,7 +154,6 @@ impl Holder {
         match self.hands.back_mut() {
             Some(held) if held.hand.mark == mark && !(self.lapsed && held.served) => {
                 held.served = true;
-                // Hands from before the lapse stay what they are: safe shares.
                 self.lapsed = false;
                 self.valid_until = self.valid_until.max(now + WATCH_ANSWER_MAX + slack(validity));
                 true
@@ -170,6 +174,7 @@ impl Holder {
             let safe = |share: &Share| Share { standard: share.safe, safe: share.safe, ..Share::default() };
             let shares = held.hand.shares.iter().map(safe).collect();
             held.hand = Arc::new(Hand { mark: held.hand.mark, plan: Arc::clone(&held.hand.plan), shares });
+            held.ended = true;
         }
     }
 
@@ -227,7 +232,7 @@ impl Holder {
         if self.hands.back().is_some_and(|held| !held.served) {
             self.hands.pop_back();
         }
-        self.hands.push_back(Held { hand, served: false, acknowledged: false, until: None });
+        self.hands.push_back(Held { hand, served: false, acknowledged: false, ended: false, until: None });
     }
 }
 
