@@ -38,7 +38,7 @@ pub enum Effect {
         /// The answer.
         refusal: Answer,
     },
-    /// Tick every so many milliseconds from now on.
+    /// Tick every so many milliseconds from now on: the next tick comes that long after now.
     TickEvery(u32),
 }
 

@@ -228,6 +228,11 @@ impl Guards {
         self.flights.len()
     }
 
+    /// Whether the tick has something to do for any cluster.
+    pub(crate) fn hold_slots(&self) -> bool {
+        self.clusters.iter().any(|cluster| cluster.guard.next_event().is_some())
+    }
+
     /// Until when a request that waits for this need not be tried; `None` for anything else than slots.
     pub(crate) fn short(&self, slot: usize, now: Nanos) -> Option<Nanos> {
         let place = slot.checked_sub(SLOT_KEYS)?;

@@ -8,7 +8,9 @@ use alloc::vec::Vec;
 
 use forebay_admission::Nanos;
 
+use crate::effect::Effect;
 use crate::host::{Expected, Host, StoreError, Unreadable};
+use crate::worker::TICK_MS;
 
 /// A proxy without workers: what they share.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +64,58 @@ impl Memory {
     pub fn advance_nanos(&mut self, nanos: u64) {
         self.now = self.now.plus(nanos);
         self.wall_nanos = self.wall_nanos.saturating_add(nanos);
+    }
+}
+
+/// When the workers of a proxy tick. As in Envoy each has a timer of its own, which is armed anew when its tick is over.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    timers: Vec<Timer>,
+    armings: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    period_ms: u32,
+    due: Nanos,
+    /// Orders timers that are due at the same instant.
+    arming: u64,
+}
+
+impl Timers {
+    /// Timers of so many workers that are configured `now`.
+    pub fn new(workers: usize, now: Nanos) -> Self {
+        let mut this = Self { timers: Vec::new(), armings: 0 };
+        for worker in 0..workers {
+            this.timers.push(Timer { period_ms: TICK_MS, due: now, arming: 0 });
+            this.set_period(worker, now, TICK_MS);
+        }
+        this
+    }
+
+    /// The next tick, if it is due by `until`: when, and whose. Of several due at once the one that was armed first.
+    pub fn next(&self, until: Nanos) -> Option<(Nanos, usize)> {
+        let due = self.timers.iter().enumerate().map(|(worker, timer)| (timer.due, timer.arming, worker));
+        due.min().filter(|(due, ..)| *due <= until).map(|(due, _, worker)| (due, worker))
+    }
+
+    /// The worker has ticked, with these effects.
+    pub fn ticked(&mut self, worker: usize, now: Nanos, effects: &[Effect]) {
+        let before = self.timers.get(worker).map_or(TICK_MS, |timer| timer.period_ms);
+        let asked = effects.iter().rev().find_map(|effect| match effect {
+            Effect::TickEvery(ms) => Some(*ms),
+            _ => None,
+        });
+        self.set_period(worker, now, asked.unwrap_or(before));
+    }
+
+    /// The worker wants another period, from now on.
+    pub fn set_period(&mut self, worker: usize, now: Nanos, period_ms: u32) {
+        self.armings += 1;
+        if let Some(timer) = self.timers.get_mut(worker) {
+            let due = now.plus(u64::from(period_ms) * Nanos::MILLI);
+            *timer = Timer { period_ms, due, arming: self.armings };
+        }
     }
 }
 

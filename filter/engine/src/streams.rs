@@ -82,6 +82,11 @@ impl Streams {
         self.waiting.get().is_some_and(Waiting::ticks_short)
     }
 
+    /// Whether slots of upstreams are held, or something measured is to be handed over.
+    pub(crate) fn hold_slots(&self) -> bool {
+        self.guards().is_some_and(Guards::hold_slots)
+    }
+
     /// What guards upstreams, where the policy has that.
     pub(crate) fn guards(&self) -> Option<&Guards> {
         self.guards.get().and_then(Option::as_ref)

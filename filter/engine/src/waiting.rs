@@ -27,7 +27,6 @@ use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::{CompiledPolicy, Rule};
 use crate::streams::Stream;
-use crate::worker::TICK_MS;
 
 /// Tick period in milliseconds while something waits: with the 15 ms that a due stream may be late, three ticks.
 pub const WAITING_TICK_MS: u32 = 4;
@@ -179,8 +178,8 @@ impl Waiting {
         self.awaited.get(&key).map(|found| found.until)
     }
 
-    /// Lets a request wait; `Ok` with the tick period that is needed from now on, if it is another one. `None` when it
-    /// must be refused at once: the rule lets nobody wait (with a body), it would be too late, or there is no room.
+    /// Lets a request wait; from now on the tick is short. `None` when it must be refused at once: the rule lets nobody wait
+    /// (with a body), it would be too late, or there is no room.
     pub(crate) fn enter(
         &mut self,
         ask: &Ask<'_>,
@@ -188,7 +187,7 @@ impl Waiting {
         policy: &CompiledPolicy,
         conditions: &Conditions<'_>,
         host: &mut impl Host,
-    ) -> Option<Option<u32>> {
+    ) -> Option<()> {
         let allowed = ask.rule.queue.as_ref()?;
         if !ask.stream.end_of_stream && !allowed.bodies {
             return None;
@@ -248,9 +247,8 @@ impl Waiting {
         self.waiters.insert(ask.stream.id, waiter);
         self.defer(ask.stream.id, ask.key, ask.until, ask.now);
         self.count(Metric::QueueWaited);
-        let starts = !self.ticks_short();
         self.short_since = Some(ask.now);
-        Some(starts.then_some(WAITING_TICK_MS))
+        Some(())
     }
 
     /// The stream is over: it leaves no trace. Nothing happens when it does not wait.
@@ -375,7 +373,6 @@ impl Waiting {
             self.short_since = Some(now);
         } else if now.since(since) >= LINGER {
             self.short_since = None;
-            effects.push(Effect::TickEvery(TICK_MS));
         }
     }
 

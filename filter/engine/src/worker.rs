@@ -1,6 +1,6 @@
 //! One plugin instance in one VM: what it holds, and the housekeeping of the tick. Its decisions are in [`decide`].
 //!
-//! The tick, every [`TICK_MS`], looks whether another table is in force, hands counts over, returns idle leases, keeps the
+//! The tick ([`pace`] says when) looks whether another table is in force, hands counts over, returns idle leases, keeps the
 //! list of serving workers (their number sizes the leases), and lets the [`leader`](crate::leader) do its part.
 //!
 //! Shared data can be gone at any time (its last user left, the proxy was hot-restarted): then the keys start with one
@@ -9,6 +9,7 @@
 mod counting;
 mod decide;
 mod guarding;
+mod pace;
 mod settle;
 
 use alloc::string::String;
@@ -32,18 +33,12 @@ use crate::strangers::{OwnBuckets, Strangers, join_seed};
 use crate::streams::{Followed, Module, Streams};
 use crate::table::{self, KeyGrant};
 use crate::waiting::WAITING_TICK_MS;
+use pace::Pace;
 
-/// Tick period in milliseconds: a push waits at most this long for a worker to see it.
-pub const TICK_MS: u32 = 50;
+pub use pace::{QUIET_TICK_MS, TICK_MS};
 
 /// How often workers say that they serve, and who leads is settled.
 const HOUSEKEEPING: u64 = 500 * Nanos::MILLI;
-
-/// A worker that served nothing for so many ticks (2 s) and does not lead is quiet: it looks at shared data at every
-/// [`QUIET_EVERY`]th tick, 200 ms apart, so that a push still reaches it in 250 ms. Its first request looks at once.
-/// The timer itself goes on: Envoy replaces a timer whose period changes, and must not while that timer fires.
-const QUIET_AFTER: u32 = 40;
-const QUIET_EVERY: u32 = 4;
 
 /// How long a worker that no longer says so counts as serving.
 const MEMBER_TTL: u64 = 10 * Nanos::SECOND;
@@ -73,8 +68,7 @@ pub struct Worker {
     ticked: Option<Nanos>,
     /// Whether any account may hold a lease or a count: what the tick must look at all of them for.
     busy: bool,
-    /// Ticks since the last request.
-    ticks_unused: u32,
+    pace: Pace,
     /// What a request found out and the next tick says.
     late: Vec<Effect>,
     exempt: u64,
@@ -121,7 +115,7 @@ impl Worker {
             served: false,
             ticked: None,
             busy: false,
-            ticks_unused: 0,
+            pace: Pace::default(),
             late: Vec::new(),
             exempt: 0,
             failed_open: 0,
@@ -153,16 +147,7 @@ impl Worker {
         (self.config.policy.tags, self.config.charged_token.as_deref())
     }
 
-    /// Says that a tick has come, and whether [`Worker::on_tick`] has something to do in it. A quiet worker mostly has
-    /// not, and then nothing asks the host for anything.
-    pub fn wakes(&mut self) -> bool {
-        self.ticks_unused = self.ticks_unused.saturating_add(1);
-        let idle = !self.busy && !self.streams.ticks_short();
-        let quiet = self.ticks_unused > QUIET_AFTER && idle && self.boot.is_some() && !self.leader.leads();
-        !quiet || self.ticks_unused % QUIET_EVERY == 0
-    }
-
-    /// The tick.
+    /// The tick, as often as [`Effect::TickEvery`] last said; every [`TICK_MS`] before.
     pub fn on_tick(&mut self, host: &mut impl Host) -> Vec<Effect> {
         let mut effects = core::mem::take(&mut self.late);
         let now = host.now();
@@ -170,27 +155,33 @@ impl Worker {
         if self.boot.is_none() {
             self.join(host);
         }
-        if !self.streams.ticks_short() {
+        if self.streams.ticks_short() {
+            self.serve_waiting(host, now, &mut effects);
+        } else {
             self.keep_house(host, now, &mut effects);
-            return effects;
         }
+        effects.extend(self.keep_pace(now));
+        effects
+    }
+
+    /// What a short tick does.
+    fn serve_waiting(&mut self, host: &mut impl Host, now: Nanos, effects: &mut Vec<Effect>) {
         if now >= self.next_house {
             // Not quite a long tick, so that a short one that comes a little early does not wait for another one.
             self.next_house = now.plus(u64::from(TICK_MS - WAITING_TICK_MS) * Nanos::MILLI);
-            self.keep_house(host, now, &mut effects);
+            self.keep_house(host, now, effects);
         }
         let pools = Arc::clone(&self.pools);
         let conditions = conditions(self.boot, &self.version, self.workers, &pools, now);
         let mut ended = Vec::new();
         if let (Some(waiting), guards) = self.streams.both() {
-            waiting.serve(&mut self.keys, guards, (&conditions, now), host, &mut ended, &mut effects);
+            waiting.serve(&mut self.keys, guards, (&conditions, now), host, &mut ended, effects);
         }
         for wait in ended {
-            self.end_wait(&wait, (&conditions, now), host, &mut effects);
+            self.end_wait(&wait, (&conditions, now), host, effects);
         }
         // Accounts may have been charged.
         self.busy |= !effects.is_empty();
-        effects
     }
 
     /// What every long tick does.

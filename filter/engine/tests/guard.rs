@@ -6,7 +6,7 @@ use forebay_admission::concurrency::LANE_PERCENT;
 use forebay_admission::{ClusterState, Lane, Nanos};
 use forebay_engine::guard::{MAX_CLUSTERS, START_CONCURRENCY};
 use forebay_engine::leader::Answer;
-use forebay_engine::memory::Memory;
+use forebay_engine::memory::{Memory, Timers};
 use forebay_engine::{CallKind, CallOut, Effect, Metric, Module, Outcome, Stream, Worker};
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{Generation, GrantTable, Message};
@@ -35,8 +35,9 @@ struct Proxy {
     memory: Memory,
     workers: Vec<Worker>,
     next: u32,
-    tick_ms: u64,
-    next_tick: Nanos,
+    timers: Timers,
+    /// By worker.
+    ticks: Vec<usize>,
     calls: Vec<(usize, CallOut)>,
     counted: Vec<(Metric, u64)>,
     resumed: Vec<(u32, Option<Lane>)>,
@@ -52,11 +53,11 @@ impl Proxy {
         memory.properties.insert(DETAILS.into(), Ok(b"via_upstream".to_vec()));
         let worker = || Worker::configure_in(Module::Streams, config.as_bytes()).unwrap();
         let mut this = Self {
-            next_tick: memory.now,
+            timers: Timers::new(workers, memory.now),
+            ticks: vec![0; workers],
             memory,
             workers: (0..workers).map(|_| worker()).collect(),
             next: 1,
-            tick_ms: 50,
             calls: vec![],
             counted: vec![],
             resumed: vec![],
@@ -68,19 +69,15 @@ impl Proxy {
     }
 
     fn advance(&mut self, ms: u64) {
-        for _ in 0..ms {
-            self.memory.advance_nanos(MS);
-            if self.memory.now < self.next_tick {
-                continue;
-            }
-            self.next_tick = self.memory.now.plus(self.tick_ms * MS);
-            for worker in 0..self.workers.len() {
-                if self.workers[worker].wakes() {
-                    let effects = self.workers[worker].on_tick(&mut self.memory.host());
-                    self.take(worker, effects);
-                }
-            }
+        let end = self.memory.now.plus(ms * MS);
+        while let Some((due, worker)) = self.timers.next(end) {
+            self.memory.advance_nanos(due.since(self.memory.now));
+            let effects = self.workers[worker].on_tick(&mut self.memory.host());
+            self.timers.ticked(worker, due, &effects);
+            self.ticks[worker] += 1;
+            self.take(worker, effects);
         }
+        self.memory.advance_nanos(end.since(self.memory.now));
     }
 
     fn take(&mut self, worker: usize, effects: Vec<Effect>) {
@@ -90,12 +87,11 @@ impl Proxy {
                 Effect::Count(metric, n) => self.counted.push((metric, n)),
                 Effect::Resume { stream, lane } => self.resumed.push((stream, lane)),
                 Effect::Answer { stream, refusal } => self.answered.push((stream, refusal.details, refusal.status)),
-                Effect::TickEvery(ms) => self.tick_ms = u64::from(ms),
                 Effect::GuardLimit(number, limit) => {
                     let name = self.workers[worker].guard_gauge(number).expect("a number has a name");
                     self.limits.insert(name, limit);
                 }
-                Effect::CountNamed(..) | Effect::OverAdmissionBound(_) | Effect::Warn(_) => {}
+                Effect::CountNamed(..) | Effect::OverAdmissionBound(_) | Effect::Warn(_) | Effect::TickEvery(_) => {}
             }
         }
     }
@@ -107,8 +103,7 @@ impl Proxy {
         let outcome =
             self.workers[worker].on_stream(stream, &mut self.memory.request(&[("x-tenant", tenant.as_bytes())]));
         if let Outcome::Wait { tick_ms: Some(ms) } = outcome {
-            self.tick_ms = u64::from(ms);
-            self.next_tick = self.next_tick.min(self.memory.now.plus(u64::from(ms) * MS));
+            self.timers.set_period(worker, self.memory.now, ms);
         }
         (id, outcome)
     }
@@ -221,6 +216,22 @@ fn without_a_guard_nothing_more_is_asked() {
     let (off, on) = (reads("{}"), reads(CODEL));
     assert_eq!((off.1, on.1), (false, true));
     assert_eq!(on.0, off.0 + 1, "the cluster");
+}
+
+#[test]
+fn a_worker_with_a_slot_is_not_quiet_however_long_its_request_takes() {
+    let mut proxy = Proxy::new(2, &config(CODEL, ""));
+    let stream = proxy.admitted(1, "b", 1)[0];
+    proxy.advance(10_000);
+    let ticks = |proxy: &mut Proxy| {
+        proxy.ticks.fill(0);
+        proxy.advance(1_000);
+        proxy.ticks[1]
+    };
+    assert_eq!(ticks(&mut proxy), 20);
+    proxy.finish(1, stream);
+    assert_eq!(ticks(&mut proxy), 1 + 4, "its slot went back with the next tick");
+    assert_eq!(proxy.state().leased(), 0);
 }
 
 #[test]

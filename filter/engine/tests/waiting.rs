@@ -2,6 +2,7 @@
 
 use forebay_admission::{Lane, Nanos};
 use forebay_engine::memory::Memory;
+use forebay_engine::worker::{QUIET_TICK_MS, TICK_MS};
 use forebay_engine::{Effect, Metric, Module, Outcome, Stream, WAITING_TICK_MS, Worker};
 
 const MS: u64 = Nanos::MILLI;
@@ -104,8 +105,10 @@ fn a_request_waits_for_its_token_and_is_counted_once() {
     assert_eq!(proxy.advance(90), [], "10/s: not before 100 ms");
     assert_eq!(proxy.advance(20), [Seen::Resumed(waiting, Some(Lane::Standard))]);
     assert!(!proxy.worker.follows(waiting));
-    assert_eq!(proxy.advance(3_000), []);
-    assert_eq!(proxy.tick_ms, 50, "nothing waits");
+    assert_eq!(proxy.advance(1_200), []);
+    assert_eq!(proxy.tick_ms, TICK_MS, "nothing waits");
+    assert_eq!(proxy.advance(1_800), []);
+    assert_eq!(proxy.tick_ms, QUIET_TICK_MS, "and nobody comes");
     let counts = [Metric::Standard, Metric::Refused, Metric::QueueWaited].map(|metric| proxy.count(metric));
     assert_eq!(counts, [2, 0, 1], "the tries in between are not counted");
 }

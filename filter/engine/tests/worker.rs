@@ -2,7 +2,8 @@
 
 use forebay_admission::{Lane, Nanos};
 use forebay_engine::leader::Answer;
-use forebay_engine::memory::Memory;
+use forebay_engine::memory::{Memory, Timers};
+use forebay_engine::worker::QUIET_TICK_MS;
 use forebay_engine::{CallKind, CallOut, Effect, Metric, Outcome, Worker};
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{Counters, Generation, GrantTable, Message, Report, ReportAck};
@@ -21,6 +22,9 @@ const CONFIG: &str = r#"{
 struct Proxy {
     memory: Memory,
     workers: Vec<Worker>,
+    timers: Timers,
+    /// By worker.
+    ticks: Vec<usize>,
     calls: Vec<(usize, CallOut)>,
     counted: Vec<(Metric, u64)>,
 }
@@ -30,20 +34,35 @@ impl Proxy {
         let mut memory = Memory::default();
         (memory.now, memory.wall_nanos) = (Nanos(1_000 * MS), 77);
         let worker = || Worker::configure(config.as_bytes()).unwrap();
-        let workers = (0..workers).map(|_| worker()).collect();
-        Self { memory, workers, calls: vec![], counted: vec![] }
+        let timers = Timers::new(workers, memory.now);
+        let workers: Vec<_> = (0..workers).map(|_| worker()).collect();
+        Self { memory, timers, ticks: vec![0; workers.len()], workers, calls: vec![], counted: vec![] }
+    }
+
+    /// Other VMs from now on.
+    fn reload(&mut self, workers: Vec<Worker>) {
+        self.timers = Timers::new(workers.len(), self.memory.now);
+        self.ticks = vec![0; workers.len()];
+        self.workers = workers;
     }
 
     fn advance_ms(&mut self, ms: u64) {
-        for _ in 0..ms / 50 {
-            self.memory.advance_nanos(50 * MS);
-            for worker in 0..self.workers.len() {
-                if self.workers[worker].wakes() {
-                    let effects = self.workers[worker].on_tick(&mut self.memory.host());
-                    self.take(worker, effects);
-                }
-            }
+        let end = self.memory.now.plus(ms * MS);
+        while let Some((due, worker)) = self.timers.next(end) {
+            self.memory.advance_nanos(due.since(self.memory.now));
+            let effects = self.workers[worker].on_tick(&mut self.memory.host());
+            self.timers.ticked(worker, due, &effects);
+            self.ticks[worker] += 1;
+            self.take(worker, effects);
         }
+        self.memory.advance_nanos(end.since(self.memory.now));
+    }
+
+    /// By worker, how often it ticks in a time.
+    fn ticks_in_ms(&mut self, ms: u64) -> Vec<usize> {
+        self.ticks.fill(0);
+        self.advance_ms(ms);
+        self.ticks.clone()
     }
 
     fn take(&mut self, worker: usize, effects: Vec<Effect>) {
@@ -234,18 +253,35 @@ fn a_raised_share_is_not_credited_for_the_time_before_it() {
 }
 
 #[test]
-fn a_quiet_worker_mostly_sleeps_and_its_first_request_follows_the_table_in_force() {
+fn a_quiet_worker_ticks_each_200_ms_and_its_first_request_follows_the_table_in_force() {
     let mut proxy = Proxy::new(2, CONFIG);
-    proxy.advance_ms(3_000);
-    let mut woken = |worker: usize| (0..20).filter(|_| proxy.workers[worker].wakes()).count();
-    assert_eq!((woken(0), woken(1)), (20, 5), "the leader at every tick, the other each 200 ms");
+    assert_eq!(proxy.ticks_in_ms(2_000), [40, 40], "a new worker is not quiet at once");
+    proxy.advance_ms(1_000);
+    assert_eq!(proxy.ticks_in_ms(1_000), [20, 5], "the leader goes on at 50 ms");
     proxy.push(table(1, vec![grant("only granted", 100, 50, vec![])]));
     assert_eq!(proxy.admitted(1, b"only granted", 50), 50, "not the 5 of the others");
-    assert!((0..20).all(|_| proxy.workers[1].wakes()), "it served");
+    proxy.advance_ms(u64::from(QUIET_TICK_MS));
+    assert_eq!(proxy.ticks_in_ms(1_000), [20, 20], "it served");
     proxy.advance_ms(4_000);
-    proxy.push(table(2, vec![]));
-    proxy.advance_ms(200);
-    assert_eq!(proxy.workers[1].generation(), generation(2), "without a request, too");
+    assert_eq!(proxy.ticks_in_ms(1_000), [20, 5], "its leases are back, its counts handed over");
+    for sequence in 2..30 {
+        // At every distance from its ticks, a push reaches it without a request, too.
+        proxy.advance_ms(30);
+        proxy.push(table(sequence, vec![]));
+        proxy.advance_ms(u64::from(QUIET_TICK_MS));
+        assert_eq!(proxy.workers[1].generation(), generation(sequence));
+        proxy.advance_ms(50);
+    }
+}
+
+#[test]
+fn a_quiet_worker_that_has_to_lead_ticks_each_50_ms_again() {
+    let mut proxy = Proxy::new(2, CONFIG);
+    proxy.advance_ms(3_000);
+    let other = proxy.workers.pop().unwrap();
+    proxy.reload(vec![other]);
+    proxy.advance_ms(4_000);
+    assert_eq!(proxy.ticks_in_ms(1_000), [20], "the leader is gone for more than its three seconds");
 }
 
 #[test]
@@ -366,8 +402,8 @@ fn counts_are_cumulative_whoever_leads_and_nothing_is_lost_with_an_answer() {
     proxy.advance_ms(1_500);
     assert_eq!(proxy.report().rows, []);
     // The leader's VM dies; the other takes over and reports everything, still cumulative.
-    let dead = proxy.workers.remove(0);
-    drop(dead);
+    let alive = proxy.workers.pop().unwrap();
+    proxy.reload(vec![alive]);
     proxy.calls.clear();
     proxy.admitted(0, b"a", 5);
     proxy.advance_ms(5_000);
@@ -382,9 +418,9 @@ fn a_reloaded_vm_refills_nothing_and_a_restarted_proxy_starts_with_one_second() 
     assert_eq!(proxy.admitted(0, b"a", 10), 2, "a proxy that just booted has one second of rate");
     proxy.advance_ms(30_000);
     assert_eq!(proxy.admitted(0, b"a", 100), 50, "later the burst is there");
-    proxy.workers = vec![Worker::configure(config.as_bytes()).unwrap()];
+    proxy.reload(vec![Worker::configure(config.as_bytes()).unwrap()]);
     assert_eq!(proxy.admitted(0, b"a", 10), 0, "a new VM finds the bucket as it was");
     proxy.memory.shared.clear();
-    proxy.workers = vec![Worker::configure(config.as_bytes()).unwrap()];
+    proxy.reload(vec![Worker::configure(config.as_bytes()).unwrap()]);
     assert_eq!(proxy.admitted(0, b"a", 10), 2, "shared data is gone: one second of rate");
 }

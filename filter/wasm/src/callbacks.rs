@@ -64,9 +64,6 @@ pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_tick(root: u32) {
     instances::with(|instances| {
-        if instances.of_root(root).is_some_and(|instance| !instance.worker.wakes()) {
-            return;
-        }
         instances.ticked(root);
         if let Some(instance) = instances.of_root(root) {
             let effects = instance.worker.on_tick(&mut Envoy::root());

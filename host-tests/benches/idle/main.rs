@@ -3,7 +3,7 @@
 //! Real Envoys with two workers each serve a few requests, fall silent, and are then watched over the same time, so that
 //! whatever else the machine does meets all of them. The figure is the scheduler's account of all their threads, in
 //! percent of one core. What Forebay adds is its tick in the VM of every worker and of the main thread; with a controller
-//! also that one of them leads: it never sleeps, reports each second and keeps a watch hanging.
+//! also that one of them leads: it is never quiet, reports each second and keeps a watch hanging.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
-use forebay_engine::worker::TICK_MS;
+use forebay_engine::worker::QUIET_TICK_MS;
 use forebay_host_tests::artefacts::Artefacts;
 use forebay_host_tests::bootstrap::{Bootstrap, CONTROLLER_CLUSTER, Listener};
 use forebay_host_tests::client::Request;
@@ -78,7 +78,7 @@ struct Findings {
     added_percent_of_core_with_controller: f64,
     target_percent_of_core: f64,
     target_met: bool,
-    /// What is added, over all ticks of all VMs; three of four ticks of a quiet VM return at once.
+    /// What is added, over all ticks of all VMs.
     us_per_tick: f64,
     ticks_per_s: f64,
     envoy_version: String,
@@ -150,7 +150,7 @@ async fn watch(artefacts: &Artefacts, time: Duration) -> Result<[f64; 4]> {
 impl Findings {
     fn of(percent: [f64; 4], envoy_version: String, seconds: u64) -> Self {
         let [none, lean, streams, controller] = percent;
-        let (added, ticks_per_s) = (lean - none, f64::from(WORKERS + 1) * 1_000.0 / f64::from(TICK_MS));
+        let (added, ticks_per_s) = (lean - none, f64::from(WORKERS + 1) * 1_000.0 / f64::from(QUIET_TICK_MS));
         Self {
             idle_percent_of_core_no_filter: none,
             added_percent_of_core: added,
@@ -186,7 +186,7 @@ impl Findings {
              The scheduler's account of all threads over {} s. {:.0} ticks per second in {} VMs, {:.1} us each (lean, no \
              controller).\n\
              Target: each module adds less than {TARGET_PERCENT} % without a controller: {verdict}.\n\n\
-             Conditions: Envoy {}, {} workers, a quiet worker looks at shared data at every fourth tick.\n",
+             Conditions: Envoy {}, {} workers; a quiet worker ticks every {QUIET_TICK_MS} ms.\n",
             self.seconds,
             self.ticks_per_s,
             self.workers + 1,

@@ -3,9 +3,8 @@
 use anyhow::{Result, anyhow, bail};
 use forebay_admission::units::NANO;
 use forebay_admission::{Limit, Nanos, Rate};
-use forebay_engine::memory::Memory;
+use forebay_engine::memory::{Memory, Timers};
 use forebay_engine::shared::state_key;
-use forebay_engine::worker::TICK_MS;
 use forebay_engine::{Outcome, Worker};
 
 use crate::balance::Balance;
@@ -15,7 +14,7 @@ use crate::{COOL_DOWN, Found, Key, Load, Order, TENANT, Tally, WARM_UP, plugin_c
 struct Proxy {
     memory: Memory,
     workers: Vec<Worker>,
-    next_tick: Nanos,
+    timers: Timers,
 }
 
 impl Proxy {
@@ -24,18 +23,16 @@ impl Proxy {
         memory.advance_nanos(1_000 * NANO);
         let configured = (0..key.workers).map(|_| Worker::configure(plugin_config(key).as_bytes()));
         let workers: Vec<Worker> = configured.collect::<Result<_, _>>().map_err(|error| anyhow!("{error}"))?;
-        let next_tick = memory.now;
-        Ok(Self { memory, workers, next_tick })
+        let timers = Timers::new(workers.len(), memory.now);
+        Ok(Self { memory, workers, timers })
     }
 
     fn advance(&mut self, nanos: u64) {
         let until = self.memory.now.plus(nanos);
-        while self.next_tick <= until {
-            self.memory.advance_nanos(self.next_tick.since(self.memory.now));
-            for worker in &mut self.workers {
-                worker.on_tick(&mut self.memory.host());
-            }
-            self.next_tick = self.next_tick.plus(u64::from(TICK_MS) * Nanos::MILLI);
+        while let Some((due, worker)) = self.timers.next(until) {
+            self.memory.advance_nanos(due.since(self.memory.now));
+            let effects = self.workers[worker].on_tick(&mut self.memory.host());
+            self.timers.ticked(worker, due, &effects);
         }
         self.memory.advance_nanos(until.since(self.memory.now));
     }

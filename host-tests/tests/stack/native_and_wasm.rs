@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_admission::Nanos;
 use forebay_engine::leader::Answer;
-use forebay_engine::memory::Memory;
+use forebay_engine::memory::{Memory, Timers};
 use forebay_engine::{CallKind, Effect, Outcome, Worker};
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{Generation, GrantTable, Message, ReportAck, decode, encode};
@@ -97,24 +97,19 @@ fn native(operations: &[Operation], start: Nanos) -> Seen {
     let mut memory = Memory::default();
     memory.advance_nanos(start.0);
     let mut workers: Vec<_> = (0..WORKERS).filter_map(|_| Worker::configure(CONFIG.as_bytes()).ok()).collect();
-    let (mut seen, mut calls, mut sequence, mut next_tick) =
-        (Seen::default(), Vec::new(), 0, start.0 / Nanos::MILLI + 50);
+    let mut timers = Timers::new(WORKERS, start);
+    let (mut seen, mut calls, mut sequence) = (Seen::default(), Vec::new(), 0);
     for operation in operations {
         match operation {
             Operation::Advance { ms } => {
-                let end = memory.now.0 / Nanos::MILLI + ms;
-                while next_tick <= end {
-                    let gap = next_tick * Nanos::MILLI - memory.now.0;
-                    memory.advance_nanos(gap);
-                    for (index, worker) in workers.iter_mut().enumerate() {
-                        if worker.wakes() {
-                            take(index, worker.on_tick(&mut memory.host()), &mut calls, &mut seen);
-                        }
-                    }
-                    next_tick += 50;
+                let end = memory.now.plus(ms * Nanos::MILLI);
+                while let Some((due, index)) = timers.next(end) {
+                    memory.advance_nanos(due.since(memory.now));
+                    let effects = workers[index].on_tick(&mut memory.host());
+                    timers.ticked(index, due, &effects);
+                    take(index, effects, &mut calls, &mut seen);
                 }
-                let gap = end * Nanos::MILLI - memory.now.0;
-                memory.advance_nanos(gap);
+                memory.advance_nanos(end.since(memory.now));
             }
             Operation::Request { worker, tenant, chat, tokens } => {
                 let tokens = tokens.to_string();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_admission::{ClusterState, Nanos};
-use forebay_engine::memory::Memory;
+use forebay_engine::memory::{Memory, Timers};
 use forebay_engine::{Module, Outcome, Stream, Worker};
 use forebay_host_tests::artefacts::Artefacts;
 use forebay_wasm_host::{Code, Options, Outcome as WasmOutcome, Process, Request, Response, StreamId, VmId};
@@ -36,23 +36,17 @@ fn native(operations: &[Operation], start: Nanos) -> Vec<String> {
     let worker = |_| Worker::configure_in(Module::Streams, CONFIG.as_bytes()).ok();
     let mut workers: Vec<_> = (0..WORKERS).filter_map(worker).collect();
     let (mut seen, mut open) = (Vec::new(), Vec::new());
-    let mut next_tick = start.0 / Nanos::MILLI + 50;
+    let mut timers = Timers::new(WORKERS, start);
     for (id, operation) in (1u32..).zip(operations) {
         match operation {
             Operation::Advance { ms } => {
-                let end = memory.now.0 / Nanos::MILLI + ms;
-                while next_tick <= end {
-                    let gap = next_tick * Nanos::MILLI - memory.now.0;
-                    memory.advance_nanos(gap);
-                    for worker in &mut workers {
-                        if worker.wakes() {
-                            worker.on_tick(&mut memory.host());
-                        }
-                    }
-                    next_tick += 50;
+                let end = memory.now.plus(ms * Nanos::MILLI);
+                while let Some((due, worker)) = timers.next(end) {
+                    memory.advance_nanos(due.since(memory.now));
+                    let effects = workers[worker].on_tick(&mut memory.host());
+                    timers.ticked(worker, due, &effects);
                 }
-                let gap = end * Nanos::MILLI - memory.now.0;
-                memory.advance_nanos(gap);
+                memory.advance_nanos(end.since(memory.now));
             }
             Operation::Send { worker, contracted, cluster, details } => {
                 memory.properties.insert("xds\0cluster_name".into(), Ok(format!("c{cluster}").into_bytes()));

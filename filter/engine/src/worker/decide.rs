@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use forebay_admission::{Charge, Clock, Conditions, Nanos, Receipts, Verdict, Wait, count_refusal, count_turned_away};
 use forebay_protocol::policy::OnFailure;
 
-use super::{QUIET_AFTER, Worker, conditions};
+use super::{Worker, conditions};
 use crate::answer::Reason;
 use crate::config::Config;
 use crate::effect::Effect;
@@ -42,7 +42,7 @@ impl Worker {
             self.join(host);
             self.follow_version(host, &mut Vec::new());
         }
-        if core::mem::take(&mut self.ticks_unused) >= QUIET_AFTER {
+        if self.pace.use_now() {
             // The last look may be 200 ms old, longer than the coarse clock allows for.
             self.ticked = None;
             let mut late = core::mem::take(&mut self.late);
@@ -90,7 +90,7 @@ impl Worker {
                 let ((waiting, guards), settling) = (self.streams.both(), self.settling.get_mut());
                 let mut desk = Desk { config, keys: &mut self.keys, waiting, guards, settling, member: self.member };
                 match desk.charge(&limited, &conditions, &mut clock, facts.host()) {
-                    Came::ToWait(tick_ms) => return Outcome::Wait { tick_ms },
+                    Came::ToWait => return Outcome::Wait { tick_ms: self.pace.shorten() },
                     Came::To(Verdict::Admit(lane), _) => (rule, Fate::Admitted(lane), None),
                     Came::To(Verdict::Refuse { .. }, true) if rule.on_failure == OnFailure::Open => {
                         self.failed_open += 1;
@@ -185,8 +185,8 @@ struct Limited<'a> {
 
 /// What such a request came to.
 enum Came {
-    /// It waits; with the tick period that is needed from now on, if it is another one.
-    ToWait(Option<u32>),
+    /// It waits.
+    ToWait,
     /// The verdict, and whether shared data failed.
     To(Verdict, bool),
     /// The upstream is, at least until then.
@@ -256,8 +256,8 @@ impl Desk<'_> {
         if let (Some(stream), Some(waiting)) = (queueing, &mut self.waiting) {
             let now = clock.earliest();
             let ask = Ask { stream, rule, row, tenant, charges, key, lane, cluster, until, now };
-            if let Some(tick_ms) = waiting.enter(&ask, self.keys, &self.config.policy, conditions, host) {
-                return Came::ToWait(tick_ms);
+            if waiting.enter(&ask, self.keys, &self.config.policy, conditions, host).is_some() {
+                return Came::ToWait;
             }
         }
         if lane.is_none() {

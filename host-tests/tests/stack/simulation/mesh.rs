@@ -7,6 +7,7 @@ use forebay::rehearsal::Rehearsal;
 use forebay_admission::Nanos;
 use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
+use forebay_engine::worker::TICK_MS;
 use forebay_engine::{CallKind, CallOut, Effect, Metric, Outcome, Worker};
 use forebay_protocol::{Generation, Limit, Message, Report, Watch, decode, encode};
 
@@ -63,6 +64,8 @@ impl InForce {
 struct Proxy {
     memory: Memory,
     workers: Vec<Worker>,
+    /// How often each of them ticks.
+    tick_ms: [u64; WORKERS],
     /// Of the proxy's clock: skew in ms and rate in parts per million of true time.
     skew_ms: u64,
     pace_ppm: u64,
@@ -80,6 +83,7 @@ impl Proxy {
         Self {
             memory: Memory::default(),
             workers: (0..WORKERS).map(|_| worker()).collect(),
+            tick_ms: [u64::from(TICK_MS); WORKERS],
             skew_ms,
             pace_ppm,
             per_s: 0,
@@ -217,9 +221,10 @@ impl Mesh {
         for number in 0..PROXIES {
             self.proxies[number].set_time(self.now_ms);
             for worker in 0..WORKERS {
-                // Workers tick each 50 ms, not in step.
-                if (self.now_ms / STEP_MS + number as u64 + 2 * worker as u64).is_multiple_of(5) {
-                    let proxy = &mut self.proxies[number];
+                // Workers do not tick in step.
+                let proxy = &mut self.proxies[number];
+                let steps = proxy.tick_ms[worker] / STEP_MS;
+                if (self.now_ms / STEP_MS + number as u64 + 2 * worker as u64).is_multiple_of(steps) {
                     let effects = proxy.workers[worker].on_tick(&mut proxy.memory.host());
                     self.take(number, worker, effects);
                 }
@@ -259,6 +264,7 @@ impl Mesh {
             match effect {
                 Effect::Call(call) => self.call(number, worker, &call),
                 Effect::Count(Metric::TablesApplied, n) => self.proxies[number].tables += n,
+                Effect::TickEvery(ms) => self.proxies[number].tick_ms[worker] = u64::from(ms),
                 _ => {}
             }
         }
