@@ -5,7 +5,12 @@
 //! the limit moves, `record` what the workers of a proxy share; this file is one worker's side.
 //!
 //! Requests count against *slots* that the worker draws from the shared record in small batches ([`batch`]) and returns
-//! when idle, so that on a busy cluster shared data is touched once per batch and once per tick, not per request.
+//! when idle, so that on a busy cluster shared data is touched once per batch and once per tick, not per request. A band
+//! of slots is idle when nothing began in it for [`IDLE`], whatever goes on in the others.
+//!
+//! **Few slots** ([`FEW_SLOTS`]) go one by one, as small buckets do: one that a worker kept for its next request would be
+//! one that another worker must refuse a better lane. There [`Guard::hands_back`] says when a request has ended, and a
+//! lane is refused only while its part of the limit is in flight.
 //!
 //! **The bound.** In a proxy: requests in flight <= slots held, and no slot is drawn that would take the slots held above
 //! the limit. Therefore, while the limit does not fall, in flight <= limit. When it falls, a worker notices at its next
@@ -38,6 +43,10 @@ pub const REAP_BATCH: usize = 64;
 /// Longest time in nanoseconds between two looks at the record of a worker that holds slots: a third of
 /// [`HOLDER_EXPIRY`].
 pub const RENEW: u64 = HOLDER_EXPIRY / 3;
+
+/// A limit below so many slots for each worker is too small to keep any. With 4 a slot is more than a quarter of what a
+/// worker has on average; above, the two writes per request would cost more than what is kept.
+pub const FEW_SLOTS: u64 = 4;
 
 /// Where the [`ClusterState`]s are; the same contract as [`crate::Ledger`].
 pub trait GuardLedger {
@@ -90,9 +99,28 @@ pub struct Guard {
     window: Window,
     peak: u16,
     dry_until: [Nanos; LANES],
-    last_begin: Nanos,
+    last_begin: [Nanos; LANES],
     synced: Nanos,
+    proxy: Proxy,
+    /// Whether the record has slots that this worker no longer holds.
+    unsaid: bool,
+}
+
+/// What the record last said.
+#[derive(Clone, Copy, Debug)]
+struct Proxy {
     limit_slots: u64,
+    workers: u64,
+}
+
+impl Proxy {
+    fn of(state: &ClusterState) -> Self {
+        Self { limit_slots: state.limiter.slots(), workers: state.workers() }
+    }
+
+    fn has_few_slots(self) -> bool {
+        self.limit_slots < FEW_SLOTS.saturating_mul(self.workers)
+    }
 }
 
 impl Guard {
@@ -109,9 +137,10 @@ impl Guard {
             window: Window::default(),
             peak: 0,
             dry_until: [Nanos(0); LANES],
-            last_begin: Nanos(0),
+            last_begin: [Nanos(0); LANES],
             synced: Nanos(0),
-            limit_slots: Limiter::new(&settings).slots(),
+            proxy: Proxy { limit_slots: Limiter::new(&settings).slots(), workers: 1 },
+            unsaid: false,
         }
     }
 
@@ -127,7 +156,7 @@ impl Guard {
 
     /// The limit of the whole proxy, as last seen.
     pub fn limit(&self) -> u64 {
-        self.limit_slots
+        self.proxy.limit_slots
     }
 
     /// A request of the lane with this rank (0 reserved, 1 standard, 2 borrowed) wants to go upstream. A stream that is in
@@ -157,7 +186,9 @@ impl Guard {
         self.flights.insert(stream, Flight { band, start: now, measured: false });
         self.by_start.insert((now, stream));
         self.peak = self.peak.max(u16::try_from(self.flights.len()).unwrap_or(u16::MAX));
-        self.last_begin = now;
+        if let Some(last_begin) = self.last_begin.get_mut(band) {
+            *last_begin = now;
+        }
         Ok(())
     }
 
@@ -186,10 +217,17 @@ impl Guard {
         if let (Some(owed @ 1..), Some(held)) = (self.owed.get_mut(flight.band), self.held.get_mut(flight.band)) {
             *owed -= 1;
             *held = held.saturating_sub(1);
+            self.unsaid = true;
         }
         if ending == Ending::Measured && !flight.measured {
             self.window.add(now.since(flight.start));
         }
+    }
+
+    /// Whether there are so few slots that those of requests that have ended go back at once: then [`Guard::sync`] shall
+    /// not wait for the tick.
+    pub fn hands_back(&self) -> bool {
+        self.proxy.has_few_slots() && (self.unsaid || self.used != self.held)
     }
 
     /// The tick: gives up requests that never ended, hands over what was measured, renews the slots in use and returns the
@@ -202,41 +240,46 @@ impl Guard {
             };
             self.end(stream, Ending::Ignored, now);
         }
-        if self.held() == 0 && self.window.count == 0 {
+        if self.next_event().is_none() {
             return;
         }
-        let mut after = (self.held, self.limit_slots, self.owed);
+        let mut after = (self.held, self.proxy, self.owed);
         let replaced = ledger.replace(cluster, &mut |state| {
             let mut state = state.unwrap_or_else(|| ClusterState::new(&self.settings, now));
             state.reap(now);
             self.enter(&mut state, self.held, now);
             state.measure(&self.settings, &self.window, now);
-            let idle = now.since(self.last_begin) >= IDLE;
-            let short = state.excess() != [0; LANES];
-            let keep = if idle || short { 0 } else { batch(state.limiter.slots(), state.workers()) };
-            let kept = core::array::from_fn(|band| self.kept(band, keep));
+            let proxy = Proxy::of(&state);
+            let short = state.excess() != [0; LANES] || proxy.has_few_slots();
+            let keep = if short { 0 } else { batch(proxy.limit_slots, proxy.workers) };
+            let kept = core::array::from_fn(|band| self.kept(band, keep, now));
             self.enter(&mut state, kept, now);
-            let (excess, slots) = (state.excess(), state.limiter.slots());
+            let excess = state.excess();
             let part = |band: usize| {
                 let own = u64::from(kept.get(band).copied().unwrap_or(0));
                 let much = excess.get(band).copied().unwrap_or(0).saturating_mul(own);
                 let part = much.div_ceil(state.held_in(band).max(1)).min(own);
                 u16::try_from(part).unwrap_or(u16::MAX)
             };
-            after = (kept, slots, core::array::from_fn(part));
+            after = (kept, proxy, core::array::from_fn(part));
             Some(state)
         });
         if replaced.is_ok() {
-            (self.held, self.limit_slots, self.owed) = after;
+            if after.0 != self.held {
+                // What has just gone back can be drawn again.
+                self.dry_until = [Nanos(0); LANES];
+            }
+            (self.held, self.proxy, self.owed) = after;
+            self.unsaid = false;
             self.window = Window::default();
             self.peak = u16::try_from(self.flights.len()).unwrap_or(u16::MAX);
             self.synced = now;
         }
     }
 
-    /// When [`Guard::sync`] must come at the latest; `None` while this worker holds nothing.
+    /// When [`Guard::sync`] must come at the latest; `None` while this worker holds nothing and has nothing to say.
     pub fn next_event(&self) -> Option<Nanos> {
-        (self.held() > 0 || self.window.count > 0).then(|| self.synced.plus(RENEW))
+        (self.held() > 0 || self.window.count > 0 || self.unsaid).then(|| self.synced.plus(RENEW))
     }
 
     /// A free slot for this lane, of the worst band first: better bands stay free for better lanes.
@@ -250,33 +293,33 @@ impl Guard {
         if now < dry_until {
             return Err(Short { retry: dry_until });
         }
-        let mut after = (self.held, self.limit_slots, 0);
+        let mut after = (self.held, self.proxy, 0);
         let replaced = ledger.replace(cluster, &mut |state| {
             let mut state = state.unwrap_or_else(|| ClusterState::new(&self.settings, now));
             state.reap(now);
             // The record may be older than the settings.
             state.limiter.confine(&self.settings);
-            let limit = state.limiter.slots();
-            after = (self.held, limit, 0);
+            after = (self.held, Proxy::of(&state), 0);
             // Entered first, so that slots of a worker that was asleep for too long count again.
             if !self.enter(&mut state, self.held, now) {
                 return None;
             }
-            let drawn = state.free(rank).min(batch(limit, state.workers()));
+            let proxy = Proxy::of(&state);
+            let drawn = state.free(rank).min(batch(proxy.limit_slots, proxy.workers));
             let drawn = u16::try_from(drawn).unwrap_or(0);
             let mut held = self.held;
             if let Some(slots) = held.get_mut(rank) {
                 *slots = slots.saturating_add(drawn);
             }
             self.enter(&mut state, held, now);
-            after = (held, limit, drawn);
+            after = (held, proxy, drawn);
             (drawn > 0).then_some(state)
         });
         if replaced.is_err() {
             return Err(Short { retry: now.plus(Nanos::MILLI) });
         }
         let drawn;
-        (self.held, self.limit_slots, drawn) = after;
+        (self.held, self.proxy, drawn) = after;
         if drawn == 0 {
             let retry = now.plus(RECHECK);
             if let Some(dry_until) = self.dry_until.get_mut(rank) {
@@ -284,7 +327,7 @@ impl Guard {
             }
             return Err(Short { retry });
         }
-        self.synced = now;
+        (self.synced, self.unsaid) = (now, false);
         Ok(rank)
     }
 
@@ -297,8 +340,10 @@ impl Guard {
         true
     }
 
-    /// What is kept of a band: the slots in use and at most `keep` free ones.
-    fn kept(&self, band: usize, keep: u64) -> u16 {
+    /// What is kept of a band: the slots in use and, while it is not idle, at most `keep` free ones.
+    fn kept(&self, band: usize, keep: u64, now: Nanos) -> u16 {
+        let idle = self.last_begin.get(band).is_none_or(|last| now.since(*last) >= IDLE);
+        let keep = if idle { 0 } else { keep };
         let held = self.held.get(band).copied().unwrap_or(0);
         let used = self.used.get(band).copied().unwrap_or(0);
         held.min(used.saturating_add(u16::try_from(keep).unwrap_or(u16::MAX)))
@@ -306,7 +351,8 @@ impl Guard {
 }
 
 /// Slots drawn at once: the worker's part of [`LEASED_PERCENT`] of the limit, as with tokens, at least one. So what
-/// workers withhold from each other is at most 2 % of the limit, or one slot a worker, in each band.
+/// workers withhold from each other beyond the tick is at most 2 % of the limit, or one slot a worker, in each band; none
+/// when there are few.
 pub fn batch(limit_slots: u64, workers: u64) -> u64 {
     (limit_slots.saturating_mul(LEASED_PERCENT) / 100).checked_div(workers.max(1)).unwrap_or(0).max(1)
 }

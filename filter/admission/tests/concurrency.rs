@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use forebay_admission::Contended;
 use forebay_admission::Nanos;
 use forebay_admission::concurrency::{
-    ClusterState, Ending, Guard, GuardLedger, GuardSettings, HOLDER_EXPIRY, LANE_PERCENT, MIN_SAMPLES, Strategy as By,
+    ClusterState, Ending, FEW_SLOTS, Guard, GuardLedger, GuardSettings, HOLDER_EXPIRY, LANE_PERCENT, MIN_SAMPLES,
+    Strategy as By,
 };
+use forebay_admission::dry::RECHECK;
 use proptest::prelude::*;
 
 const MS: u64 = Nanos::MILLI;
@@ -128,6 +130,9 @@ proptest! {
                     if let Some(stream) = flying.keys().nth(pick % flying.len().max(1)).copied() {
                         let (worker, _) = flying.remove(&stream).unwrap();
                         workers[worker].end(stream, Ending::Measured, now);
+                        if workers[worker].hands_back() {
+                            workers[worker].sync(0, now, &mut shared);
+                        }
                     }
                 }
                 Op::Sync { worker } => workers[worker].sync(0, now, &mut shared),
@@ -171,6 +176,84 @@ proptest! {
         }
         prop_assert!(workers[0].begin(0, 0, 0, now, &mut shared).is_err());
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Few slots, without a tick: a lane is refused exactly while its part of the limit is in flight, at whichever worker.
+    #[test]
+    fn of_few_slots_none_is_kept_from_another_worker(
+        limit in 1..2 * FEW_SLOTS,
+        steps in proptest::collection::vec((0usize..2, 0usize..3, any::<bool>(), any::<usize>()), 1..200),
+    ) {
+        let settings = GuardSettings { strategy: By::Delay { target_ns: u64::MAX }, ..settings(limit) };
+        let mut shared = Shared::default();
+        let mut workers = [Guard::new(settings, 1), Guard::new(settings, 2)];
+        let mut now = Nanos(MS);
+        // Both know of each other.
+        for round in 0..4 {
+            workers[round % 2].begin(0, 0, 0, now, &mut shared).unwrap();
+            workers[round % 2].end(0, Ending::Ignored, now);
+            workers[round % 2].sync(0, now.plus(200 * MS), &mut shared);
+        }
+        let mut flying: Vec<(u32, usize, usize)> = Vec::new();
+        for (stream, (worker, rank, ends, pick)) in (1u32..).zip(steps) {
+            // A shortage is forgotten meanwhile.
+            now = now.plus(RECHECK);
+            if ends && !flying.is_empty() {
+                let (stream, worker, _) = flying.remove(pick % flying.len());
+                workers[worker].end(stream, Ending::Measured, now);
+                if workers[worker].hands_back() {
+                    workers[worker].sync(0, now, &mut shared);
+                }
+            }
+            let within = |band: usize| {
+                let taken = flying.iter().filter(|(.., lane)| *lane >= band).count() as u64;
+                taken < (limit * LANE_PERCENT[band] / 100).max(1)
+            };
+            let free = (0..=rank).all(within);
+            let began = workers[worker].begin(0, stream, rank, now, &mut shared).is_ok();
+            prop_assert_eq!(began, free, "limit {}, {:?} in flight, rank {} at {}", limit, &flying, rank, worker);
+            if began {
+                flying.push((stream, worker, rank));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_band_that_nobody_uses_goes_back_however_busy_the_others_are() {
+    let mut shared = Shared::default();
+    let mut guard = Guard::new(settings(40), 1);
+    guard.begin(0, 0, 0, Nanos(MS), &mut shared).unwrap();
+    guard.end(0, Ending::Measured, Nanos(MS));
+    for step in 1..=10u32 {
+        let now = Nanos(u64::from(step) * 20 * MS);
+        guard.begin(0, step, 1, now, &mut shared).unwrap();
+        guard.end(step, Ending::Measured, now);
+        guard.sync(0, now, &mut shared);
+    }
+    assert_eq!([0, 1].map(|band| shared.state().unwrap().held_in(band)), [0, 1]);
+}
+
+#[test]
+fn a_slot_that_was_owed_is_given_back_though_its_request_was_reset() {
+    let mut shared = Shared::default();
+    let mut workers = [Guard::new(settings(2), 1), Guard::new(settings(2), 2)];
+    let now = Nanos(MS);
+    for (stream, guard) in (0..).zip(&mut workers) {
+        guard.begin(0, stream, 0, now, &mut shared).unwrap();
+    }
+    let mut state = shared.state().unwrap();
+    state.limiter.limit_milli = 1_000;
+    shared.bytes = Some(state.encode().to_vec());
+    workers[0].sync(0, now, &mut shared);
+    workers[0].end(0, Ending::Ignored, now);
+    assert_eq!((workers[0].held(), workers[0].hands_back()), (0, true));
+    workers[0].sync(0, now, &mut shared);
+    assert_eq!(shared.state().unwrap().leased(), 1, "the other worker's");
+    assert_eq!(workers[0].next_event(), None);
 }
 
 #[test]

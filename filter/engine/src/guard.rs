@@ -80,6 +80,15 @@ struct Cluster {
     guard: Guard,
     /// The limit that the proxy's stats say.
     told: u64,
+    /// Whether the limit is the proxy's, and not only the one to start with.
+    synced: bool,
+}
+
+impl Cluster {
+    fn sync(&mut self, number: usize, now: Nanos, host: &mut impl Host) {
+        self.guard.sync(number, now, &mut SharedGuards { host, failed: false });
+        self.synced = true;
+    }
 }
 
 /// What a worker knows of the clusters that requests go to.
@@ -253,11 +262,14 @@ impl Guards {
     }
 
     /// The stream is over.
-    pub(crate) fn ended(&mut self, stream: u32) {
+    pub(crate) fn ended(&mut self, stream: u32, host: &mut impl Host) {
         let Some(number) = self.flights.remove(&stream) else { return };
-        if let Some(cluster) = self.clusters.get_mut(number) {
-            // What it took was said when its answer began; without one it says nothing.
-            cluster.guard.end(stream, Ending::Ignored, Nanos::default());
+        let Some(cluster) = self.clusters.get_mut(number) else { return };
+        // What it took was said when its answer began; without one it says nothing.
+        cluster.guard.end(stream, Ending::Ignored, Nanos::default());
+        if cluster.guard.hands_back() {
+            let now = host.now();
+            cluster.sync(number, now, host);
         }
     }
 
@@ -265,12 +277,11 @@ impl Guards {
     pub(crate) fn tick(&mut self, member: Option<u64>, now: Nanos, host: &mut impl Host, effects: &mut Vec<Effect>) {
         self.join(member);
         for (number, cluster) in self.clusters.iter_mut().enumerate() {
-            if cluster.guard.next_event().is_none() {
-                continue;
+            if cluster.guard.next_event().is_some() {
+                cluster.sync(number, now, host);
             }
-            cluster.guard.sync(number, now, &mut SharedGuards { host: &mut *host, failed: false });
             let limit = cluster.guard.limit();
-            if limit != cluster.told {
+            if limit != cluster.told && cluster.synced {
                 cluster.told = limit;
                 effects.push(Effect::GuardLimit(u16::try_from(number).unwrap_or(u16::MAX), limit));
             }
@@ -311,7 +322,7 @@ impl Guards {
         let names = listed.split(|byte| *byte == 0).filter(|one| !one.is_empty()).take(MAX_CLUSTERS);
         for (number, one) in names.enumerate().skip(self.clusters.len()) {
             let guard = Guard::new(self.settings.limit, self.member);
-            self.clusters.push(Cluster { guard, told: 0 });
+            self.clusters.push(Cluster { guard, told: 0, synced: false });
             self.numbers.insert(one.to_vec(), number);
         }
         let number = self.numbers.get(&name).copied();

@@ -144,7 +144,7 @@ impl Worker {
         if let Some(waiting) = self.streams.waiting.get_mut() {
             waiting.remove(stream);
         }
-        self.guard_ended(stream);
+        self.guard_ended(stream, host);
         self.record.take_kept(stream);
         self.settle_end(stream, host);
     }

@@ -343,6 +343,49 @@ fn clusters_are_bounded_and_apart() {
     assert_eq!(proxy.admitted(0, "b", 2).len(), 0, "c7 is full");
 }
 
+#[test]
+fn of_few_slots_no_worker_keeps_one_from_another() {
+    let mut proxy = Proxy::new(2, &config(FOUR, ""));
+    proxy.reserve();
+    for worker in [0, 1, 0, 1] {
+        let stream = proxy.admitted(worker, "a", 1)[0];
+        proxy.finish(worker, stream);
+    }
+    // Both have heard of each other.
+    proxy.advance(60);
+    for round in 0..100 {
+        let (one, other) = (round % 2, (round + 1) % 2);
+        // Without a tick between them: the first worker has just served from the slot that standard requests cannot have.
+        let reserved = proxy.admitted(one, "a", 1)[0];
+        proxy.finish(one, reserved);
+        let standard = proxy.admitted(other, "b", 4);
+        assert_eq!(standard.len(), 3, "round {round}");
+        let reserved = proxy.admitted(other, "a", 2);
+        assert_eq!(reserved.len(), 1, "round {round}: what is reserved is served");
+        for stream in standard.into_iter().chain(reserved) {
+            proxy.finish(other, stream);
+        }
+        assert_eq!(proxy.state().leased(), 0);
+        proxy.advance(17);
+    }
+}
+
+#[test]
+fn a_worker_that_is_busy_with_one_lane_keeps_no_slot_of_another() {
+    let mut proxy = Proxy::new(2, &config(r#"{"mode":"codel","target_ms":600000,"max_concurrency":10}"#, ""));
+    proxy.reserve();
+    let reserved = proxy.admitted(0, "a", 1)[0];
+    proxy.finish(0, reserved);
+    let busy = |proxy: &mut Proxy| {
+        for stream in proxy.admitted(0, "b", 1) {
+            proxy.advance(10);
+            proxy.finish(0, stream);
+        }
+    };
+    (0..30).for_each(|_| busy(&mut proxy));
+    assert_eq!(proxy.admitted(1, "a", 20).len(), 9, "all but the one that the other worker works with");
+}
+
 const WAITING: &str = r#","queue":{"max_wait_ms":1000,"codel_target_ms":0}"#;
 const FOUR: &str = r#"{"mode":"codel","target_ms":50,"max_concurrency":4}"#;
 

@@ -34,9 +34,9 @@ impl Worker {
     }
 
     /// The stream is no more.
-    pub(crate) fn guard_ended(&mut self, stream: u32) {
+    pub(crate) fn guard_ended(&mut self, stream: u32, host: &mut impl Host) {
         if let Some(guards) = self.streams.guards_mut() {
-            guards.ended(stream);
+            guards.ended(stream, host);
         }
     }
 
