@@ -111,6 +111,24 @@ pub enum Verdict {
     },
 }
 
+/// The charge of a request that cannot be had. The [`Clock`] has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLittle {
+    /// The key that had too little.
+    pub key: usize,
+    /// When to come again.
+    pub wait: Wait,
+}
+
+/// Why a request is refused that does not come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A charge could not be had.
+    TooLittle,
+    /// All charges could be had: it was offered, and says nothing about what a plain bucket would have made of it.
+    Other,
+}
+
 /// Decides about a request that takes `charges` from `accounts`, and counts it. Charges beyond [`MAX_CHARGES`] and
 /// charges of unknown accounts are ignored; the engine's configuration allows neither.
 pub fn admit(
@@ -146,32 +164,30 @@ fn decide(
 ) -> Verdict {
     let verdict = attempt(accounts, charges, conditions, clock, ledger, receipts);
     if matches!(verdict, Verdict::Refuse { .. }) {
-        count_refusal(accounts, charges, conditions, clock);
+        count_refused(accounts, charges, Cause::TooLittle, conditions, clock);
     }
     verdict
 }
 
-/// Counts a request that [`attempt`] refused and that does not come again.
-pub fn count_refusal(accounts: &mut [Account], charges: &[Charge], conditions: &Conditions, clock: &Clock) {
+/// Counts a request that is refused and does not come again.
+pub fn count_refused(
+    accounts: &mut [Account],
+    charges: &[Charge],
+    cause: Cause,
+    conditions: &Conditions,
+    clock: &Clock,
+) {
     for charge in charges.iter().take(MAX_CHARGES) {
-        if let Some(account) = accounts.get_mut(charge.key) {
-            account.observe(charge.cost, false, conditions, clock);
-        }
-    }
-}
-
-/// Counts a request whose charges could be had, and that is refused for another reason: it was offered, and says nothing
-/// about what a plain bucket would have made of it.
-pub fn count_turned_away(accounts: &mut [Account], charges: &[Charge], conditions: &Conditions, clock: &Clock) {
-    for charge in charges.iter().take(MAX_CHARGES) {
-        if let Some(account) = accounts.get_mut(charge.key) {
-            account.turn_away(charge.cost, conditions, clock);
+        let Some(account) = accounts.get_mut(charge.key) else { continue };
+        match cause {
+            Cause::TooLittle => account.observe(charge.cost, false, conditions, clock),
+            Cause::Other => account.turn_away(charge.cost, conditions, clock),
         }
     }
 }
 
 /// [`admit_with_receipts`] for a request that may wait and come again: it is counted when it is admitted; a refusal is
-/// not counted before the caller says with [`count_refusal`] that it is the last. Receipts are written for those who ask:
+/// not counted before the caller says with [`count_refused`] that it is the last. Receipts are written for those who ask:
 /// of eight charges they are more memory than the decision touches otherwise.
 pub fn attempt(
     accounts: &mut [Account],
@@ -186,7 +202,7 @@ pub fn attempt(
             spend(accounts, charges, &secured, conditions, clock, receipts);
             Verdict::Admit(secured.lane)
         }
-        Err(refused) => refused,
+        Err(TooLittle { key, wait }) => Verdict::Refuse { key, wait },
     }
 }
 
@@ -208,14 +224,14 @@ impl Secured {
 /// The first half of [`attempt`]: gets all charges into this worker's hands.
 ///
 /// # Errors
-/// [`Verdict::Refuse`], for the first charge that cannot be had.
+/// [`TooLittle`], for the first charge that cannot be had.
 pub fn secure(
     accounts: &mut [Account],
     charges: &[Charge],
     conditions: &Conditions,
     clock: &mut Clock,
     ledger: &mut impl Ledger,
-) -> Result<Secured, Verdict> {
+) -> Result<Secured, TooLittle> {
     let mut secured = Secured { sources: [Source::Shadow; MAX_CHARGES], lane: Lane::Reserved };
     for (charge, source) in charges.iter().zip(&mut secured.sources) {
         let Some(account) = accounts.get_mut(charge.key) else { continue };
@@ -224,7 +240,7 @@ pub fn secure(
                 *source = found;
                 secured.lane = secured.lane.max(found.lane());
             }
-            Err(wait) => return Err(Verdict::Refuse { key: charge.key, wait }),
+            Err(wait) => return Err(TooLittle { key: charge.key, wait }),
         }
     }
     Ok(secured)

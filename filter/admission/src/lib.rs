@@ -50,8 +50,8 @@ pub use bucket::{Bucket, Wait};
 pub use concurrency::{ClusterState, Guard, GuardLedger, GuardSettings};
 pub use counts::{Counts, Settled, Tally};
 pub use decision::{
-    Charge, Lane, MAX_CHARGES, Receipt, Receipts, Secured, Source, Verdict, admit, admit_with_receipts, attempt,
-    count_refusal, count_turned_away, secure, spend,
+    Cause, Charge, Lane, MAX_CHARGES, Receipt, Receipts, Secured, Source, TooLittle, Verdict, admit,
+    admit_with_receipts, attempt, count_refused, secure, spend,
 };
 pub use demand::{Bursts, DemandState, Expected, SlotDemand};
 pub use fingerprint::{Fingerprint, Seed};

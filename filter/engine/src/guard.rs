@@ -22,7 +22,7 @@ use forebay_admission::concurrency::{Ending, Short, Strategy};
 use forebay_admission::queue::LANES;
 use forebay_admission::{
     Charge, Clock, ClusterState, Conditions, Contended, Guard, GuardLedger, GuardSettings, Lane, Nanos, Receipts,
-    Verdict, Wait, secure, spend,
+    TooLittle, Wait, secure, spend,
 };
 use forebay_protocol::policy::{self as document, GuardMode, MAX_NAME_BYTES};
 use hashbrown::HashMap;
@@ -143,9 +143,7 @@ pub(crate) fn attempt(
     let (accounts, mut ledger) = keys.open(host);
     let secured = match secure(accounts, charges, conditions, clock, &mut ledger) {
         Ok(secured) => secured,
-        Err(Verdict::Refuse { key, wait }) => return Attempt::TooLittle { key, wait, failed: ledger.failed() },
-        // It is an error only when it refuses.
-        Err(Verdict::Admit(lane)) => return Attempt::Admitted(lane),
+        Err(TooLittle { key, wait }) => return Attempt::TooLittle { key, wait, failed: ledger.failed() },
     };
     let lane = secured.lane();
     if let Some(gate) = gate {

@@ -15,8 +15,8 @@ use alloc::vec::Vec;
 
 use forebay_admission::queue::{Bounds, Patience, Room, Settings};
 use forebay_admission::{
-    Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Receipts, Wait, client_timeout, count_refusal,
-    count_turned_away,
+    Cause, Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Receipts, Wait, client_timeout,
+    count_refused,
 };
 use forebay_protocol::policy::{OnFailure, Queue as Allowed};
 
@@ -435,11 +435,11 @@ impl Waiting {
     ) {
         let charges = waiter.charges(keys, when, host);
         let Entry { stream, key, deadline: until, .. } = waiter.entry;
-        let (count, reason): (fn(&mut [_], &[_], &_, &_), _) = match is_slot(key) {
-            true => (count_turned_away, Reason::Overloaded),
-            false => (count_refusal, Reason::QueueExpired),
+        let (cause, reason) = match is_slot(key) {
+            true => (Cause::Other, Reason::Overloaded),
+            false => (Cause::TooLittle, Reason::QueueExpired),
         };
-        count(&mut keys.accounts, &charges, when.0, &Clock::exact(when.1));
+        count_refused(&mut keys.accounts, &charges, cause, when.0, &Clock::exact(when.1));
         self.count(why);
         let end = End::Refused { key, until, why: reason, dialect: waiter.dialect };
         ended.push(Ended { stream, rule: waiter.rule, charges, end });

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use forebay_admission::{Charge, Clock, Conditions, Nanos, Receipts, Verdict, Wait, count_refusal, count_turned_away};
+use forebay_admission::{Cause, Charge, Clock, Conditions, Nanos, Receipts, Verdict, Wait, count_refused};
 use forebay_protocol::policy::OnFailure;
 
 use super::{Worker, conditions};
@@ -248,7 +248,7 @@ impl Desk<'_> {
             }
             Attempt::TooLittle { key, wait: Wait::Until(until), failed: false } => (key, None, until),
             Attempt::TooLittle { key, wait, failed } => {
-                count_refusal(&mut self.keys.accounts, charges, conditions, clock);
+                count_refused(&mut self.keys.accounts, charges, Cause::TooLittle, conditions, clock);
                 return Came::To(Verdict::Refuse { key, wait }, failed);
             }
             Attempt::NoSlot { slot, lane, until } => (slot, Some(lane), until),
@@ -261,10 +261,10 @@ impl Desk<'_> {
             }
         }
         if lane.is_none() {
-            count_refusal(&mut self.keys.accounts, charges, conditions, clock);
+            count_refused(&mut self.keys.accounts, charges, Cause::TooLittle, conditions, clock);
             return Came::To(Verdict::Refuse { key, wait: Wait::Until(until) }, false);
         }
-        count_turned_away(&mut self.keys.accounts, charges, conditions, clock);
+        count_refused(&mut self.keys.accounts, charges, Cause::Other, conditions, clock);
         if let Some(guards) = &mut self.guards {
             guards.refused();
         }
