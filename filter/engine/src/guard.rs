@@ -19,7 +19,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::concurrency::{Ending, Short, Strategy};
-use forebay_admission::queue::LANES;
 use forebay_admission::{
     Charge, Clock, ClusterState, Conditions, Contended, Guard, GuardLedger, GuardSettings, Lane, Nanos, Receipts,
     TooLittle, Wait, secure, spend,
@@ -31,7 +30,7 @@ use crate::effect::{Effect, Metric};
 use crate::host::{Host, replace};
 use crate::keys::Keys;
 use crate::shared;
-use crate::waiting::Waiting;
+use crate::waiting::{Need, Waiting};
 
 /// Clusters of a proxy that are guarded. In shared data each takes 1,600 bytes and its name, 475 KiB in all; in a worker
 /// about 300 bytes.
@@ -43,9 +42,6 @@ pub const START_CONCURRENCY: u64 = 100;
 
 /// How long a worker that found all rows of the list of clusters taken does not look at it again.
 const FULL_FOR: u64 = Nanos::SECOND;
-
-/// What the queue calls the slots of a cluster: keys above those of all accounts, [`LANES`] for each cluster.
-const SLOT_KEYS: usize = usize::MAX / 2;
 
 const CLUSTER: &str = "xds\0cluster_name";
 const DETAILS: &str = "response\0code_details";
@@ -126,8 +122,8 @@ pub(crate) enum Attempt {
     Admitted(Lane),
     /// This key has too little until then; whether shared data failed.
     TooLittle { key: usize, wait: Wait, failed: bool },
-    /// It has its tokens, and no slot; nothing was taken. `slot` is what it could wait for.
-    NoSlot { slot: usize, lane: Lane, until: Nanos },
+    /// It has its tokens, and not the slot that it needs; nothing was taken.
+    NoSlot { need: Need, lane: Lane, until: Nanos },
 }
 
 /// [`forebay_admission::attempt`], and between the tokens in hand and the tokens spent the slot.
@@ -149,7 +145,7 @@ pub(crate) fn attempt(
     if let Some(gate) = gate {
         let (now, cluster) = (clock.read(&mut ledger), gate.cluster);
         if let Err(Short { retry: until }) = gate.pass(lane, now, host) {
-            return Attempt::NoSlot { slot: slot_key(cluster, lane as usize), lane, until };
+            return Attempt::NoSlot { need: Need::Slot { cluster, rank: lane as usize }, lane, until };
         }
     }
     spend(&mut keys.accounts, charges, &secured, conditions, clock, receipts);
@@ -161,7 +157,7 @@ impl Gate<'_> {
         let Self { guards, stream, cluster, ahead, enforced, open_on_failure } = self;
         let rank = lane as usize;
         let waiting =
-            ahead.and_then(|waiting| (0..=rank).find_map(|rank| waiting.awaited_key(slot_key(cluster, rank))));
+            ahead.and_then(|waiting| (0..=rank).find_map(|rank| waiting.awaited_until(Need::Slot { cluster, rank })));
         let mut ledger = SharedGuards { host, failed: false };
         let taken = match (waiting, guards.clusters.get_mut(cluster)) {
             (_, None) => return Ok(()),
@@ -241,9 +237,9 @@ impl Guards {
     }
 
     /// Until when a request that waits for this need not be tried; `None` for anything else than slots.
-    pub(crate) fn short(&self, slot: usize, now: Nanos) -> Option<Nanos> {
-        let place = slot.checked_sub(SLOT_KEYS)?;
-        self.clusters.get(place / LANES)?.guard.short(place % LANES, now)
+    pub(crate) fn short(&self, need: Need, now: Nanos) -> Option<Nanos> {
+        let Need::Slot { cluster, rank } = need else { return None };
+        self.clusters.get(cluster)?.guard.short(rank, now)
     }
 
     /// A request is refused for want of a slot.
@@ -335,16 +331,6 @@ impl Guards {
             *count = count.saturating_add(1);
         }
     }
-}
-
-/// What the queue calls the slots of a cluster for the lane of this rank.
-fn slot_key(cluster: usize, rank: usize) -> usize {
-    SLOT_KEYS.saturating_add(cluster.saturating_mul(LANES)).saturating_add(rank)
-}
-
-/// Whether what the queue calls so are slots.
-pub(crate) fn is_slot(key: usize) -> bool {
-    key >= SLOT_KEYS
 }
 
 /// Whether an answer with these details (`%RESPONSE_CODE_DETAILS%`) says how fast the upstream is. A host that does not

@@ -9,6 +9,8 @@
 //! Invariants: what waits in [`Queue`] and what is known of it here are the same streams; a stream is answered from the
 //! tick only; a request is counted once, when it is admitted or finally refused, and not at all when its client goes away.
 
+mod need;
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -22,11 +24,13 @@ use forebay_protocol::policy::{OnFailure, Queue as Allowed};
 
 use crate::answer::{Dialect, Reason};
 use crate::effect::{Effect, Metric};
-use crate::guard::{Attempt, Gate, Guards, attempt, is_slot};
+use crate::guard::{Attempt, Gate, Guards, attempt};
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::{CompiledPolicy, Rule};
 use crate::streams::Stream;
+
+pub(crate) use need::Need;
 
 /// Tick period in milliseconds while something waits: with the 15 ms that a due stream may be late, three ticks.
 pub const WAITING_TICK_MS: u32 = 4;
@@ -65,13 +69,13 @@ pub(crate) struct Ask<'a> {
     /// Its name, where it may have buckets of its own without a contract; else empty.
     pub(crate) tenant: &'a [u8],
     pub(crate) charges: &'a [Charge],
-    /// The key that it waits for, or what the guard calls the slots.
-    pub(crate) key: usize,
+    /// What it waits for.
+    pub(crate) need: Need,
     /// Of a request that has its tokens and waits for a slot.
     pub(crate) lane: Option<Lane>,
     /// The guarded cluster that it goes to.
     pub(crate) cluster: Option<usize>,
-    /// When that key has something again.
+    /// When there is something again.
     pub(crate) until: Nanos,
     pub(crate) now: Nanos,
 }
@@ -91,8 +95,8 @@ pub(crate) enum End {
     GoesOn(Option<Box<(Lane, Receipts)>>),
     /// It is answered here.
     Refused {
-        /// The key that had too little, and when that key, as far as is known, has something again.
-        key: usize,
+        /// What there was too little of, and when, as far as is known, there is something again.
+        need: Need,
         until: Nanos,
         why: Reason<'static>,
         dialect: Dialect,
@@ -103,6 +107,7 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 struct Waiter {
     entry: Entry,
+    need: Need,
     row: usize,
     /// As in [`Ask`].
     tenant: Box<[u8]>,
@@ -114,7 +119,7 @@ struct Waiter {
     open_on_failure: bool,
 }
 
-/// A key for which somebody waits.
+/// Something for which somebody waits.
 #[derive(Clone, Copy, Debug)]
 struct Awaited {
     streams: usize,
@@ -127,7 +132,7 @@ pub(crate) struct Waiting {
     queue: Queue,
     patience: Patience,
     waiters: BTreeMap<u32, Waiter>,
-    awaited: BTreeMap<usize, Awaited>,
+    awaited: BTreeMap<Need, Awaited>,
     /// Streams that lost their place when keys were renumbered: answered by the next tick.
     displaced: Vec<Waiter>,
     /// When something last waited, while the tick is short.
@@ -170,12 +175,12 @@ impl Waiting {
         if self.awaited.is_empty() {
             return None;
         }
-        charges.iter().find_map(|charge| self.awaited_key(charge.key).map(|until| (charge.key, until)))
+        charges.iter().find_map(|charge| self.awaited_until(Need::Key(charge.key)).map(|until| (charge.key, until)))
     }
 
-    /// Until when those that wait for this key do so; `None` when nobody does.
-    pub(crate) fn awaited_key(&self, key: usize) -> Option<Nanos> {
-        self.awaited.get(&key).map(|found| found.until)
+    /// Until when those that wait for this do so; `None` when nobody does.
+    pub(crate) fn awaited_until(&self, need: Need) -> Option<Nanos> {
+        self.awaited.get(&need).map(|found| found.until)
     }
 
     /// Lets a request wait; from now on the tick is short. `None` when it must be refused at once: the rule lets nobody wait
@@ -203,7 +208,10 @@ impl Waiting {
         if ask.until >= deadline {
             return None;
         }
-        let charged = if ask.lane.is_some() { ask.charges.first()?.key } else { ask.key };
+        let charged = match ask.need {
+            Need::Key(key) => key,
+            Need::Slot { .. } => ask.charges.first()?.key,
+        };
         let key = keys.keys.get(keys.named(charged))?;
         let term = policy.terms.of(&key.tenant, &key.resource);
         let slot = keys.accounts.get(charged).and_then(|account| account.grant().terms(ask.now).slot);
@@ -214,10 +222,10 @@ impl Waiting {
             stream: ask.stream.id,
             connection: connection(ask.stream.id, host),
             tenant: tenant(ask.row, ask.charges, keys),
-            key: ask.key,
+            key: ask.need.line(),
             weight: term.weight,
             class: Class::new(lane, term.priority_class.unwrap_or(ask.rule.priority_class)),
-            cost: ask.charges.iter().find(|charge| charge.key == ask.key).map_or(1, |charge| charge.cost),
+            cost: ask.charges.iter().find(|charge| Need::Key(charge.key) == ask.need).map_or(1, |charge| charge.cost),
             body_bytes,
             arrival: ask.now,
             deadline,
@@ -235,6 +243,7 @@ impl Waiting {
         let (row, rule) = (ask.row, ask.rule.number);
         let waiter = Waiter {
             entry,
+            need: ask.need,
             row,
             tenant: ask.tenant.into(),
             rule,
@@ -243,9 +252,9 @@ impl Waiting {
             costs: costs.collect(),
             open_on_failure,
         };
-        self.awaited.entry(ask.key).or_insert(Awaited { streams: 0, until: ask.until }).streams += 1;
+        self.awaited.entry(ask.need).or_insert(Awaited { streams: 0, until: ask.until }).streams += 1;
         self.waiters.insert(ask.stream.id, waiter);
-        self.defer(ask.stream.id, ask.key, ask.until, ask.now);
+        self.defer(ask.stream.id, ask.need, ask.until, ask.now);
         self.count(Metric::QueueWaited);
         self.short_since = Some(ask.now);
         Some(())
@@ -277,23 +286,28 @@ impl Waiting {
             };
             // Slots stay behind the keys, and go by the number of their resource.
             let slot = |key: usize| key.checked_sub(old.keys.len()).map(|slot| new.keys.len() + slot);
-            let Entry { key, tenant, .. } = waiter.entry;
-            let is_for = |resource: usize| match slot(key) {
-                Some(slot) => new.named(slot) == resource,
-                None => old.key(waiter.row, resource) == key,
+            let need = match waiter.need {
+                Need::Slot { .. } => waiter.need,
+                Need::Key(key) => {
+                    let is_for = |resource: usize| match slot(key) {
+                        Some(slot) => new.named(slot) == resource,
+                        None => old.key(waiter.row, resource) == key,
+                    };
+                    let waits_for = waiter.costs.iter().find(|(resource, _)| is_for(*resource));
+                    Need::Key(waits_for.map_or(0, |(resource, _)| new.key(row, *resource)))
+                }
             };
-            let waits_for = waiter.costs.iter().find(|(resource, _)| is_for(*resource));
-            let token = waits_for.map_or(0, |(resource, _)| new.key(row, *resource));
-            let key = if is_slot(key) { key } else { token };
+            let tenant = waiter.entry.tenant;
             let tenant = slot(tenant).filter(|_| row == 0).unwrap_or(row);
             waiter.row = row;
-            waiter.entry = Entry { tenant, key, ..waiter.entry };
+            waiter.need = need;
+            waiter.entry = Entry { tenant, key: need.line(), ..waiter.entry };
             if self.queue.push(waiter.entry, now).is_err() {
                 // Its deadline has come meanwhile.
                 self.displaced.push(waiter);
                 continue;
             }
-            self.awaited.entry(key).or_insert(Awaited { streams: 0, until: now }).streams += 1;
+            self.awaited.entry(need).or_insert(Awaited { streams: 0, until: now }).streams += 1;
             self.waiters.insert(waiter.entry.stream, waiter);
         }
     }
@@ -327,9 +341,10 @@ impl Waiting {
                 self.queue.remove(entry.stream);
                 continue;
             };
-            if let Some(until) = guards.as_ref().and_then(|guards| guards.short(entry.key, now)) {
+            let need = waiter.need;
+            if let Some(until) = guards.as_ref().and_then(|guards| guards.short(need, now)) {
                 skipped += 1;
-                self.defer(entry.stream, entry.key, until, now);
+                self.defer(entry.stream, need, until, now);
                 continue;
             }
             attempts += 1;
@@ -348,8 +363,12 @@ impl Waiting {
             let lane = match attempt(keys, &charges, (conditions, clock), host, gate, Some(&mut receipts)) {
                 Attempt::Admitted(lane) => Some(Box::new((lane, receipts))),
                 Attempt::TooLittle { failed: true, .. } if open_on_failure => None,
-                Attempt::TooLittle { key, wait: Wait::Until(until), .. } | Attempt::NoSlot { slot: key, until, .. } => {
-                    self.defer(entry.stream, key, until, now);
+                Attempt::TooLittle { key, wait: Wait::Until(until), .. } => {
+                    self.defer(entry.stream, Need::Key(key), until, now);
+                    continue;
+                }
+                Attempt::NoSlot { need, until, .. } => {
+                    self.defer(entry.stream, need, until, now);
                     continue;
                 }
                 Attempt::TooLittle { wait: Wait::Never, .. } => {
@@ -376,32 +395,32 @@ impl Waiting {
         }
     }
 
-    /// It waits for this key until then.
-    fn defer(&mut self, stream: u32, key: usize, until: Nanos, now: Nanos) {
-        self.queue.defer(stream, key, until, now);
+    /// It waits for this until then.
+    fn defer(&mut self, stream: u32, need: Need, until: Nanos, now: Nanos) {
+        self.queue.defer(stream, need.line(), until, now);
         let Some(waiter) = self.waiters.get_mut(&stream) else { return };
-        let before = core::mem::replace(&mut waiter.entry.key, key);
-        if before != key {
-            self.awaited.entry(key).or_insert(Awaited { streams: 0, until }).streams += 1;
+        let before = core::mem::replace(&mut waiter.need, need);
+        if before != need {
+            self.awaited.entry(need).or_insert(Awaited { streams: 0, until }).streams += 1;
             self.leave(before);
         }
-        if let Some(awaited) = self.awaited.get_mut(&key) {
+        if let Some(awaited) = self.awaited.get_mut(&need) {
             awaited.until = until;
         }
     }
 
-    fn leave(&mut self, key: usize) {
-        if let Some(awaited) = self.awaited.get_mut(&key) {
+    fn leave(&mut self, need: Need) {
+        if let Some(awaited) = self.awaited.get_mut(&need) {
             awaited.streams = awaited.streams.saturating_sub(1);
             if awaited.streams == 0 {
-                self.awaited.remove(&key);
+                self.awaited.remove(&need);
             }
         }
     }
 
     fn forget(&mut self, stream: u32) -> Option<Waiter> {
         let waiter = self.waiters.remove(&stream)?;
-        self.leave(waiter.entry.key);
+        self.leave(waiter.need);
         Some(waiter)
     }
 
@@ -415,7 +434,7 @@ impl Waiting {
         host: &mut impl Host,
         ended: &mut Vec<Ended>,
     ) {
-        let until = self.waiters.get(&stream).and_then(|waiter| self.awaited.get(&waiter.entry.key)).copied();
+        let until = self.waiters.get(&stream).and_then(|waiter| self.awaited.get(&waiter.need)).copied();
         let Some(mut waiter) = self.forget(stream) else { return };
         if let Some(awaited) = until {
             waiter.entry.deadline = awaited.until;
@@ -434,14 +453,14 @@ impl Waiting {
         ended: &mut Vec<Ended>,
     ) {
         let charges = waiter.charges(keys, when, host);
-        let Entry { stream, key, deadline: until, .. } = waiter.entry;
-        let (cause, reason) = match is_slot(key) {
-            true => (Cause::Other, Reason::Overloaded),
-            false => (Cause::TooLittle, Reason::QueueExpired),
+        let (Entry { stream, deadline: until, .. }, need) = (waiter.entry, waiter.need);
+        let (cause, reason) = match need {
+            Need::Slot { .. } => (Cause::Other, Reason::Overloaded),
+            Need::Key(_) => (Cause::TooLittle, Reason::QueueExpired),
         };
         count_refused(&mut keys.accounts, &charges, cause, when.0, &Clock::exact(when.1));
         self.count(why);
-        let end = End::Refused { key, until, why: reason, dialect: waiter.dialect };
+        let end = End::Refused { need, until, why: reason, dialect: waiter.dialect };
         ended.push(Ended { stream, rule: waiter.rule, charges, end });
     }
 

@@ -20,7 +20,7 @@ use crate::record::{Decision, Fate, Refusing};
 use crate::request::{self, Charges, Class, Outcome};
 use crate::settling::Settling;
 use crate::streams::Stream;
-use crate::waiting::{Ask, End, Ended, Waiting};
+use crate::waiting::{Ask, End, Ended, Need, Waiting};
 
 impl Worker {
     /// Decides about the request whose headers the host holds, at once.
@@ -143,7 +143,8 @@ impl Worker {
         let (fate, violated) = match &wait.end {
             End::GoesOn(Some(taken)) => (Fate::Admitted(taken.0), None),
             End::GoesOn(None) => (Fate::FailedOpen, None),
-            End::Refused { key, .. } => (Fate::Refused, Some(*key)),
+            End::Refused { need: Need::Key(key), .. } => (Fate::Refused, Some(*key)),
+            End::Refused { need: Need::Slot { .. }, .. } => (Fate::Refused, None),
         };
         let generation = self.version.in_force();
         let decision = Decision { rule, fate, charges: &wait.charges, violated, generation };
@@ -238,7 +239,7 @@ impl Desk<'_> {
             let receipts = settled.as_mut().map(|(_, receipts)| receipts);
             attempt(self.keys, charges, (conditions, &mut *clock), host, gate, receipts)
         };
-        let (key, lane, until) = match attempt {
+        let (need, lane, until) = match attempt {
             Attempt::Admitted(lane) => {
                 if let (Some((stream, receipts)), Some(settling)) = (&settled, &mut self.settling) {
                     let began = clock.read(&mut self.keys.open(host).1);
@@ -246,29 +247,33 @@ impl Desk<'_> {
                 }
                 return Came::To(Verdict::Admit(lane), false);
             }
-            Attempt::TooLittle { key, wait: Wait::Until(until), failed: false } => (key, None, until),
+            Attempt::TooLittle { key, wait: Wait::Until(until), failed: false } => (Need::Key(key), None, until),
             Attempt::TooLittle { key, wait, failed } => {
                 count_refused(&mut self.keys.accounts, charges, Cause::TooLittle, conditions, clock);
                 return Came::To(Verdict::Refuse { key, wait }, failed);
             }
-            Attempt::NoSlot { slot, lane, until } => (slot, Some(lane), until),
+            Attempt::NoSlot { need, lane, until } => (need, Some(lane), until),
         };
         if let (Some(stream), Some(waiting)) = (queueing, &mut self.waiting) {
             let now = clock.earliest();
-            let ask = Ask { stream, rule, row, tenant, charges, key, lane, cluster, until, now };
+            let ask = Ask { stream, rule, row, tenant, charges, need, lane, cluster, until, now };
             if waiting.enter(&ask, self.keys, &self.config.policy, conditions, host).is_some() {
                 return Came::ToWait;
             }
         }
-        if lane.is_none() {
-            count_refused(&mut self.keys.accounts, charges, Cause::TooLittle, conditions, clock);
-            return Came::To(Verdict::Refuse { key, wait: Wait::Until(until) }, false);
+        match need {
+            Need::Key(key) => {
+                count_refused(&mut self.keys.accounts, charges, Cause::TooLittle, conditions, clock);
+                Came::To(Verdict::Refuse { key, wait: Wait::Until(until) }, false)
+            }
+            Need::Slot { .. } => {
+                count_refused(&mut self.keys.accounts, charges, Cause::Other, conditions, clock);
+                if let Some(guards) = &mut self.guards {
+                    guards.refused();
+                }
+                Came::Overloaded(until)
+            }
         }
-        count_refused(&mut self.keys.accounts, charges, Cause::Other, conditions, clock);
-        if let Some(guards) = &mut self.guards {
-            guards.refused();
-        }
-        Came::Overloaded(until)
     }
 }
 
