@@ -9,21 +9,17 @@
 //! counted and dropped, the last good table stays, and its expiry brings the safe shares. Failures are retried with
 //! exponential pauses, jittered by the member's number so that a mesh does not retry in step.
 
+mod reporting;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use forebay_admission::{Expected as ExpectedDemand, Nanos};
+use forebay_admission::Nanos;
 use forebay_protocol::envelope::VERSION as PROTOCOL_VERSION;
-use forebay_protocol::extension::{
-    DETAILS, DetailRow, EXPECTATIONS, MAX_EXPECTED_SLOTS, SlotTime, extension, find, trimmed,
-};
-use forebay_protocol::{
-    Details, Expectations, Generation, GrantTable, Message, Report, ReportAck, Row, SyncStats, Watch,
-};
+use forebay_protocol::{Generation, GrantTable, Message, SyncStats, Watch};
 
-use crate::cells::names;
 use crate::config::Controller;
 use crate::effect::{CallKind, CallOut, Effect, Metric};
 use crate::host::{Expected, Host, replace};
@@ -31,7 +27,6 @@ use crate::keys::Keys;
 use crate::policy::telling::Attribute;
 use crate::shared::{self, Boot, Leadership, Version};
 use crate::table;
-use crate::totals::Totals;
 
 /// How long leadership lasts without renewal.
 pub const LEADERSHIP: u64 = 3 * Nanos::SECOND;
@@ -44,12 +39,6 @@ const WATCH_TIMEOUT_MS: u32 = 30_000;
 
 /// First and longest pause after failed calls.
 const PAUSES_MS: (u64, u64) = (100, 5_000);
-
-/// Most rows in one report: with names of the longest size it stays below the protocol's body limit.
-const MAX_ROWS: usize = 5_000;
-
-/// Most cells of attributes in one report, at up to 13 bytes; keys beyond it come with the next.
-const MAX_CELLS_SENT: usize = 16_384;
 
 /// An answer as the host delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,92 +202,6 @@ impl Leader {
         }
     }
 
-    fn report(
-        &mut self,
-        (proxy, boot): (&str, Boot),
-        keys: &Keys,
-        attributes: &[Attribute],
-        host: &mut impl Host,
-        now: Nanos,
-    ) -> Report {
-        self.sent.clear();
-        self.sent_revision = keys.revision;
-        let mut rows = Vec::new();
-        let mut details = Details { attributes: Vec::new(), rows: Vec::new() };
-        let mut cells_left = MAX_CELLS_SENT;
-        for (index, key) in keys.keys.iter().enumerate() {
-            let found = host.shared_get(&key.count_key).filter(|(_, mark)| *mark != key.reported);
-            let Some((bytes, mark)) = found else { continue };
-            let totals = Totals::decode(&bytes);
-            let cells = if totals.layout == keys.numbering.layout { totals.cells.as_slice() } else { &[] };
-            let cells: Vec<_> = (0u16..).zip(cells.iter().copied()).filter(|(_, count)| *count > 0).collect();
-            let Some(left) = cells_left.checked_sub(cells.len()).filter(|_| rows.len() < MAX_ROWS) else { break };
-            cells_left = left;
-            self.sent.push((index, mark));
-            rows.push(Row { tenant: key.tenant.clone(), resource: key.resource.clone(), counters: totals.counters });
-            details.rows.push(DetailRow { counts: trimmed(&totals.further.words()).to_vec(), cells });
-        }
-        if cells_left < MAX_CELLS_SENT {
-            details.attributes = names(attributes);
-        }
-        Report {
-            proxy: proxy.to_string(),
-            boot_id: boot.id,
-            // The steady clock is the same in all workers, so it orders reports across a change of leader.
-            sequence: now.0,
-            uptime_ms: now.since(boot.born) / Nanos::MILLI,
-            generation: in_force(host).generation,
-            speaks: vec![PROTOCOL_VERSION],
-            rows,
-            stats: self.total_stats(host),
-            extensions: vec![extension(DETAILS, &details)],
-        }
-    }
-
-    fn acknowledged(&mut self, ack: &ReportAck, keys: &mut Keys, host: &mut impl Host, now: Nanos) {
-        // Key numbers may have changed meanwhile; then everything is reported once more, which changes nothing.
-        if self.sent_revision == keys.revision {
-            for (index, mark) in &self.sent {
-                if let Some(key) = keys.keys.get_mut(*index) {
-                    key.reported = *mark;
-                }
-            }
-            if let Some(expected) = find::<Expectations>(&ack.extensions, EXPECTATIONS) {
-                self.expect(&expected, keys, host, now);
-            }
-            self.sent.clear();
-        }
-        let version = in_force(host);
-        if version.parts > 0 && version.generation == ack.generation {
-            let expires_at = now.plus(u64::from(ack.valid_for_ms) * Nanos::MILLI);
-            let _ = host.shared_set(shared::VERSION, &Version { expires_at, ..version }.encode(), Expected::Anything);
-        }
-    }
-
-    /// Notes when the slots are and what is expected of them. Slots that make no sense are left alone.
-    fn expect(&self, expected: &Expectations, keys: &Keys, host: &mut impl Host, now: Nanos) {
-        let slots = &expected.slots;
-        let ascending = slots.iter().zip(slots.iter().skip(1)).all(|(a, b)| a.id < b.id);
-        if slots.is_empty() || slots.len() > MAX_EXPECTED_SLOTS || !ascending {
-            return;
-        }
-        let times: Vec<u64> = slots.iter().flat_map(|slot| time_words(slot, now)).collect();
-        // Without it nothing is compared for a while; the next acknowledgement says it again.
-        let _ = host.shared_set(shared::SLOTS, &shared::encode_words(&times), Expected::Anything);
-        for ((index, _), row) in self.sent.iter().zip(&expected.rows) {
-            let Some(key) = keys.keys.get(*index).filter(|_| !row.is_empty()) else { continue };
-            // After a lost race the next acknowledgement of this key says it again.
-            let _ = replace(host, &key.count_key, |bytes| {
-                let before = Totals::decode(bytes?);
-                let mut totals = before.clone();
-                for (slot, (predicted, upper)) in slots.iter().zip(row) {
-                    totals.expect(slot.id, ExpectedDemand { predicted: *predicted, upper: *upper });
-                }
-                (totals != before).then(|| totals.encode())
-            });
-        }
-    }
-
     /// One part of a table. `false` when it is not usable.
     fn arrived(&mut self, part: &GrantTable, bytes: &[u8], host: &mut impl Host, now: Nanos) -> bool {
         let current = in_force(host);
@@ -370,10 +273,6 @@ impl Leader {
         }
     }
 
-    fn total_stats(&self, host: &mut impl Host) -> SyncStats {
-        host.shared_get(shared::SYNC).and_then(|(bytes, _)| shared::decode_sync_stats(&bytes)).unwrap_or_default()
-    }
-
     fn proxy_name(&mut self, configured: Option<&str>, host: &mut impl Host) -> String {
         if self.proxy.is_none() {
             let name = match configured {
@@ -390,19 +289,6 @@ impl Line {
     fn due(&self, now: Nanos) -> bool {
         !self.in_flight && now >= self.next
     }
-}
-
-/// A slot's record at [`shared::SLOTS`].
-fn time_words(slot: &SlotTime, now: Nanos) -> [u64; 3] {
-    let offset = slot.starts_in_ms.unsigned_abs().saturating_mul(Nanos::MILLI);
-    let length = u64::from(slot.length_ms).saturating_mul(Nanos::MILLI);
-    // One that began before the steady clock's origin is cut at its own end.
-    let (start, end) = if slot.starts_in_ms < 0 {
-        (now.minus(offset), now.plus(length).minus(offset))
-    } else {
-        (now.plus(offset), now.plus(offset).plus(length))
-    };
-    [slot.id, start.0, end.0]
 }
 
 fn in_force(host: &mut impl Host) -> Version {

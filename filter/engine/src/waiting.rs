@@ -1,4 +1,5 @@
-//! Requests that wait for tokens, or for a slot of an overloaded upstream ([`guard`](crate::guard)): from a refusal with an instant to the tick that lets them go on or answers them.
+//! Requests that wait for tokens, or for a slot of an overloaded upstream ([`guard`](crate::guard)): from a refusal with
+//! an instant to the tick that lets them go on or answers them. Here is who waits; [`serving`] is the tick.
 //!
 //! [`Queue`] of the admission crate knows who is next; here is what it does not know: a request's keys, its client's
 //! patience, and the tick. A request of a key for which others wait already does not try to get ahead of them.
@@ -10,43 +11,30 @@
 //! tick only; a request is counted once, when it is admitted or finally refused, and not at all when its client goes away.
 
 mod need;
+mod refusing;
+mod renumbering;
+mod serving;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use forebay_admission::queue::{Bounds, Patience, Room, Settings};
-use forebay_admission::{
-    Cause, Charge, Class, Clock, Conditions, Entry, Lane, Nanos, NoWait, Queue, Receipts, Wait, client_timeout,
-    count_refused,
-};
+use forebay_admission::{Charge, Class, Conditions, Entry, Lane, Nanos, NoWait, Queue, client_timeout};
 use forebay_protocol::policy::{OnFailure, Queue as Allowed};
 
-use crate::answer::{Dialect, Reason};
-use crate::effect::{Effect, Metric};
-use crate::guard::{Attempt, Gate, Guards, attempt};
+use crate::answer::Dialect;
+use crate::effect::Metric;
 use crate::host::Host;
 use crate::keys::Keys;
 use crate::policy::{CompiledPolicy, Rule};
 use crate::streams::Stream;
 
 pub(crate) use need::Need;
+pub(crate) use serving::{End, Ended};
 
 /// Tick period in milliseconds while something waits: with the 15 ms that a due stream may be late, three ticks.
 pub const WAITING_TICK_MS: u32 = 4;
-
-/// For so long after the last waiting stream the short tick stays, because making a timer costs more than a few ticks.
-const LINGER: u64 = Nanos::SECOND;
-
-/// What one tick does at most, so that requests between ticks do not wait for long: about 2 ms of a worker on Envoy.
-const MAX_EXPIRED: usize = 256;
-const MAX_SHED: usize = 64;
-const MAX_RELEASED: usize = 64;
-const MAX_ATTEMPTS: usize = 128;
-
-/// Most streams looked at in one tick whose upstream has no slot, as another one has just found out. Each costs a few
-/// steps in the queue; without it those that wait for one upstream would use up the attempts of all others.
-const MAX_SKIPPED: usize = 1_024;
 
 /// Bytes that the proxy may hold of a body of unknown length: the initial window of an HTTP/2 stream.
 const WINDOW_BYTES: u64 = 65_535;
@@ -78,29 +66,6 @@ pub(crate) struct Ask<'a> {
     /// When there is something again.
     pub(crate) until: Nanos,
     pub(crate) now: Nanos,
-}
-
-/// What became of a request that waited: for the worker to write down, and to answer unless it goes on.
-pub(crate) struct Ended {
-    pub(crate) stream: u32,
-    /// The rule's number.
-    pub(crate) rule: usize,
-    pub(crate) charges: Vec<Charge>,
-    pub(crate) end: End,
-}
-
-/// How a wait ended.
-pub(crate) enum End {
-    /// It goes on; without a lane because shared data failed and the rule is open then.
-    GoesOn(Option<Box<(Lane, Receipts)>>),
-    /// It is answered here.
-    Refused {
-        /// What there was too little of, and when, as far as is known, there is something again.
-        need: Need,
-        until: Nanos,
-        why: Reason<'static>,
-        dialect: Dialect,
-    },
 }
 
 /// What is known of a waiting stream beside its place.
@@ -267,134 +232,6 @@ impl Waiting {
         self.displaced.retain(|waiter| waiter.entry.stream != stream);
     }
 
-    /// Another table is in force: everything is tried again, under the new numbers of keys and tenants.
-    pub(crate) fn renumber(&mut self, old: &Keys, new: &Keys, now: Nanos) {
-        let same = old.keys.len() == new.keys.len()
-            && old.keys.iter().zip(&new.keys).all(|(old, new)| old.state_key == new.state_key);
-        if same {
-            self.queue.wake_all();
-            return;
-        }
-        let mut waiters: Vec<Waiter> = core::mem::take(&mut self.waiters).into_values().collect();
-        waiters.sort_by_key(|waiter| (waiter.entry.arrival, waiter.entry.stream));
-        self.queue = Queue::new(Settings { patience: self.patience, ..unbounded() });
-        self.awaited.clear();
-        for mut waiter in waiters {
-            let row = match &*waiter.tenant {
-                [] => new.row(old.tenant(waiter.row).as_bytes()),
-                name => new.row(name),
-            };
-            // Slots stay behind the keys, and go by the number of their resource.
-            let slot = |key: usize| key.checked_sub(old.keys.len()).map(|slot| new.keys.len() + slot);
-            let need = match waiter.need {
-                Need::Slot { .. } => waiter.need,
-                Need::Key(key) => {
-                    let is_for = |resource: usize| match slot(key) {
-                        Some(slot) => new.named(slot) == resource,
-                        None => old.key(waiter.row, resource) == key,
-                    };
-                    let waits_for = waiter.costs.iter().find(|(resource, _)| is_for(*resource));
-                    Need::Key(waits_for.map_or(0, |(resource, _)| new.key(row, *resource)))
-                }
-            };
-            let tenant = waiter.entry.tenant;
-            let tenant = slot(tenant).filter(|_| row == 0).unwrap_or(row);
-            waiter.row = row;
-            waiter.need = need;
-            waiter.entry = Entry { tenant, key: need.line(), ..waiter.entry };
-            if self.queue.push(waiter.entry, now).is_err() {
-                // Its deadline has come meanwhile.
-                self.displaced.push(waiter);
-                continue;
-            }
-            self.awaited.entry(need).or_insert(Awaited { streams: 0, until: now }).streams += 1;
-            self.waiters.insert(waiter.entry.stream, waiter);
-        }
-    }
-
-    /// The tick: ends the wait of those whose time is over and of those whose turn it is.
-    pub(crate) fn serve(
-        &mut self,
-        keys: &mut Keys,
-        mut guards: Option<&mut Guards>,
-        (conditions, now): (&Conditions<'_>, Nanos),
-        host: &mut impl Host,
-        ended: &mut Vec<Ended>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(since) = self.short_since else { return };
-        for waiter in core::mem::take(&mut self.displaced) {
-            self.refuse(&waiter, Metric::QueueExpired, keys, (conditions, now), host, ended);
-        }
-        for _ in 0..MAX_EXPIRED {
-            let Some(entry) = self.queue.expired(now) else { break };
-            self.drop_out(entry.stream, Metric::QueueExpired, keys, (conditions, now), host, ended);
-        }
-        for _ in 0..MAX_SHED {
-            let Some(entry) = self.queue.shed(now) else { break };
-            self.drop_out(entry.stream, Metric::QueueShed, keys, (conditions, now), host, ended);
-        }
-        let (mut released, mut attempts, mut skipped) = (0, 0, 0);
-        while released < MAX_RELEASED && attempts < MAX_ATTEMPTS && skipped < MAX_SKIPPED {
-            let Some(entry) = self.queue.next(now) else { break };
-            let Some(waiter) = self.waiters.get(&entry.stream) else {
-                self.queue.remove(entry.stream);
-                continue;
-            };
-            let need = waiter.need;
-            if let Some(until) = guards.as_ref().and_then(|guards| guards.short(need, now)) {
-                skipped += 1;
-                self.defer(entry.stream, need, until, now);
-                continue;
-            }
-            attempts += 1;
-            let charges = waiter.charges(keys, (conditions, now), host);
-            let open_on_failure = waiter.open_on_failure;
-            let gate = guards.as_mut().zip(waiter.cluster).map(|(guards, cluster)| Gate {
-                guards,
-                cluster,
-                stream: entry.stream,
-                ahead: None,
-                enforced: true,
-                open_on_failure,
-            });
-            let mut receipts = Receipts::default();
-            let clock = &mut Clock::exact(now);
-            let lane = match attempt(keys, &charges, (conditions, clock), host, gate, Some(&mut receipts)) {
-                Attempt::Admitted(lane) => Some(Box::new((lane, receipts))),
-                Attempt::TooLittle { failed: true, .. } if open_on_failure => None,
-                Attempt::TooLittle { key, wait: Wait::Until(until), .. } => {
-                    self.defer(entry.stream, Need::Key(key), until, now);
-                    continue;
-                }
-                Attempt::NoSlot { need, until, .. } => {
-                    self.defer(entry.stream, need, until, now);
-                    continue;
-                }
-                Attempt::TooLittle { wait: Wait::Never, .. } => {
-                    self.queue.remove(entry.stream);
-                    self.drop_out(entry.stream, Metric::QueueExpired, keys, (conditions, now), host, ended);
-                    continue;
-                }
-            };
-            let rule = waiter.rule;
-            self.queue.release(entry.stream, now);
-            self.forget(entry.stream);
-            released += 1;
-            ended.push(Ended { stream: entry.stream, rule, charges, end: End::GoesOn(lane) });
-        }
-        for (metric, count) in &mut self.counts {
-            if *count > 0 {
-                effects.push(Effect::Count(*metric, core::mem::take(count)));
-            }
-        }
-        if !self.waiters.is_empty() {
-            self.short_since = Some(now);
-        } else if now.since(since) >= LINGER {
-            self.short_since = None;
-        }
-    }
-
     /// It waits for this until then.
     fn defer(&mut self, stream: u32, need: Need, until: Nanos, now: Nanos) {
         self.queue.defer(stream, need.line(), until, now);
@@ -422,46 +259,6 @@ impl Waiting {
         let waiter = self.waiters.remove(&stream)?;
         self.leave(waiter.need);
         Some(waiter)
-    }
-
-    /// It has left the queue without success.
-    fn drop_out(
-        &mut self,
-        stream: u32,
-        why: Metric,
-        keys: &mut Keys,
-        when: (&Conditions<'_>, Nanos),
-        host: &mut impl Host,
-        ended: &mut Vec<Ended>,
-    ) {
-        let until = self.waiters.get(&stream).and_then(|waiter| self.awaited.get(&waiter.need)).copied();
-        let Some(mut waiter) = self.forget(stream) else { return };
-        if let Some(awaited) = until {
-            waiter.entry.deadline = awaited.until;
-        }
-        self.refuse(&waiter, why, keys, when, host, ended);
-    }
-
-    /// The answer says when its key, as far as is known, has something again: `entry.deadline`.
-    fn refuse(
-        &mut self,
-        waiter: &Waiter,
-        why: Metric,
-        keys: &mut Keys,
-        when: (&Conditions<'_>, Nanos),
-        host: &mut impl Host,
-        ended: &mut Vec<Ended>,
-    ) {
-        let charges = waiter.charges(keys, when, host);
-        let (Entry { stream, deadline: until, .. }, need) = (waiter.entry, waiter.need);
-        let (cause, reason) = match need {
-            Need::Slot { .. } => (Cause::Other, Reason::Overloaded),
-            Need::Key(_) => (Cause::TooLittle, Reason::QueueExpired),
-        };
-        count_refused(&mut keys.accounts, &charges, cause, when.0, &Clock::exact(when.1));
-        self.count(why);
-        let end = End::Refused { need, until, why: reason, dialect: waiter.dialect };
-        ended.push(Ended { stream, rule: waiter.rule, charges, end });
     }
 
     fn count(&mut self, metric: Metric) {
@@ -497,12 +294,6 @@ fn bounds(allowed: &Allowed) -> Bounds {
         tenant: Room { streams: u64::from(waiting.per_tenant), ..part },
         connection: Room { streams: u64::from(waiting.per_connection), ..part },
     }
-}
-
-/// For streams that have met their bounds before.
-fn unbounded() -> Settings {
-    let room = Room { streams: u64::MAX, bytes: u64::MAX };
-    Settings { bounds: Bounds { vm: room, tenant: room, connection: room }, ..Settings::default() }
 }
 
 /// Its own connection where the host does not say which.
