@@ -69,6 +69,7 @@ pub(crate) struct Metrics {
     pub(crate) proxies_live: Gauge,
     pub(crate) bursts: Family<KeyLabels, Counter>,
     pub(crate) forecast_upper: Family<KeyLabels, Level>,
+    pub(crate) forecast_bought: Family<KeyLabels, Level>,
     pub(crate) forecast_point: Family<KeyLabels, Level>,
     pub(crate) forecast_coverage: Family<KeyLabels, Level>,
     pub(crate) forecast_loss: Family<KeyLabels, Level>,
@@ -113,6 +114,11 @@ impl Metrics {
             proxies_live: registered(r, "proxies_live", "Proxies that have a share"),
             bursts: registered(r, "bursts", "Steps whose demand exceeded the forecast's upper bound"),
             forecast_upper: registered(r, "forecast_upper_per_s", "Upper quantile for the current step"),
+            forecast_bought: registered(
+                r,
+                "forecast_bought_per_s",
+                "The quantile for the current step that shadow is bought for",
+            ),
             forecast_point: registered(r, "forecast_point_per_s", "Median for the current step"),
             forecast_coverage: registered(
                 r,

@@ -12,6 +12,7 @@ mod envoy_lanes;
 mod envoy_limits;
 mod envoy_mixes;
 mod envoy_outages;
+mod envoy_policy_shadow;
 mod envoy_pools;
 mod envoy_push;
 mod envoy_queue;
