@@ -6,6 +6,7 @@ mod envoy_counts;
 mod envoy_faults;
 mod envoy_forecast;
 mod envoy_guard;
+mod envoy_h2load;
 mod envoy_hostile;
 mod envoy_hosts;
 mod envoy_lanes;
