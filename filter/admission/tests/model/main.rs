@@ -2,8 +2,11 @@
 
 mod buckets;
 mod clock;
+mod concurrency;
 mod counting;
 mod leases;
 mod pools;
+mod queue;
 mod settling;
+mod strangers;
 mod support;
