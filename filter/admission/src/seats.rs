@@ -259,7 +259,8 @@ impl<S: SlotStore> Ledger for SlotLedger<'_, S> {
             let mut set = known?;
             let bucket = set.bucket(way, name);
             held = bucket.is_some();
-            let state = change(Some(KeyState { standard: bucket?, shadow: ShadowState::default() }));
+            // A slot has no place for claims: leases of it are small.
+            let state = change(Some(KeyState { standard: bucket?, shadow: ShadowState::default(), claims: None }));
             written = state.is_some();
             set.update(way, name, state?.standard, hits, now).then_some(set)
         })?;

@@ -332,7 +332,7 @@ impl Worker {
             let _ = replace(host, &key.state_key, |bytes| {
                 let known = bytes.and_then(KeyState::decode);
                 let mut state = known.unwrap_or_else(|| KeyState::at_boot(before, conditions.born));
-                state.standard.give_back(before, 0, now);
+                state.refill(before, now);
                 Some(state.encode().to_vec())
             });
         }
@@ -430,7 +430,7 @@ fn conditions<'a>(
 
 /// Whether there is something to give back or to hand over.
 fn holds_something(account: &Account) -> bool {
-    account.leased_units() > 0 || account.counts() != Counts::default()
+    account.holds_lease() || account.counts() != Counts::default()
 }
 
 /// The whole table that `version` names; `None` while any part is missing or belongs to another one.
