@@ -135,8 +135,10 @@ impl Account {
         let cap = if state.claims.is_some() { claim_cap } else { lease_cap };
         draw.size = self.standard.size_for(cost, cap(limit.burst, workers, cost), now);
         let (need, want) = (cost.saturating_sub(held), draw.size.saturating_sub(held));
-        let round = Round::new(need, want, workers, limit);
-        let units = round.units(state.standard.level_nano() / NANO, need, want);
+        let available = state.standard.level_nano() / NANO;
+        // Where everybody's lease is there, nobody asks whose part it is.
+        let round = (available < want.saturating_mul(workers)).then(|| Round::new(need, want, workers, limit));
+        let units = round.map_or(want, |round| round.units(available, need, want));
         // A cost above the burst never fits, even when a part of it is already held.
         let fits = cost <= limit.burst && state.standard.take(limit, units, now).is_ok();
         if fits {
@@ -148,7 +150,10 @@ impl Account {
                 return;
             }
         }
-        let next = if cost > limit.burst { Wait::Never } else { round.next_look(state, need, limit, now) };
+        let next = match round {
+            Some(round) if cost <= limit.burst => round.next_look(state, need, limit, now),
+            _ => Wait::Never,
+        };
         if fits {
             draw.dry = Dry::new(cost, state.wait_for(limit, cost), next);
         } else {
