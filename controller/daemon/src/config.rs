@@ -4,18 +4,21 @@
 //! an error, because a misspelt limit that is silently ignored is a limit that is not there. Each error names the file,
 //! the place (line and column, or the path of the field), the reason and the remedy.
 //!
-//! [`file`] is the shape of the file, [`Config`] what the daemon works with. A changed file is read at the next start;
-//! this version does not reload.
+//! [`file`] is the shape of the file, [`Config`] what the daemon works with; [`contracts`] has what the policy document that
+//! the file may name adds to it. A changed file is read at the next start; this version does not reload.
 
+mod contracts;
 pub(crate) mod file;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_plan::{Contract, Pool};
+use forebay_plan::{Contract, Key, Pool};
 
 use crate::clock::ClockSettings;
+use contracts::Document;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -47,14 +50,34 @@ pub(crate) struct Config {
 /// What is forecast, and from how much.
 #[derive(Clone, Debug)]
 pub(crate) struct ForecastSettings {
-    /// The upper quantile that shadow is bought for.
+    /// The upper quantile, and what shadow is bought for where the policy says nothing else.
     pub(crate) quantile: f64,
+    /// What shadow is bought for by the policy.
+    pub(crate) own_quantiles: BTreeMap<Key, f64>,
     /// Slots that a plan covers, the current one included.
     pub(crate) horizon_steps: usize,
     /// Steps between fits.
     pub(crate) refit_every_steps: u32,
     /// Weeks of history that are kept and learned from.
     pub(crate) history_weeks: u32,
+}
+
+/// Which quantiles of a key's forecasts count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Quantiles {
+    /// Shadow is bought for so much of the demand.
+    pub(crate) shadow: f64,
+    /// The upper bound: demand above it is a burst. Never below `shadow`, so that what was bought for is no burst, and
+    /// never below the controller's own, so that a tenant whose middle is bought for has no burst every other step.
+    pub(crate) upper: f64,
+}
+
+impl ForecastSettings {
+    /// Those of a key.
+    pub(crate) fn quantiles_of(&self, key: &Key) -> Quantiles {
+        let shadow = self.own_quantiles.get(key).copied().unwrap_or(self.quantile);
+        Quantiles { shadow, upper: shadow.max(self.quantile) }
+    }
 }
 
 /// How filters are served.
@@ -77,6 +100,12 @@ pub(crate) enum ConfigError {
     Parse { file: PathBuf, line: u64, column: u64, reason: String },
     #[error("{}: {path}: {reason}; {remedy}", .file.display())]
     Invalid { file: PathBuf, path: String, reason: String, remedy: String },
+    #[error("{}: policy: read {}: {source}; give the path of a policy document, relative to this file's folder",
+        .file.display(), .policy.display())]
+    ReadPolicy { file: PathBuf, policy: PathBuf, source: std::io::Error },
+    /// The findings are printed as `forebay policy check` prints them.
+    #[error("{}: policy: {} is refused\n{findings}", .file.display(), .policy.display())]
+    Policy { file: PathBuf, policy: PathBuf, findings: String },
 }
 
 impl Config {
@@ -98,7 +127,8 @@ impl Config {
         } else {
             serde_saphyr::from_str(text).map_err(|error| parse_error(file, &error))?
         };
-        raw.check().map_err(|problem| ConfigError::Invalid {
+        let policy = raw.policy.as_deref().map(|named| Document::read(file, named)).transpose()?;
+        raw.check(policy.as_ref()).map_err(|problem| ConfigError::Invalid {
             file: file.to_owned(),
             path: problem.path,
             reason: problem.reason,

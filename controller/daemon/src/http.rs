@@ -147,6 +147,8 @@ fn key_json(key: &KeyRecord) -> Value {
         "resource": key.key.resource,
         "model": key.model,
         "why": key.why,
+        "shadow_quantile": key.quantiles.shadow,
+        "upper_quantile": key.quantiles.upper,
         "bursts": key.bursts,
         "records": key.records.iter().map(record).collect::<Vec<_>>(),
     })

@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::observe::counted::News;
 use counts::CountMetrics;
@@ -69,6 +69,7 @@ pub(crate) struct Metrics {
     pub(crate) proxies_live: Gauge,
     pub(crate) bursts: Family<KeyLabels, Counter>,
     pub(crate) forecast_upper: Family<KeyLabels, Level>,
+    pub(crate) forecast_bought: Family<KeyLabels, Level>,
     pub(crate) forecast_point: Family<KeyLabels, Level>,
     pub(crate) forecast_coverage: Family<KeyLabels, Level>,
     pub(crate) forecast_loss: Family<KeyLabels, Level>,
@@ -81,84 +82,67 @@ pub(crate) struct Metrics {
     counts: CountMetrics,
 }
 
+/// A metric that `registry` knows by its name.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let metrics = Self {
-            registry: Registry::with_prefix("forebay"),
-            requests: Family::default(),
-            units: Family::default(),
-            reports: Family::default(),
-            watches: Family::default(),
-            watches_held: Gauge::default(),
-            tables_served: Counter::default(),
-            decode_errors: Counter::default(),
-            rows_backwards: Counter::default(),
-            rows_unknown: Counter::default(),
-            store_errors: Counter::default(),
-            plans_refused: Counter::default(),
-            // 10 us to about 10 s.
-            plan_duration: Histogram::new(exponential_buckets(1e-5, 4.0, 11)),
-            generation_epoch: Gauge::default(),
-            generation_sequence: Gauge::default(),
-            proxies_live: Gauge::default(),
-            bursts: Family::default(),
-            forecast_upper: Family::default(),
-            forecast_point: Family::default(),
-            forecast_coverage: Family::default(),
-            forecast_loss: Family::default(),
-            naive_loss: Family::default(),
-            gate_open: Family::default(),
-            shadow_granted: Family::default(),
-            fits: Family::default(),
-            over_admission_bound: Family::default(),
-            demand_ratio: Family::default(),
-            counts: CountMetrics::default(),
-        };
-        metrics.registered()
-    }
-
-    fn registered(mut self) -> Self {
-        let r = &mut self.registry;
-        r.register("requests", "Requests that filters counted, by lane", self.requests.clone());
-        r.register("units", "Cost of requests that filters counted, by lane", self.units.clone());
-        r.register("reports", "Reports received, by outcome", self.reports.clone());
-        r.register("watches", "Watches answered, by outcome", self.watches.clone());
-        r.register("watches_held", "Watches that wait for news", self.watches_held.clone());
-        r.register("tables_served", "Parts of grant tables served", self.tables_served.clone());
-        r.register("decode_errors", "Sync calls whose body was no message", self.decode_errors.clone());
-        r.register("rows_backwards", "Report rows whose counters ran backwards", self.rows_backwards.clone());
-        r.register("rows_unknown", "Report rows of keys without a contract", self.rows_unknown.clone());
-        r.register("store_errors", "Operations of the history store that failed", self.store_errors.clone());
-        r.register("plans_refused", "Plans that failed their own check", self.plans_refused.clone());
-        r.register("plan_duration_seconds", "Time to make and check a plan", self.plan_duration.clone());
-        r.register("generation_epoch", "Epoch of the published table", self.generation_epoch.clone());
-        r.register("generation_sequence", "Sequence of the published table", self.generation_sequence.clone());
-        r.register("proxies_live", "Proxies that have a share", self.proxies_live.clone());
-        r.register("bursts", "Steps whose demand exceeded the forecast's upper bound", self.bursts.clone());
-        r.register("forecast_upper_per_s", "Upper quantile for the current step", self.forecast_upper.clone());
-        r.register("forecast_point_per_s", "Median for the current step", self.forecast_point.clone());
-        r.register(
-            "forecast_coverage_ratio",
-            "Recent share of steps within the upper quantile",
-            self.forecast_coverage.clone(),
-        );
-        r.register("forecast_loss", "Recent mean pinball loss of the forecasts", self.forecast_loss.clone());
-        r.register("naive_loss", "Recent mean pinball loss of the naive forecasts", self.naive_loss.clone());
-        r.register("quality_gate_open", "1 where forecasts may bring shadow", self.gate_open.clone());
-        r.register("shadow_granted_per_s", "Shadow rate granted for the current step", self.shadow_granted.clone());
-        r.register(
-            "over_admission_bound_units",
-            "Most units above rate x time + burst that all proxies together may admit",
-            self.over_admission_bound.clone(),
-        );
-        r.register(
-            "demand_ratio",
-            "Demand of the last complete slot as a part of what was predicted for it",
-            self.demand_ratio.clone(),
-        );
-        self.counts.register(r);
-        r.register("fits", "Fits of forecasters, by outcome", self.fits.clone());
-        self
+        let mut registry = Registry::with_prefix("forebay");
+        let r = &mut registry;
+        // 10 us to about 10 s.
+        let plan_duration = Histogram::new(exponential_buckets(1e-5, 4.0, 11));
+        r.register("plan_duration_seconds", "Time to make and check a plan", plan_duration.clone());
+        Self {
+            plan_duration,
+            requests: registered(r, "requests", "Requests that filters counted, by lane"),
+            units: registered(r, "units", "Cost of requests that filters counted, by lane"),
+            reports: registered(r, "reports", "Reports received, by outcome"),
+            watches: registered(r, "watches", "Watches answered, by outcome"),
+            watches_held: registered(r, "watches_held", "Watches that wait for news"),
+            tables_served: registered(r, "tables_served", "Parts of grant tables served"),
+            decode_errors: registered(r, "decode_errors", "Sync calls whose body was no message"),
+            rows_backwards: registered(r, "rows_backwards", "Report rows whose counters ran backwards"),
+            rows_unknown: registered(r, "rows_unknown", "Report rows of keys without a contract"),
+            store_errors: registered(r, "store_errors", "Operations of the history store that failed"),
+            plans_refused: registered(r, "plans_refused", "Plans that failed their own check"),
+            generation_epoch: registered(r, "generation_epoch", "Epoch of the published table"),
+            generation_sequence: registered(r, "generation_sequence", "Sequence of the published table"),
+            proxies_live: registered(r, "proxies_live", "Proxies that have a share"),
+            bursts: registered(r, "bursts", "Steps whose demand exceeded the forecast's upper bound"),
+            forecast_upper: registered(r, "forecast_upper_per_s", "Upper quantile for the current step"),
+            forecast_bought: registered(
+                r,
+                "forecast_bought_per_s",
+                "The quantile for the current step that shadow is bought for",
+            ),
+            forecast_point: registered(r, "forecast_point_per_s", "Median for the current step"),
+            forecast_coverage: registered(
+                r,
+                "forecast_coverage_ratio",
+                "Recent share of steps within the upper quantile",
+            ),
+            forecast_loss: registered(r, "forecast_loss", "Recent mean pinball loss of the forecasts"),
+            naive_loss: registered(r, "naive_loss", "Recent mean pinball loss of the naive forecasts"),
+            gate_open: registered(r, "quality_gate_open", "1 where forecasts may bring shadow"),
+            shadow_granted: registered(r, "shadow_granted_per_s", "Shadow rate granted for the current step"),
+            fits: registered(r, "fits", "Fits of forecasters, by outcome"),
+            over_admission_bound: registered(
+                r,
+                "over_admission_bound_units",
+                "Most units above rate x time + burst that all proxies together may admit",
+            ),
+            demand_ratio: registered(
+                r,
+                "demand_ratio",
+                "Demand of the last complete slot as a part of what was predicted for it",
+            ),
+            counts: CountMetrics::registered(r),
+            registry,
+        }
     }
 
     /// What filters counted for a key.

@@ -89,8 +89,8 @@ impl Planner {
         for contract in &config.contracts {
             let points = store.range(&contract.key, first_step * step_s, now_step * step_s)?;
             let begins = points.first().map_or(now_step, |point| point.start_s.div_euclid(step_s));
-            let quantile = config.forecast.quantile;
-            let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantile, begins, records_max);
+            let quantiles = config.forecast.quantiles_of(&contract.key);
+            let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantiles, begins, records_max);
             demand.absorb(&points, begins, now_step);
             demand.settled(now_step);
             keys.push(demand);
@@ -273,6 +273,9 @@ impl Planner {
             metrics.forecast_point.get_or_create(&labels).set(point);
             metrics.forecast_upper.get_or_create(&labels).set(upper);
         }
+        if let Some(bought) = demand.bought(step) {
+            metrics.forecast_bought.get_or_create(&labels).set(bought);
+        }
         if let Some(fitted) = &demand.fitted {
             let live = fitted.forecaster.live();
             if let Some((own, naive)) = live.mean_losses() {
@@ -295,10 +298,7 @@ impl Planner {
         let config = &self.shared.config;
         let weeks = i64::from(config.forecast.history_weeks);
         let from = step - weeks * WEEK_S / i64::from(config.step_s);
-        let settings = Settings {
-            horizon_steps: config.forecast.horizon_steps + SPARE_LEADS,
-            upper_quantile: config.forecast.quantile,
-        };
+        let horizon_steps = config.forecast.horizon_steps + SPARE_LEADS;
         for (index, demand) in self.keys.iter().enumerate() {
             match demand.training(from) {
                 Ok(history) => {
@@ -306,7 +306,7 @@ impl Planner {
                         index,
                         version: step.unsigned_abs(),
                         history,
-                        settings: settings.clone(),
+                        settings: Settings { horizon_steps, upper_quantile: demand.quantiles().upper },
                     });
                 }
                 Err(error) => tracing::error!(key = %demand.key, %error, "history cannot be fitted"),

@@ -64,8 +64,11 @@ pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is wrong with the text of a document. YAML is read as a superset of JSON; a file named `.json` must be JSON.
-fn check(file: &Path, text: &str) -> Vec<Finding> {
+/// Reads and checks the text of a document. YAML is read as a superset of JSON; a file named `.json` must be JSON.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn read(file: &Path, text: &str) -> Result<Policy, Vec<Finding>> {
     let is_json = file.extension().is_some_and(|extension| extension == "json");
     let policy: Result<Policy, Finding> = if is_json {
         serde_json::from_str(text)
@@ -77,10 +80,13 @@ fn check(file: &Path, text: &str) -> Vec<Finding> {
             shape(line, column, &error.to_string())
         })
     };
-    match policy {
-        Ok(policy) => policy.check().err().unwrap_or_default(),
-        Err(finding) => vec![finding],
-    }
+    let policy = policy.map_err(|finding| vec![finding])?;
+    policy.check()?;
+    Ok(policy)
+}
+
+fn check(file: &Path, text: &str) -> Vec<Finding> {
+    read(file, text).err().unwrap_or_default()
 }
 
 /// Both readers end their message with the place, which stands at the front here.
@@ -91,7 +97,8 @@ fn shape(line: u64, column: u64, text: &str) -> Finding {
     Finding { code: Code::SHAPE, path: format!("line {line} column {column}"), reason, remedy }
 }
 
-fn lines(file: &Path, findings: &[Finding]) -> String {
+/// The findings as they are printed.
+pub(crate) fn lines(file: &Path, findings: &[Finding]) -> String {
     if findings.is_empty() {
         return format!("{}: fit for use\n", file.display());
     }

@@ -2,6 +2,8 @@
 
 #[path = "controller/daemon.rs"]
 mod daemon;
+#[path = "controller/policy.rs"]
+mod policy;
 
 use std::fmt::Write as _;
 use std::path::Path;

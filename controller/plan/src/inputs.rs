@@ -77,8 +77,8 @@ pub enum Demand {
     Forecast {
         /// Which forecast; rises with every fit.
         version: u64,
-        /// The chosen upper quantile per slot of [`Inputs::slots`], in units per second. Missing, not finite or
-        /// negative: nothing is known about that slot.
+        /// The quantile that shadow is bought for, per slot of [`Inputs::slots`], in units per second. Missing, not finite
+        /// or negative: nothing is known about that slot.
         upper_per_s: Vec<f64>,
     },
 }

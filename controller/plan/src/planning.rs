@@ -1,6 +1,6 @@
 //! Inputs to plan: how much shadow each key gets in each slot, and the reason in words a person can act on.
 //!
-//! Shadow need of a slot = what the upper quantile asks above the standard rate, at most `shadow_max`. A pool lends out
+//! Shadow need of a slot = what the key's quantile asks above the standard rate, at most `shadow_max`. A pool lends out
 //! only what it has promised to nobody: ready capacity minus *all* standard rates of its contracts, whether their
 //! owners are busy or not; a guarantee is never sold twice. When the needs of a slot exceed that, weighted max-min
 //! fairness shares it.

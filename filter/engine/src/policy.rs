@@ -198,8 +198,9 @@ impl CompiledPolicy {
         };
         let contracts = policy.contracts.iter().filter_map(|contract| {
             let number = *numbers.get(contract.resource.as_str())?;
-            let limit = contract.limit(policy.resources.get(number)?)?.units();
-            let pool = pools.membership(contract.pool.as_ref().or(policy.resources.get(number)?.pool.as_ref()));
+            let resource = policy.resources.get(number)?;
+            let limit = contract.limit(resource)?.units();
+            let pool = pools.membership(contract.pool(resource));
             Some(Contract { tenant: contract.tenant.clone(), resource: number, limit, pool })
         });
         let mut origins = Origins::default();

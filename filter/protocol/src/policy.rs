@@ -10,7 +10,8 @@
 //! ```
 //!
 //! **Inheritance.** What a rule does not say, the document says (the fields of the same name); what neither says, the
-//! default. What a contract does not say, its resource's `contract` says.
+//! default. What a contract does not say, its resource's `contract` says, and of `pool` and `shadow` the resource itself;
+//! these two are inherited whole.
 //!
 //! **Which rule.** Exactly one, the most specific: first by host (exact, then the longest `*.suffix`, then any), then by
 //! path, segment by segment (literal, then `{name}` or `*`, then `**`), then by the number of further conditions
@@ -18,7 +19,7 @@
 //! request that no rule matches is not limited.
 //!
 //! A wrong document is refused whole ([`Policy::check`]): every [`Finding`] has a code, a path, a reason and a remedy.
-//! A setting that the filter does not carry out yet is refused too ([`not_yet`]), never ignored.
+//! The filter carries all of it out, except that what the forecast may pre-allocate ([`Shadow`]) is the controller's work.
 //!
 //! It holds no behaviour: matching is the engine's.
 
@@ -28,7 +29,6 @@ mod finding;
 mod identity;
 mod matching;
 pub mod network;
-pub mod not_yet;
 pub mod path;
 mod rule;
 mod settings;
@@ -229,5 +229,20 @@ impl Contract {
         // A burst belongs to its rate: a contract with a rate of its own does not inherit the burst of another one.
         let inherited = if own { None } else { resource.contract.burst };
         Some(Limit { rate_per_s, burst: self.burst.or(inherited) })
+    }
+
+    /// The capacity behind it, its own or that of `resource`.
+    pub fn pool<'a>(&'a self, resource: &'a Resource) -> Option<&'a Pool> {
+        self.pool.as_ref().or(resource.pool.as_ref())
+    }
+
+    /// What the forecast may pre-allocate, by itself or by `resource`; `None` when neither says anything.
+    pub fn shadow<'a>(&'a self, resource: &'a Resource) -> Option<&'a Shadow> {
+        self.shadow.as_ref().or(resource.shadow.as_ref())
+    }
+
+    /// Its share when something is short, its own or what `resource` lets it inherit; `None` when neither says.
+    pub fn weight(&self, resource: &Resource) -> Option<u32> {
+        self.weight.or(resource.contract.weight)
     }
 }

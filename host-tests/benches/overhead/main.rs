@@ -37,6 +37,9 @@ struct Args {
     /// Requests per variant and round
     #[arg(long, default_value_t = 2_500)]
     requests: usize,
+    /// Tenants, each with a contract like those of the committed policy, in turn; by default those of the policy
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    tenants: Option<u32>,
     /// Only host calls and wasm instructions, which take seconds and are exact: no Envoy
     #[arg(long)]
     exact: bool,
@@ -65,7 +68,11 @@ fn overhead(args: &Args) -> Result<()> {
         }
     }
     let artefacts = Artefacts::find()?;
-    let policy = Policy::committed()?;
+    let committed = Policy::committed()?;
+    let policy = match args.tenants {
+        Some(count) => committed.with_tenants(count as usize),
+        None => committed,
+    };
     eprintln!("==> counting host calls and instructions on the deterministic host");
     let in_wasm = in_wasm::measure(&artefacts, &policy)?;
     if args.exact {

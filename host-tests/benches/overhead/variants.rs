@@ -106,6 +106,19 @@ impl Policy {
         let tenants = contracts.into_iter().map(|contract| contract.tenant).collect();
         Ok(Self { plugin_config, tenants, bucket: TokenBucket { rate_per_s, burst } })
     }
+
+    /// The same policy with `count` tenants.
+    pub(crate) fn with_tenants(mut self, count: usize) -> Self {
+        let contract = |tenant: &String| {
+            let mut contract = self.plugin_config["policy"]["contracts"][0].clone();
+            contract["tenant"] = json!(tenant);
+            contract
+        };
+        let tenants: Vec<String> = (1..=count).map(|number| format!("tenant-{number:05}")).collect();
+        let contracts: Vec<Value> = tenants.iter().map(contract).collect();
+        self.plugin_config["policy"]["contracts"] = json!(contracts);
+        Self { tenants, ..self }
+    }
 }
 
 /// Writes the raw module as a wasm file into `folder`.

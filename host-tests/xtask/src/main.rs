@@ -11,6 +11,7 @@
 
 mod envoy;
 mod failure;
+mod load_tools;
 mod matrix;
 mod packages;
 mod releases;

@@ -1,8 +1,9 @@
 //! `cargo xtask matrix`: the core tests of the real stack on every supported Envoy.
 //!
 //! What forms the matrix are the tests in which Envoy itself decides the outcome: what clients and upstreams see, the
-//! limit over two workers, reloads, the sync path, hostile input, bad answers, statistics, configuration. Tests of the
-//! controller and of the forecast are the same on any Envoy and run once, on the one that setup chose.
+//! limit over two workers, reloads, the sync path, hostile input, bad answers, statistics, configuration, streams that wait,
+//! are settled, guarded or reset, VMs that trap. Tests of the controller and of the forecast are the same on any Envoy and
+//! run once, on the one that setup chose.
 //!
 //! A version that cannot be fetched fails the run: a matrix with a hole that nobody sees is worse than none.
 
@@ -23,7 +24,7 @@ Usage: cargo xtask matrix [VERSION...]
   cargo xtask matrix 1.36.4    only this one";
 
 /// The modules of `host-tests/tests/stack` that are run on each version.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 14] = [
     "envoy_lanes::",
     "envoy_limits::",
     "envoy_push::",
@@ -31,6 +32,13 @@ const MODULES: [&str; 7] = [
     "envoy_faults::",
     "envoy_hosts::",
     "envoy_stats::",
+    "envoy_answers::",
+    "envoy_queue::",
+    "envoy_settle::",
+    "envoy_guard::",
+    "envoy_mixes::",
+    "envoy_resets::",
+    "envoy_trap::",
 ];
 
 /// Every version but the one that setup chose, on which all tests have run.

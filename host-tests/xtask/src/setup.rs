@@ -1,13 +1,14 @@
 //! `cargo xtask setup`: what demo, test and bench need before they can start.
 //!
 //! Two things only: the wasm modules and an Envoy. Both steps are cheap when their work is done, which is why every
-//! other verb simply runs setup first. Load tools need no step: traffic comes from `forebay replay` and the benches' client.
+//! other verb simply runs setup first. What only the tests need is apart: published schemas, h2load, further Envoys. The
+//! demo's traffic comes from `forebay replay`, and that of the benches from their own client.
 
 use std::time::Instant;
 
 use crate::failure::Failure;
 use crate::workspace::Workspace;
-use crate::{envoy, releases, schemas, wasm};
+use crate::{envoy, load_tools, releases, schemas, wasm};
 
 /// What `cargo xtask setup --help` prints.
 pub(crate) const HELP: &str = "\
@@ -15,7 +16,7 @@ Gets what demo, test and bench need; every step is idempotent and says what it d
 
 Usage: cargo xtask setup [--all]
 
-  --all   also what only the tests need: an Envoy of each minor version (170 MB) and the published schemas
+  --all   also what only the tests need: an Envoy of each minor version (170 MB), the published schemas and h2load
 
 Steps:
   wasm modules  built for wasm32-unknown-unknown into target/forebay/ (the filter, an empty filter, the build hash)
@@ -35,7 +36,7 @@ pub(crate) fn run_with(workspace: &Workspace, arguments: &[String]) -> Result<()
     };
     run(workspace)?;
     if all {
-        schemas::provide(workspace)?;
+        for_tests(workspace)?;
         for release in releases::RELEASES {
             println!("    {}", releases::provide(workspace, release)?.display());
         }
@@ -52,4 +53,10 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     envoy::provide(workspace)?;
     println!("setup: done in {:.1} s\n", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// What only the tests need, beside further Envoys, which the matrix fetches when it comes to them.
+pub(crate) fn for_tests(workspace: &Workspace) -> Result<(), Failure> {
+    schemas::provide(workspace)?;
+    load_tools::provide()
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, probe, run};
 use crate::matrix;
-use crate::schemas;
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -84,7 +83,7 @@ pub(crate) fn test(workspace: &Workspace, arguments: &[String]) -> Result<(), Fa
 }
 
 fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases) -> Result<(), Failure> {
-    phases.time("setup", || setup::run(workspace).and_then(|()| schemas::provide(workspace)))?;
+    phases.time("setup", || setup::run(workspace).and_then(|()| setup::for_tests(workspace)))?;
     phases.time("build", || build_binaries_and_tests(workspace))?;
     phases.time("formatting", || {
         run(workspace.cargo().args(["fmt", "--all", "--check"]))
@@ -110,7 +109,7 @@ fn test_phases(workspace: &Workspace, arguments: &[String], phases: &mut Phases)
 /// `cargo xtask matrix`.
 pub(crate) fn matrix(workspace: &Workspace, arguments: &[String]) -> Result<(), Failure> {
     setup::run(workspace)?;
-    schemas::provide(workspace)?;
+    setup::for_tests(workspace)?;
     let mut phases = Phases::default();
     let outcome = phases
         .time("build", || build_binaries_and_tests(workspace))

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_plan::{Contract, Key, Pool};
+use forebay_plan::{Key, Pool};
 use serde::Deserialize;
 
+use super::contracts::{Contracts, Document};
 use super::{Config, ForecastSettings, SyncSettings};
 use crate::calendar;
 use crate::clock::ClockSettings;
@@ -18,8 +19,6 @@ const DAY_S: u32 = 86_400;
 const MAX_PER_S: f64 = 2e10;
 /// Longest name, in bytes; metrics and tables repeat names many times.
 const MAX_NAME_BYTES: usize = 256;
-/// Most contracts: at about 300 bytes of table per contract and proxy, 30 MB per proxy and push.
-const MAX_CONTRACTS: usize = 100_000;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -33,6 +32,8 @@ pub(crate) struct File {
     forecast: ForecastPart,
     sync: SyncPart,
     pools: Vec<PoolPart>,
+    /// A policy document, relative to the folder of this file.
+    pub(super) policy: Option<PathBuf>,
     contracts: Vec<ContractPart>,
     log: LogPart,
 }
@@ -48,6 +49,7 @@ impl Default for File {
             forecast: ForecastPart::default(),
             sync: SyncPart::default(),
             pools: Vec::new(),
+            policy: None,
             contracts: Vec::new(),
             log: LogPart::default(),
         }
@@ -106,19 +108,14 @@ struct PoolPart {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ContractPart {
-    tenant: String,
-    resource: String,
-    rate_per_s: f64,
-    burst: Option<u64>,
-    shadow_max_per_s: Option<f64>,
-    pool: Option<String>,
-    #[serde(default = "one")]
-    weight: u32,
-}
-
-fn one() -> u32 {
-    1
+pub(super) struct ContractPart {
+    pub(super) tenant: String,
+    pub(super) resource: String,
+    pub(super) rate_per_s: Option<f64>,
+    pub(super) burst: Option<u64>,
+    pub(super) shadow_max_per_s: Option<f64>,
+    pub(super) pool: Option<String>,
+    pub(super) weight: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,12 +138,13 @@ pub(super) struct Problem {
     pub(super) remedy: String,
 }
 
-fn problem(path: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) -> Problem {
+pub(super) fn problem(path: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) -> Problem {
     Problem { path: path.into(), reason: reason.into(), remedy: remedy.into() }
 }
 
 impl File {
-    pub(super) fn check(self) -> Result<Config, Problem> {
+    /// Checks the file, together with the policy document that it names.
+    pub(super) fn check(self, policy: Option<&Document>) -> Result<Config, Problem> {
         let listen = self.listen.parse().map_err(|_| {
             let reason = format!("{:?} is no address with a port", self.listen);
             problem("listen", reason, "write it like 127.0.0.1:8090; port 0 takes a free one")
@@ -156,14 +154,14 @@ impl File {
             return Err(problem("step_s", reason, "choose a divisor of 86400, such as 60, 300 or 3600"));
         }
         let pools = pools(self.pools)?;
-        let contracts = contracts(self.contracts, &pools)?;
+        let Contracts { contracts, quantiles } = Contracts::of(self.contracts, policy, &pools)?;
         Ok(Config {
             listen,
             port_file: self.port_file,
             data_dir: self.data_dir,
             step_s: self.step_s,
             clock: self.clock.check()?,
-            forecast: self.forecast.check(self.step_s)?,
+            forecast: self.forecast.check(self.step_s, quantiles)?,
             sync: self.sync.check()?,
             pools,
             contracts,
@@ -196,7 +194,7 @@ impl ClockPart {
 }
 
 impl ForecastPart {
-    fn check(self, step_s: u32) -> Result<ForecastSettings, Problem> {
+    fn check(self, step_s: u32, own_quantiles: BTreeMap<Key, f64>) -> Result<ForecastSettings, Problem> {
         if !(self.quantile > 0.5 && self.quantile < 1.0) {
             let reason = format!("{} is no upper quantile", self.quantile);
             return Err(problem("forecast.quantile", reason, "choose one between 0.5 and 1, such as 0.95"));
@@ -217,6 +215,7 @@ impl ForecastPart {
         }
         Ok(ForecastSettings {
             quantile: self.quantile,
+            own_quantiles,
             horizon_steps: self.horizon_steps as usize,
             refit_every_steps: self.refit_every_steps,
             history_weeks: self.history_weeks,
@@ -276,51 +275,7 @@ fn pools(parts: Vec<PoolPart>) -> Result<Vec<Pool>, Problem> {
     Ok(pools)
 }
 
-fn contracts(parts: Vec<ContractPart>, pools: &[Pool]) -> Result<Vec<Contract>, Problem> {
-    if parts.len() > MAX_CONTRACTS {
-        let reason = format!("{} contracts, at most {MAX_CONTRACTS} are possible", parts.len());
-        return Err(problem("contracts", reason, "run several controllers, each with part of them"));
-    }
-    let mut seen = BTreeMap::new();
-    let mut contracts = Vec::with_capacity(parts.len());
-    for (i, part) in parts.into_iter().enumerate() {
-        let path = |field: &str| format!("contracts[{i}].{field}");
-        check_name(path("tenant"), &part.tenant)?;
-        check_name(path("resource"), &part.resource)?;
-        if part.resource.contains('/') {
-            let reason = format!("{:?} holds a slash", part.resource);
-            return Err(problem(path("resource"), reason, "keys are written TENANT/RESOURCE; leave the slash out"));
-        }
-        let rate_milli_per_s = milli(path("rate_per_s"), part.rate_per_s)?;
-        let shadow_max_milli_per_s =
-            part.shadow_max_per_s.map_or(Ok(rate_milli_per_s), |rate| milli(path("shadow_max_per_s"), rate))?;
-        if let Some(pool) = part.pool.as_ref().filter(|pool| !pools.iter().any(|known| known.name == **pool)) {
-            let reason = format!("no pool is called {pool:?}");
-            return Err(problem(path("pool"), reason, "declare it under pools, or leave the field out"));
-        }
-        if part.weight == 0 {
-            return Err(problem(path("weight"), "0 is no weight", "choose 1 or more"));
-        }
-        let key = Key::new(part.tenant, part.resource);
-        if let Some(first) = seen.insert(key.clone(), i) {
-            let reason = format!("{key} has a contract in contracts[{first}] already");
-            return Err(problem(format!("contracts[{i}]"), reason, "leave one of the two out"));
-        }
-        // One second of the rate, and at least one whole unit.
-        let burst = part.burst.unwrap_or_else(|| rate_milli_per_s.div_ceil(1000).max(1));
-        contracts.push(Contract {
-            key,
-            rate_milli_per_s,
-            burst,
-            shadow_max_milli_per_s,
-            pool: part.pool,
-            weight: part.weight,
-        });
-    }
-    Ok(contracts)
-}
-
-fn check_name(path: String, name: &str) -> Result<(), Problem> {
+pub(super) fn check_name(path: String, name: &str) -> Result<(), Problem> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
         let reason = format!("{name:?} is no name");
         return Err(problem(path, reason, format!("use 1 to {MAX_NAME_BYTES} bytes without control characters")));
@@ -329,7 +284,7 @@ fn check_name(path: String, name: &str) -> Result<(), Problem> {
 }
 
 /// Units per second as milli-units per second.
-fn milli(path: String, per_s: f64) -> Result<u64, Problem> {
+pub(super) fn milli(path: String, per_s: f64) -> Result<u64, Problem> {
     if !(0.0..=MAX_PER_S).contains(&per_s) {
         let remedy = format!("give units per second, from 0 to {MAX_PER_S}");
         return Err(problem(path, format!("{per_s} is no rate"), remedy));

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use super::KeyLabels;
+use super::{KeyLabels, registered};
 use crate::observe::counted::{Counted, News};
 use crate::state::lock;
 
@@ -48,7 +48,6 @@ struct AttributeLabels {
 }
 
 /// The metrics.
-#[derive(Default)]
 pub(crate) struct CountMetrics {
     settled: Family<SettledLabels, Counter>,
     would_have_requests: Family<WouldHaveLabels, Counter>,
@@ -64,45 +63,40 @@ pub(crate) struct CountMetrics {
 }
 
 impl CountMetrics {
-    pub(super) fn register(&self, r: &mut Registry) {
-        r.register("settled_units", "Units settled after the response, by what became of them", self.settled.clone());
-        r.register(
-            "would_have_requests",
-            "Requests that one bucket alone would have admitted or refused",
-            self.would_have_requests.clone(),
-        );
-        r.register("would_have_units", "Their cost", self.would_have_units.clone());
-        r.register(
-            "rescued_requests",
-            "Requests admitted that a plain bucket would have refused",
-            self.rescued.clone(),
-        );
-        r.register(
-            "worse_than_plain_requests",
-            "Requests refused that a plain bucket would have admitted",
-            self.worse_than_plain.clone(),
-        );
-        r.register(
-            "overcommitted_units",
-            "Units borrowed that no reservation stood behind",
-            self.overcommitted.clone(),
-        );
-        r.register(
-            "proxy_burst_slots",
-            "Slots in which a proxy's demand passed its part of the forecast's upper bound",
-            self.burst_slots.clone(),
-        );
-        r.register(
-            "proxy_burst_units",
-            "Demand above the forecast's upper bound, as proxies counted it",
-            self.burst_units.clone(),
-        );
-        r.register("attribute_requests", "Requests by attribute and value", self.attributes.clone());
-        r.register(
-            "attribute_requests_dropped",
-            "Requests whose attribute had no room among the metrics",
-            self.attributes_dropped.clone(),
-        );
+    pub(super) fn registered(r: &mut Registry) -> Self {
+        Self {
+            settled: registered(r, "settled_units", "Units settled after the response, by what became of them"),
+            would_have_requests: registered(
+                r,
+                "would_have_requests",
+                "Requests that one bucket alone would have admitted or refused",
+            ),
+            would_have_units: registered(r, "would_have_units", "Their cost"),
+            rescued: registered(r, "rescued_requests", "Requests admitted that a plain bucket would have refused"),
+            worse_than_plain: registered(
+                r,
+                "worse_than_plain_requests",
+                "Requests refused that a plain bucket would have admitted",
+            ),
+            overcommitted: registered(r, "overcommitted_units", "Units borrowed that no reservation stood behind"),
+            burst_slots: registered(
+                r,
+                "proxy_burst_slots",
+                "Slots in which a proxy's demand passed its part of the forecast's upper bound",
+            ),
+            burst_units: registered(
+                r,
+                "proxy_burst_units",
+                "Demand above the forecast's upper bound, as proxies counted it",
+            ),
+            attributes: registered(r, "attribute_requests", "Requests by attribute and value"),
+            attributes_dropped: registered(
+                r,
+                "attribute_requests_dropped",
+                "Requests whose attribute had no room among the metrics",
+            ),
+            series: Mutex::default(),
+        }
     }
 
     /// What is new of a key.
@@ -182,7 +176,7 @@ mod tests {
 
     #[test]
     fn attributes_fill_up_to_a_bound_and_then_count_for_everybody_else() {
-        let metrics = CountMetrics::default();
+        let metrics = CountMetrics::registered(&mut Registry::default());
         for tenant in 0..MAX_ATTRIBUTE_SERIES + 2 {
             metrics.count_attribute(&Key::new(format!("tenant-{tenant}"), "requests"), "region", "eu", 1);
         }

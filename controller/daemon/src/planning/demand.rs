@@ -13,7 +13,8 @@
 //! pool bound what it can bring. Retries are not told apart from new requests yet.
 //!
 //! The same believed values are what live calibration and the quality gate see; coverage in records and metrics is of
-//! raw demand.
+//! raw demand. All of that is about the upper bound; which quantile shadow is bought for is a matter of price, may be
+//! another one ([`Quantiles`]), and changes nothing of what is believed.
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use forebay_forecast::{ForecastError, Forecaster, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
+use crate::config::Quantiles;
 use crate::store::StoredPoint;
 
 /// Share of a burst's height that another one must have to make it a recurring one.
@@ -56,6 +58,7 @@ pub(crate) struct KeyRecord {
     pub(crate) key: Key,
     pub(crate) model: Option<String>,
     pub(crate) why: String,
+    pub(crate) quantiles: Quantiles,
     pub(crate) bursts: u64,
     pub(crate) records: VecDeque<Record>,
 }
@@ -67,6 +70,7 @@ struct Issued {
     version: u64,
     point: f64,
     upper: f64,
+    bought: f64,
     forecast: StepForecast,
 }
 
@@ -92,8 +96,8 @@ pub(crate) struct KeyDemand {
     pub(crate) fitted: Option<Fitted>,
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
+    quantiles: Quantiles,
     step_s: u32,
-    quantile: f64,
     first_step: i64,
     raw: Vec<f64>,
     caps: Vec<f64>,
@@ -108,13 +112,13 @@ pub(crate) struct KeyDemand {
 
 impl KeyDemand {
     /// A key without history, from `first_step` on, that keeps at most `records_max` records.
-    pub(crate) fn new(key: Key, step_s: u32, quantile: f64, first_step: i64, records_max: usize) -> Self {
+    pub(crate) fn new(key: Key, step_s: u32, quantiles: Quantiles, first_step: i64, records_max: usize) -> Self {
         Self {
             key,
             fitted: None,
             why: "its first fit is not finished".to_owned(),
+            quantiles,
             step_s,
-            quantile,
             first_step,
             raw: Vec::new(),
             caps: Vec::new(),
@@ -232,7 +236,8 @@ impl KeyDemand {
                 at_step: now_step,
                 version: fitted.version,
                 point: step_forecast.quantile(0.5),
-                upper: step_forecast.quantile(self.quantile),
+                upper: step_forecast.quantile(self.quantiles.upper),
+                bought: step_forecast.quantile(self.quantiles.shadow),
                 forecast: step_forecast,
             };
             let of_step = self.issued.entry(step).or_default();
@@ -246,6 +251,16 @@ impl KeyDemand {
     /// The newest forecast of a step: its middle and its upper bound.
     pub(crate) fn bound(&self, step: i64) -> Option<(f64, f64)> {
         self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| (newest.point, newest.upper))
+    }
+
+    /// What shadow is bought for in a step, by its newest forecast.
+    pub(crate) fn bought(&self, step: i64) -> Option<f64> {
+        self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| newest.bought)
+    }
+
+    /// Which quantiles of its forecasts count.
+    pub(crate) fn quantiles(&self) -> Quantiles {
+        self.quantiles
     }
 
     /// Demand of the last complete step as a part of its newest forecast's middle; `None` where that was 0 or missing.
@@ -274,6 +289,7 @@ impl KeyDemand {
             key: self.key.clone(),
             model: self.fitted.as_ref().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             why: self.why.clone(),
+            quantiles: self.quantiles,
             bursts: self.bursts,
             records: self.records.clone(),
         }

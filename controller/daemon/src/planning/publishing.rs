@@ -30,7 +30,7 @@ pub(super) fn inputs(
             Some(fitted) if fitted.forecaster.is_worse_than_naive() => Demand::WorseThanNaive,
             Some(fitted) => Demand::Forecast {
                 version: fitted.version,
-                upper_per_s: slots.clone().map(|step| key.bound(step).map_or(f64::NAN, |(_, upper)| upper)).collect(),
+                upper_per_s: slots.clone().map(|step| key.bought(step).unwrap_or(f64::NAN)).collect(),
             },
         };
         (key.key.clone(), demand)

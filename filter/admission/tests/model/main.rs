@@ -3,8 +3,11 @@
 mod buckets;
 mod claims;
 mod clock;
+mod concurrency;
 mod counting;
 mod leases;
 mod pools;
+mod queue;
 mod settling;
+mod strangers;
 mod support;

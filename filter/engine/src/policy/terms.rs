@@ -42,7 +42,7 @@ impl Terms {
             let of_this = policy.contracts.iter().filter(|contract| contract.resource == resource.name);
             let says = of_this.filter(|contract| contract.weight.is_some() || contract.priority_class.is_some());
             let own = says.map(|contract| {
-                let weight = contract.weight.map_or(default.weight, |weight| weight.max(1));
+                let weight = contract.weight(resource).unwrap_or(1).max(1);
                 let priority_class = contract.priority_class.or(default.priority_class);
                 (contract.tenant.as_str().into(), Term { weight, priority_class })
             });

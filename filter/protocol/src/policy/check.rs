@@ -15,7 +15,7 @@ use super::path::{Segment, parameter, parse};
 use super::{
     Charge, Code, Contract, Cost, Finding, HeaderMatch, Limit, MAX_CONTRACTS, MAX_FINDINGS, MAX_NAME_BYTES,
     MAX_RESOURCES, MAX_RULES, MAX_USAGE_FIELDS, MAX_USAGE_SEGMENTS, Match, Policy, Resource, Rule, Settled, Source,
-    Table, TrueCost, VERSION, network, not_yet,
+    Table, TrueCost, VERSION, network,
 };
 
 mod settings;
@@ -30,36 +30,30 @@ pub const MAX_TABLE_ROWS: usize = 256;
 type ByName<'a> = BTreeMap<&'a str, &'a Resource>;
 
 /// The list that is being written, in the order of the document.
-pub(super) struct Findings(Vec<Finding>);
+struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub(super) fn add(
-        &mut self,
-        code: Code,
-        path: impl Into<String>,
-        reason: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    fn add(&mut self, code: Code, path: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) {
         if self.0.len() < MAX_FINDINGS {
             self.0.push(Finding { code, path: path.into(), reason: reason.into(), remedy: remedy.into() });
         }
     }
 
-    pub(super) fn name(&mut self, path: String, name: &str) {
+    fn name(&mut self, path: String, name: &str) {
         if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0') {
             let remedy = format!("give 1 to {MAX_NAME_BYTES} bytes, without NUL");
             self.add(Code::NAME, path, format!("a name of {} bytes", name.len()), remedy);
         }
     }
 
-    pub(super) fn header(&mut self, path: String, name: &str) {
+    fn header(&mut self, path: String, name: &str) {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.bytes().all(token) {
             self.add(Code::HEADER, path, format!("\"{name}\" is not a header name"), "use a name such as x-tenant");
         }
     }
 
-    pub(super) fn count(&mut self, path: &str, what: &str, count: usize, max: usize) {
+    fn count(&mut self, path: &str, what: &str, count: usize, max: usize) {
         if count > max {
             self.add(Code::COUNT, path, format!("{count} {what}"), format!("at most {max} fit here"));
         }
@@ -121,7 +115,6 @@ impl Policy {
         self.check_contracts(&mut found);
         settings::document(self, &mut found);
         settings::pools(self, &mut found);
-        not_yet::report(self, &mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }
 

@@ -17,7 +17,6 @@ pub const MAX_FINDINGS: usize = 100;
 /// | `FB04..` | charges and costs |
 /// | `FB05..` | contracts |
 /// | `FB06..` | other settings |
-/// | `FB09..` | settings that this build does not carry out yet |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(pub u16);
 
@@ -90,8 +89,6 @@ impl Code {
     pub const WEIGHT: Self = Self(608);
     /// A pool whose terms contradict each other.
     pub const POOL: Self = Self(609);
-    /// A setting that this build does not carry out yet.
-    pub const NOT_YET: Self = Self(900);
 }
 
 impl fmt::Display for Code {

@@ -25,22 +25,23 @@ pub struct Pool {
     pub overcommit: Option<Limit>,
 }
 
-/// What the forecast may pre-allocate.
+/// What the forecast may pre-allocate for a contract, in all proxies together. The controller carries it out, when its
+/// `policy` names this document: proxies take the slots that they are granted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Shadow {
-    /// `false`: nothing is pre-allocated.
+    /// `false`: nothing is pre-allocated; no slot is granted, so proxies have none to look at.
     pub enabled: bool,
     /// Units per second at most. Default: the standard rate.
     pub max_per_s: Option<f64>,
-    /// The quantile of the forecast that is covered.
-    pub quantile: f64,
+    /// The quantile of the forecast that is covered. Default: the controller's `forecast.quantile`.
+    pub quantile: Option<f64>,
 }
 
 impl Default for Shadow {
     fn default() -> Self {
-        Self { enabled: true, max_per_s: None, quantile: 0.95 }
+        Self { enabled: true, max_per_s: None, quantile: None }
     }
 }
 

@@ -128,15 +128,9 @@ fn each_kind_of_mistake_has_its_code_and_place() {
 }
 
 #[test]
-fn what_is_not_carried_out_yet_is_refused_and_never_ignored() {
-    let used = [r#""contracts":[{"tenant":"a","resource":"requests","rate_per_s":1,"shadow":{"enabled":false}}]"#];
-    for more in used {
-        let found = findings(&with(more));
-        assert!(found.len() == 1 && found[0].starts_with("FB0900 "), "{more}: {found:?}");
-    }
+fn settings_beside_limits_are_taken() {
     let each = r#"{"resources":[{"name":"r","others":{"rate_per_s":1},"uncontracted":"each"}]}"#;
     assert_eq!(findings(each), [] as [String; 0]);
-    assert_eq!(used.len(), not_yet::NOT_YET.len(), "every entry is used here");
     let told = r#""answer":{"headers":"legacy","status":420,"retry_jitter_s":5,"problem_details":false},"guard":{"mode":"codel","max_concurrency":8,"target_ms":50},
         "attributes":[{"name":"region","header":"x-region","values":["eu"]}],
         "debug":{"signing_secret":"0123456789abcdef"},"provenance":{"filter_state":true}"#;
@@ -155,9 +149,36 @@ fn a_pool_has_one_set_of_terms() {
     assert_eq!(two("", r#","borrow":true"#), [] as [String; 0]);
     assert_eq!(two(r#","debt":5"#, ""), [] as [String; 0]);
     assert_eq!(two(r#","debt":5"#, r#","debt":6"#), ["FB0609 resources[1].pool"]);
-    assert_eq!(two(r#"},"unit":"byte","shadow":{"#, ""), ["FB0609 resources[1].pool", "FB0900 resources[0].shadow"]);
+    assert_eq!(two(r#"},"unit":"byte","shadow":{"#, ""), ["FB0609 resources[1].pool"]);
     assert_eq!(two(r#","overcommit":{"rate_per_s":-1}"#, ""), ["FB0102 resources[0].pool.overcommit.rate_per_s"]);
     assert_eq!(two(r#","debt":18446744073709551615"#, ""), ["FB0609 resources[0].pool.debt"]);
+}
+
+#[test]
+fn shadow_pool_and_weight_are_the_contracts_or_else_the_resources() {
+    let policy: Policy = serde_json::from_str(
+        r#"{"resources":[{"name":"r","others":{"rate_per_s":1},"contract":{"rate_per_s":7,"weight":3},
+              "pool":{"name":"p"},"shadow":{"max_per_s":5,"quantile":0.5}}],
+            "contracts":[{"tenant":"a","resource":"r"},
+              {"tenant":"b","resource":"r","weight":4,"pool":{"name":"q"},"shadow":{"enabled":false}}]}"#,
+    )
+    .unwrap();
+    assert_eq!(policy.check(), Ok(()));
+    let of = |index: usize| {
+        let (contract, resource) = (&policy.contracts[index], &policy.resources[0]);
+        let pool = contract.pool(resource).map(|pool| pool.name.as_str());
+        (pool, contract.weight(resource), contract.shadow(resource).cloned().unwrap())
+    };
+    assert_eq!(of(0), (Some("p"), Some(3), Shadow { enabled: true, max_per_s: Some(5.0), quantile: Some(0.5) }));
+    let whole = Shadow { enabled: false, max_per_s: None, quantile: None };
+    assert_eq!(of(1), (Some("q"), Some(4), whole), "a section is inherited whole or not at all");
+    let shadow = |fields: &str| {
+        let contract = r#""tenant":"a","resource":"requests","rate_per_s":1"#;
+        findings(&with(&format!(r#""contracts":[{{{contract},"shadow":{{{fields}}}}}]"#)))
+    };
+    assert_eq!(shadow(""), [] as [String; 0]);
+    assert_eq!(shadow(r#""quantile":1"#), ["FB0607 contracts[0].shadow.quantile"]);
+    assert_eq!(shadow(r#""quantile":0,"max_per_s":-1"#).len(), 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use forebay_forecast::{Settings, fit};
 use forebay_plan::Key;
 
 use super::{Fitted, KeyDemand, SPARE_LEADS};
+use crate::config::Quantiles;
 use crate::store::StoredPoint;
 
 const DAYS: i64 = 21;
@@ -20,8 +21,14 @@ fn stored(step: i64, value: f64) -> StoredPoint {
 }
 
 fn fitted_demand() -> KeyDemand {
-    let mut demand = KeyDemand::new(Key::new("shop", "requests"), HOUR_S, 0.95, 0, 8000);
-    let points: Vec<StoredPoint> = (0..DAYS * 24).map(|step| stored(step, usual(step))).collect();
+    fitted_for(0.95, usual)
+}
+
+/// Shadow is bought for this quantile, after this history.
+fn fitted_for(shadow: f64, history: fn(i64) -> f64) -> KeyDemand {
+    let quantiles = Quantiles { shadow, upper: 0.95 };
+    let mut demand = KeyDemand::new(Key::new("shop", "requests"), HOUR_S, quantiles, 0, 8000);
+    let points: Vec<StoredPoint> = (0..DAYS * 24).map(|step| stored(step, history(step))).collect();
     demand.absorb(&points, 0, DAYS * 24);
     demand.settled(DAYS * 24);
     let settings = Settings { horizon_steps: 4 + SPARE_LEADS, upper_quantile: 0.95 };
@@ -66,6 +73,28 @@ fn a_flood_is_counted_and_brings_no_forecast_of_more() {
     }
     assert_eq!(demand.raw(first), Some(500.0), "the raw value stays");
     assert!(demand.record().bursts >= 8);
+}
+
+#[test]
+fn buying_for_the_middle_makes_no_bursts_and_believes_the_same() {
+    // No model knows this by heart, so that half of what comes is above the middle.
+    let noisy = |step: i64| usual(step) * (1.0 + 0.1 * (step as f64 * 12.9898).sin());
+    let (mut middle, mut upper) = (fitted_for(0.5, noisy), fitted_for(0.95, noisy));
+    let now = DAYS * 24 + 48;
+    let mut bursts = 0;
+    for step in DAYS * 24..now {
+        let of_middle = pass(&mut middle, step, noisy(step));
+        assert_eq!(of_middle, pass(&mut upper, step, noisy(step)), "step {step}");
+        bursts += of_middle.1;
+    }
+    assert!(bursts <= 6, "{bursts} of 48 hours");
+    assert_eq!(middle.training(0).unwrap(), upper.training(0).unwrap());
+    for demand in [&mut middle, &mut upper] {
+        demand.forecast(now, now, None).unwrap();
+    }
+    let (point, bound) = middle.bound(now + 1).unwrap();
+    assert!(point < bound, "{point} to {bound}");
+    assert_eq!((middle.bought(now + 1), upper.bought(now + 1)), (Some(point), Some(bound)));
 }
 
 #[test]

@@ -148,14 +148,9 @@ pub(super) fn terms(
         if let Some(max) = shadow.max_per_s {
             found.rate(format!("{at}.shadow.max_per_s"), max);
         }
-        if !(shadow.quantile > 0.0 && shadow.quantile < 1.0) {
-            let reason = "the value is not a quantile";
-            found.add(
-                Code::SHADOW,
-                format!("{at}.shadow.quantile"),
-                reason,
-                "choose one between 0 and 1, such as 0.95",
-            );
+        if shadow.quantile.is_some_and(|quantile| !(quantile > 0.0 && quantile < 1.0)) {
+            let remedy = "choose one between 0 and 1, such as 0.95";
+            found.add(Code::SHADOW, format!("{at}.shadow.quantile"), "the value is not a quantile", remedy);
         }
     }
 }

@@ -1,26 +1,11 @@
 //! Requests that wait, on an in-memory host: who goes on, who is answered, and what is left of them.
 
-use forebay_admission::{Lane, Nanos};
-use forebay_engine::memory::Memory;
-use forebay_engine::{Effect, Metric, Module, Outcome, Stream, WAITING_TICK_MS, Worker};
+use forebay_admission::Lane;
+use forebay_engine::{Metric, Outcome, WAITING_TICK_MS, Worker};
 
-const MS: u64 = Nanos::MILLI;
+use crate::support::{Followed, MS, Seen};
 
-/// One worker. `acme` has 10/s with a burst of 1; tenants are told apart by `x-tenant`.
-struct Proxy {
-    memory: Memory,
-    worker: Worker,
-    next: u32,
-    tick_ms: u32,
-    counted: Vec<(Metric, u64)>,
-}
-
-#[derive(Debug, PartialEq)]
-enum Seen {
-    Resumed(u32, Option<Lane>),
-    Answered(u32, &'static str),
-}
-
+/// `acme` and `gold` have 10/s with a burst of 1.
 fn config(queue: &str, more: &str) -> String {
     format!(
         r#"{{"policy":{{"resources":[{{"name":"requests","others":{{"rate_per_s":0}}}}],"queue":{queue},
@@ -29,61 +14,17 @@ fn config(queue: &str, more: &str) -> String {
     )
 }
 
-impl Proxy {
-    fn new(config: &str) -> Self {
-        let worker = Worker::configure_in(Module::Streams, config.as_bytes()).unwrap();
-        let mut this = Self { memory: Memory::default(), worker, next: 1, tick_ms: 50, counted: vec![] };
-        (this.memory.now, this.memory.wall_nanos) = (Nanos(1_000 * MS), 77);
-        // The buckets start with one second of their rate; what was waited for begins with an empty one.
-        assert!(this.advance(2_000).is_empty());
-        this
-    }
+/// The buckets start with one second of their rate; what was waited for begins with an empty one.
+fn started(config: &str) -> Followed {
+    let mut proxy = Followed::new(config);
+    assert!(proxy.advance(2_000).is_empty());
+    proxy
+}
 
-    fn send(&mut self, headers: &[(&str, &[u8])], end_of_stream: bool) -> (u32, Outcome) {
-        let id = self.next;
-        self.next += 1;
-        let outcome = self.worker.on_stream(Stream { id, end_of_stream }, &mut self.memory.request(headers));
-        if let Outcome::Wait { tick_ms: Some(ms) } = outcome {
-            self.tick_ms = ms;
-        }
-        (id, outcome)
-    }
-
-    fn get(&mut self, tenant: &str) -> (u32, Outcome) {
-        self.send(&[("x-tenant", tenant.as_bytes())], true)
-    }
-
-    fn waits(&mut self, tenant: &str) -> u32 {
-        let (id, outcome) = self.get(tenant);
-        assert!(matches!(outcome, Outcome::Wait { .. }), "{outcome:?}");
-        id
-    }
-
-    /// Ticks for so many milliseconds, at the period that the worker asks for.
-    fn advance(&mut self, ms: u64) -> Vec<Seen> {
-        let mut seen = vec![];
-        let end = self.memory.now.plus(ms * MS);
-        while self.memory.now < end {
-            self.memory.advance_nanos(u64::from(self.tick_ms) * MS);
-            for effect in self.worker.on_tick(&mut self.memory.host()) {
-                match effect {
-                    Effect::Resume { stream, lane } => {
-                        self.worker.on_stream_end(stream, &mut self.memory.host());
-                        seen.push(Seen::Resumed(stream, lane));
-                    }
-                    Effect::Answer { stream, refusal } => seen.push(Seen::Answered(stream, refusal.details)),
-                    Effect::TickEvery(ms) => self.tick_ms = ms,
-                    Effect::Count(metric, n) => self.counted.push((metric, n)),
-                    _ => {}
-                }
-            }
-        }
-        seen
-    }
-
-    fn count(&self, metric: Metric) -> u64 {
-        self.counted.iter().filter(|(known, _)| *known == metric).map(|(_, n)| n).sum()
-    }
+fn waits(proxy: &mut Followed, tenant: &str) -> u32 {
+    let (id, outcome) = proxy.open(tenant);
+    assert!(matches!(outcome, Outcome::Wait { .. }), "{outcome:?}");
+    id
 }
 
 #[test]
@@ -96,9 +37,9 @@ fn the_lean_module_refuses_a_policy_with_a_queue_and_names_the_other() {
 
 #[test]
 fn a_request_waits_for_its_token_and_is_counted_once() {
-    let mut proxy = Proxy::new(&config("{}", ""));
-    assert!(matches!(proxy.get("acme").1, Outcome::Admit(Lane::Standard)));
-    let waiting = proxy.waits("acme");
+    let mut proxy = started(&config("{}", ""));
+    assert!(matches!(proxy.open("acme").1, Outcome::Admit(Lane::Standard)));
+    let waiting = waits(&mut proxy, "acme");
     assert_eq!(proxy.tick_ms, WAITING_TICK_MS, "the tick becomes short");
     assert!(proxy.worker.follows(waiting));
     assert_eq!(proxy.advance(90), [], "10/s: not before 100 ms");
@@ -112,9 +53,9 @@ fn a_request_waits_for_its_token_and_is_counted_once() {
 
 #[test]
 fn who_waits_in_vain_is_answered_at_the_deadline_and_counted_as_refused() {
-    let mut proxy = Proxy::new(&config(r#"{"max_wait_ms":150,"codel_target_ms":0}"#, ""));
-    proxy.get("acme");
-    let (first, second) = (proxy.waits("acme"), proxy.waits("acme"));
+    let mut proxy = started(&config(r#"{"max_wait_ms":150,"codel_target_ms":0}"#, ""));
+    proxy.open("acme");
+    let (first, second) = (waits(&mut proxy, "acme"), waits(&mut proxy, "acme"));
     assert_eq!(proxy.advance(148), [Seen::Resumed(first, Some(Lane::Standard))]);
     assert_eq!(proxy.advance(4), [Seen::Answered(second, "forebay_queue_expired")]);
     assert_eq!(proxy.advance(3_000), []);
@@ -123,21 +64,21 @@ fn who_waits_in_vain_is_answered_at_the_deadline_and_counted_as_refused() {
 
 #[test]
 fn a_request_whose_token_comes_too_late_is_refused_at_once() {
-    let mut proxy = Proxy::new(&config(r#"{"max_wait_ms":90}"#, ""));
-    proxy.get("acme");
-    let (_, outcome) = proxy.get("acme");
+    let mut proxy = started(&config(r#"{"max_wait_ms":90}"#, ""));
+    proxy.open("acme");
+    let (_, outcome) = proxy.open("acme");
     assert!(matches!(outcome, Outcome::Refuse(_)), "{outcome:?}");
-    assert!(matches!(proxy.get("nobody").1, Outcome::Refuse(_)), "a rate of 0 never has anything");
+    assert!(matches!(proxy.open("nobody").1, Outcome::Refuse(_)), "a rate of 0 never has anything");
 }
 
 #[test]
 fn clients_only_shorten_the_wait_and_get_their_answer_in_time() {
     for (name, value) in [("grpc-timeout", &b"300m"[..]), ("x-envoy-expected-rq-timeout-ms", b"300")] {
-        let mut proxy = Proxy::new(&config(r#"{"codel_target_ms":0,"max_wait_ms":10000}"#, ""));
-        proxy.get("acme");
+        let mut proxy = started(&config(r#"{"codel_target_ms":0,"max_wait_ms":10000}"#, ""));
+        proxy.open("acme");
         // Three in front of it, so that its turn would come after 400 ms.
         for _ in 0..3 {
-            proxy.waits("acme");
+            waits(&mut proxy, "acme");
         }
         let (id, outcome) = proxy.send(&[("x-tenant", b"acme"), (name, value)], true);
         assert!(matches!(outcome, Outcome::Wait { .. }));
@@ -157,7 +98,7 @@ fn better_classes_go_first() {
             {"match":{"methods":["PUT"]},"charges":[{"resource":"requests"}],"priority_class":1}]"#,
     );
     // 50 ms for each: the worse class is not yet overdue when the first token comes.
-    let mut proxy = Proxy::new(&config.replace(r#""rate_per_s":10,"#, r#""rate_per_s":20,"#));
+    let mut proxy = started(&config.replace(r#""rate_per_s":10,"#, r#""rate_per_s":20,"#));
     let mut ask = |method: &[u8]| proxy.send(&[("x-tenant", b"acme"), (":method", method)], true).0;
     ask(b"GET");
     let (slow, fast) = (ask(b"GET"), ask(b"PUT"));
@@ -168,13 +109,13 @@ fn better_classes_go_first() {
 
 #[test]
 fn nobody_gets_ahead_of_those_that_wait_for_the_same_key() {
-    let mut proxy = Proxy::new(&config(r#"{"codel_target_ms":0,"max_wait_ms":10000}"#, ""));
-    proxy.get("acme");
-    let first = proxy.waits("acme");
+    let mut proxy = started(&config(r#"{"codel_target_ms":0,"max_wait_ms":10000}"#, ""));
+    proxy.open("acme");
+    let first = waits(&mut proxy, "acme");
     // The token is there, the tick is not.
     proxy.memory.advance_nanos(110 * MS);
-    let late = proxy.waits("acme");
-    assert!(matches!(proxy.get("gold").1, Outcome::Admit(_)), "another key");
+    let late = waits(&mut proxy, "acme");
+    assert!(matches!(proxy.open("gold").1, Outcome::Admit(_)), "another key");
     let lane = Some(Lane::Standard);
     assert_eq!(proxy.advance(4), [Seen::Resumed(first, lane)]);
     assert_eq!(proxy.advance(100), [Seen::Resumed(late, lane)]);
@@ -183,11 +124,11 @@ fn nobody_gets_ahead_of_those_that_wait_for_the_same_key() {
 #[test]
 fn bodies_wait_only_where_the_policy_says_so_and_only_so_many_bytes() {
     let upload = |length: &'static [u8]| [("x-tenant", &b"acme"[..]), ("content-length", length)];
-    let mut proxy = Proxy::new(&config("{}", ""));
-    proxy.get("acme");
+    let mut proxy = started(&config("{}", ""));
+    proxy.open("acme");
     assert!(matches!(proxy.send(&upload(b"5"), false).1, Outcome::Refuse(_)));
-    let mut proxy = Proxy::new(&config(r#"{"bodies":true,"max_bytes":400000}"#, ""));
-    proxy.get("acme");
+    let mut proxy = started(&config(r#"{"bodies":true,"max_bytes":400000}"#, ""));
+    proxy.open("acme");
     assert!(matches!(proxy.send(&upload(b"50000"), false).1, Outcome::Wait { .. }));
     assert!(matches!(proxy.send(&upload(b"50001"), false).1, Outcome::Refuse(_)), "a quarter is one tenant's");
     assert!(matches!(proxy.send(&upload(b"none"), false).1, Outcome::Refuse(_)), "as much as a window holds");
@@ -199,24 +140,24 @@ fn bodies_wait_only_where_the_policy_says_so_and_only_so_many_bytes() {
 #[test]
 fn streams_are_bounded_by_tenant_and_connection() {
     let queue = r#"{"codel_target_ms":0,"max_waiting":{"per_vm":100,"per_tenant":6,"per_connection":4}}"#;
-    let mut proxy = Proxy::new(&config(queue, ""));
-    let connection = |proxy: &mut Proxy, id: u64| {
+    let mut proxy = started(&config(queue, ""));
+    let connection = |proxy: &mut Followed, id: u64| {
         proxy.memory.properties.insert("connection\0id".into(), Ok(id.to_le_bytes().to_vec()));
     };
-    proxy.get("acme");
+    proxy.open("acme");
     connection(&mut proxy, 1);
-    let waiting = (0..6).filter(|_| matches!(proxy.get("acme").1, Outcome::Wait { .. })).count();
+    let waiting = (0..6).filter(|_| matches!(proxy.open("acme").1, Outcome::Wait { .. })).count();
     assert_eq!(waiting, 4);
     connection(&mut proxy, 2);
-    let waiting = (0..6).filter(|_| matches!(proxy.get("acme").1, Outcome::Wait { .. })).count();
+    let waiting = (0..6).filter(|_| matches!(proxy.open("acme").1, Outcome::Wait { .. })).count();
     assert_eq!(waiting, 2, "the tenant's six");
 }
 
 #[test]
 fn a_stream_that_is_reset_while_it_waits_leaves_nothing() {
-    let mut proxy = Proxy::new(&config(r#"{"codel_target_ms":0,"max_wait_ms":10000}"#, ""));
-    proxy.get("acme");
-    let (gone, stays) = (proxy.waits("acme"), proxy.waits("acme"));
+    let mut proxy = started(&config(r#"{"codel_target_ms":0,"max_wait_ms":10000}"#, ""));
+    proxy.open("acme");
+    let (gone, stays) = (waits(&mut proxy, "acme"), waits(&mut proxy, "acme"));
     for _ in 0..2 {
         proxy.worker.on_stream_end(gone, &mut proxy.memory.host());
     }
@@ -225,17 +166,17 @@ fn a_stream_that_is_reset_while_it_waits_leaves_nothing() {
     proxy.advance(1_000);
     assert_eq!([proxy.count(Metric::Refused), proxy.count(Metric::QueueExpired)], [0, 0]);
     // Nothing is awaited any more: the next one is admitted at once.
-    assert!(matches!(proxy.get("acme").1, Outcome::Admit(_)));
+    assert!(matches!(proxy.open("acme").1, Outcome::Admit(_)));
 }
 
 #[test]
 fn a_thousand_are_answered_in_bounded_batches() {
     let queue = r#"{"max_wait_ms":150,"codel_target_ms":0,
         "max_waiting":{"per_vm":2000,"per_tenant":2000,"per_connection":2000}}"#;
-    let mut proxy = Proxy::new(&config(queue, ""));
-    proxy.get("acme");
+    let mut proxy = started(&config(queue, ""));
+    proxy.open("acme");
     for _ in 0..1_000 {
-        proxy.waits("acme");
+        waits(&mut proxy, "acme");
     }
     assert_eq!(proxy.advance(148).len(), 1);
     let batches: Vec<_> = (0..4).map(|_| proxy.advance(4).len()).collect();
@@ -244,7 +185,7 @@ fn a_thousand_are_answered_in_bounded_batches() {
 
 #[test]
 fn a_dry_run_lets_nobody_wait() {
-    let mut proxy = Proxy::new(&config("{}", r#","dry_run":true"#));
-    proxy.get("acme");
-    assert!(matches!(proxy.get("acme").1, Outcome::Pass));
+    let mut proxy = started(&config("{}", r#","dry_run":true"#));
+    proxy.open("acme");
+    assert!(matches!(proxy.open("acme").1, Outcome::Pass));
 }

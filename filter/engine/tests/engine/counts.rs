@@ -4,16 +4,14 @@
 use std::collections::BTreeMap;
 
 use forebay_admission::{Lane, Nanos};
-use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
 use forebay_engine::{CallKind, Effect, Module, Outcome, Stream, Worker};
 use forebay_protocol::extension::{AttributeNames, DETAILS, EXPECTATIONS, SlotTime, extension, find};
 use forebay_protocol::v1::{Grant, Limit, Slot};
-use forebay_protocol::{
-    Count, Details, Expectations, Extension, Further, Generation, GrantTable, Message, Report, ReportAck, Row,
-};
+use forebay_protocol::{Count, Details, Expectations, Extension, Further, Message, Report, ReportAck, Row};
 
-const MS: u64 = Nanos::MILLI;
+use crate::support::{MS, grant, received, table};
+
 const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl"},
@@ -109,8 +107,7 @@ impl Proxy {
     }
 
     fn answer(&mut self, worker: usize, kind: CallKind, message: &Message) {
-        let answer = Answer::Received { status: 200, body: forebay_protocol::encode(message) };
-        let effects = self.workers[worker].on_answer(kind, answer, &mut self.memory.host());
+        let effects = self.workers[worker].on_answer(kind, received(message), &mut self.memory.host());
         self.take(worker, effects);
     }
 
@@ -137,16 +134,8 @@ fn the_counterfactual_of_both_workers_is_in_one_report() {
     let pace = Limit { rate_milli_per_s: 1, burst: 6 };
     let slot = Slot { id: 9, starts_in_ms: 0, length_ms: 60_000, amount: 6, pace };
     let limit = Limit { rate_milli_per_s: 1, burst: 4 };
-    let grants = vec![Grant {
-        tenant: "a".into(),
-        resource: "requests".into(),
-        standard: limit,
-        safe: limit,
-        forecast_version: 1,
-        slots: vec![slot],
-    }];
-    let generation = Generation { shard: 0, epoch: 1, sequence: 1 };
-    let table = GrantTable { generation, part: 0, parts: 1, valid_for_ms: 60_000, grants, extensions: vec![] };
+    let grants = vec![Grant { standard: limit, safe: limit, ..grant("a", "requests", 0, 0, vec![slot]) }];
+    let table = table(1, 60_000, grants);
     let watching = proxy.watches.pop().expect("a watch");
     proxy.answer(watching, CallKind::Watch, &Message::GrantTable(table));
     proxy.advance_ms(50);

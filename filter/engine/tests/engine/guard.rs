@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use forebay_admission::concurrency::LANE_PERCENT;
 use forebay_admission::{ClusterState, Lane, Nanos};
 use forebay_engine::guard::{MAX_CLUSTERS, START_CONCURRENCY};
-use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
 use forebay_engine::{CallKind, CallOut, Effect, Metric, Module, Outcome, Stream, Worker};
-use forebay_protocol::v1::{Grant, Limit, Slot};
-use forebay_protocol::{Generation, GrantTable, Message};
+use forebay_protocol::Message;
+use forebay_protocol::v1::{Limit, Slot};
 use proptest::prelude::*;
 
-const MS: u64 = Nanos::MILLI;
+use crate::support::{MS, grant, received, table};
+
 const CLUSTER: &str = "xds\0cluster_name";
 const DETAILS: &str = "response\0code_details";
 
@@ -143,27 +143,13 @@ impl Proxy {
     fn reserve(&mut self) {
         let limit = |rate: u64| Limit { rate_milli_per_s: rate * 1_000, burst: rate };
         let slot = Slot { id: 1, starts_in_ms: -50, length_ms: 600_000, amount: 1_000_000, pace: limit(100_000) };
-        let grant = |tenant: &str, slots| Grant {
-            tenant: tenant.into(),
-            resource: "requests".into(),
-            standard: limit(100_000),
-            safe: limit(100_000),
-            forecast_version: 1,
-            slots,
-        };
-        let generation = Generation { shard: 0, epoch: 1, sequence: 1 };
-        let table = GrantTable {
-            generation,
-            part: 0,
-            parts: 1,
-            valid_for_ms: 600_000,
-            grants: vec![grant("a", vec![slot]), grant("b", vec![])],
-            extensions: vec![],
-        };
+        let grants = vec![
+            grant("a", "requests", 100_000, 100_000, vec![slot]),
+            grant("b", "requests", 100_000, 100_000, vec![]),
+        ];
         let place = self.calls.iter().position(|(_, call)| call.kind == CallKind::Watch).expect("a watch");
         let (worker, _) = self.calls.remove(place);
-        let body = forebay_protocol::encode(&Message::GrantTable(table));
-        let answer = Answer::Received { status: 200, body };
+        let answer = received(&Message::GrantTable(table(1, 600_000, grants)));
         let effects = self.workers[worker].on_answer(CallKind::Watch, answer, &mut self.memory.host());
         self.take(worker, effects);
         self.advance(60);

@@ -1,13 +1,11 @@
 //! Workers under a policy that gives each tenant without contract a bucket of its own.
 
-use forebay_admission::Nanos;
-use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
 use forebay_engine::{CallKind, Effect, Metric, Outcome, Worker};
-use forebay_protocol::v1::{Grant, Limit};
-use forebay_protocol::{Generation, GrantTable, Message, encode};
+use forebay_protocol::Message;
 
-const MS: u64 = Nanos::MILLI;
+use crate::support::{MS, grant, received, table};
+
 const CONFIG: &str = r#"{
     "controller": {"cluster": "ctl"},
     "policy": {
@@ -78,24 +76,8 @@ fn a_new_table_moves_the_slots_and_refills_nothing() {
     let mut sequence = 0;
     for tenants in [3, 9, 1] {
         sequence += 1;
-        let limit = |units| Limit { rate_milli_per_s: units * 1_000, burst: units };
-        let grant = |number: u64| Grant {
-            tenant: format!("granted-{number}"),
-            resource: "requests".into(),
-            standard: limit(20),
-            safe: limit(1),
-            forecast_version: 0,
-            slots: vec![],
-        };
-        let table = GrantTable {
-            generation: Generation { shard: 0, epoch: 1, sequence },
-            part: 0,
-            parts: 1,
-            valid_for_ms: 60_000,
-            grants: (0..tenants).map(grant).collect(),
-            extensions: vec![],
-        };
-        let answer = Answer::Received { status: 200, body: encode(&Message::GrantTable(table)) };
+        let grants = (0..tenants).map(|number| grant(&format!("granted-{number}"), "requests", 20, 20, vec![]));
+        let answer = received(&Message::GrantTable(table(sequence, 60_000, grants.collect())));
         workers[0].on_answer(CallKind::Watch, answer, &mut memory.host());
         assert_eq!(workers[0].generation().sequence, sequence);
         assert_eq!(admitted(&mut memory, &mut workers[0], "one", 30), 0, "its slot is still its own, and empty");

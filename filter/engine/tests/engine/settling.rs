@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use forebay_admission::Nanos;
-use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
 use forebay_engine::settling::MAX_TRACKED;
 use forebay_engine::{CallKind, Effect, Metric, Module, Outcome, Stream, Worker};
-use forebay_protocol::v1::{Grant, Limit};
-use forebay_protocol::{Generation, GrantTable, Message};
+use forebay_protocol::Message;
 use proptest::prelude::*;
+
+use crate::support::{grant, received, table};
 
 const TICK: u64 = 50 * Nanos::MILLI;
 const JSON: &[(&str, &[u8])] = &[("content-type", b"application/json")];
@@ -86,23 +86,8 @@ impl Proxy {
 
     /// A table with 100 units per second for each of these tenants.
     fn push(&mut self, sequence: u64, tenants: &[&str]) {
-        let grant = |tenant: &&str| Grant {
-            tenant: (*tenant).into(),
-            resource: "tokens".into(),
-            standard: Limit { rate_milli_per_s: 100_000, burst: 100 },
-            safe: Limit { rate_milli_per_s: 1_000, burst: 1 },
-            forecast_version: 1,
-            slots: vec![],
-        };
-        let table = GrantTable {
-            generation: Generation { shard: 0, epoch: 1, sequence },
-            part: 0,
-            parts: 1,
-            valid_for_ms: 60_000,
-            grants: tenants.iter().map(grant).collect(),
-            extensions: vec![],
-        };
-        let answer = Answer::Received { status: 200, body: forebay_protocol::encode(&Message::GrantTable(table)) };
+        let grants = tenants.iter().map(|tenant| grant(tenant, "tokens", 100, 100, vec![])).collect();
+        let answer = received(&Message::GrantTable(table(sequence, 60_000, grants)));
         let effects = self.worker.on_answer(CallKind::Watch, answer, &mut self.memory.host());
         self.take(effects);
         assert_eq!(self.worker.generation().sequence, sequence, "the table is in force");

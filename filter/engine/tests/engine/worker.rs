@@ -7,7 +7,8 @@ use forebay_engine::{CallKind, CallOut, Effect, Metric, Outcome, Worker};
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{Counters, Generation, GrantTable, Message, Report, ReportAck};
 
-const MS: u64 = Nanos::MILLI;
+use crate::support::{self, MS, generation, received};
+
 const CONFIG: &str = r#"{
     "proxy_id": "p1",
     "controller": {"cluster": "ctl"},
@@ -101,28 +102,12 @@ fn retry_after_s(answer: &forebay_engine::answer::Answer) -> Option<u64> {
     answer.headers.iter().find(|(name, _)| *name == "retry-after").map(|(_, value)| value.parse().unwrap())
 }
 
-fn received(message: &Message) -> Answer {
-    Answer::Received { status: 200, body: forebay_protocol::encode(message) }
-}
-
-fn generation(sequence: u64) -> Generation {
-    Generation { shard: 0, epoch: 1, sequence }
-}
-
 fn grant(tenant: &str, rate: u64, burst: u64, slots: Vec<Slot>) -> Grant {
-    Grant {
-        tenant: tenant.into(),
-        resource: "requests".into(),
-        standard: Limit { rate_milli_per_s: rate * 1_000, burst },
-        safe: Limit { rate_milli_per_s: 1_000, burst: 1 },
-        forecast_version: 1,
-        slots,
-    }
+    support::grant(tenant, "requests", rate, burst, slots)
 }
 
 fn table(sequence: u64, grants: Vec<Grant>) -> GrantTable {
-    let generation = generation(sequence);
-    GrantTable { generation, part: 0, parts: 1, valid_for_ms: 2_000, grants, extensions: vec![] }
+    support::table(sequence, 2_000, grants)
 }
 
 #[test]

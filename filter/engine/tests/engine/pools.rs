@@ -2,14 +2,14 @@
 //! borrower is refused.
 
 use forebay_admission::{Lane, Nanos};
-use forebay_engine::leader::Answer;
 use forebay_engine::memory::Memory;
 use forebay_engine::{CallKind, Effect, Metric, Outcome, Worker};
-use forebay_protocol::v1::{Grant, Limit, Slot};
-use forebay_protocol::{Generation, GrantTable, Message, encode};
+use forebay_protocol::Message;
+use forebay_protocol::v1::{Limit, Slot};
 use proptest::prelude::*;
 
-const MS: u64 = Nanos::MILLI;
+use crate::support::{MS, grant, received, table};
+
 const RESERVED_PER_S: u64 = 40;
 const DEBT: u64 = 20;
 
@@ -38,24 +38,8 @@ impl Proxy {
         proxy.advance_ms(1_000);
         let pace = Limit { rate_milli_per_s: RESERVED_PER_S * 1_000, burst: 4 };
         let slot = Slot { id: 1, starts_in_ms: 0, length_ms: 600_000, amount: RESERVED_PER_S * 600, pace };
-        let grant = Grant {
-            tenant: "owner".into(),
-            resource: "requests".into(),
-            standard: Limit::default(),
-            safe: Limit::default(),
-            forecast_version: 1,
-            slots: vec![slot],
-        };
-        let generation = Generation { shard: 0, epoch: 1, sequence: 1 };
-        let table = GrantTable {
-            generation,
-            part: 0,
-            parts: 1,
-            valid_for_ms: 600_000,
-            grants: vec![grant],
-            extensions: vec![],
-        };
-        let answer = Answer::Received { status: 200, body: encode(&Message::GrantTable(table)) };
+        let grants = vec![grant("owner", "requests", 0, 0, vec![slot])];
+        let answer = received(&Message::GrantTable(table(1, 600_000, grants)));
         proxy.workers[0].on_answer(CallKind::Watch, answer, &mut proxy.memory.host());
         proxy.advance_ms(100);
         proxy
