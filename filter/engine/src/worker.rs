@@ -338,8 +338,9 @@ impl Worker {
         }
     }
 
-    /// The most that all workers together can hold of one key outside its bucket, as a metric. A worker that does not
-    /// serve does not know how many do, and says nothing.
+    /// The most that all workers together can hold of one key that its bucket leaves no room for, as a metric: a request
+    /// each, or what settlement may put back into leases. A worker that does not serve does not know how many do, and says
+    /// nothing.
     fn over_admission_bound(&self) -> Option<Effect> {
         if self.workers == u64::MAX {
             return None;
