@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 
 use crate::borrow::{Borrower, Short};
 use crate::bucket::Wait;
+use crate::claims::{Claimed, RENEW_AFTER};
 use crate::counts::Counts;
 use crate::decision::{Receipt, Source};
 use crate::dry::Dry;
@@ -30,6 +31,8 @@ pub struct Account {
     /// The grant's terms as of the last look; empty before the first.
     terms: Terms,
     pub(crate) standard: Lease,
+    /// For the standard lease, in the shared state.
+    pub(crate) claimed: Claimed,
     pub(crate) shadow: Lease,
     pub(crate) shadow_slot_id: u64,
     pub(crate) standard_dry: Dry,
@@ -84,6 +87,16 @@ impl Account {
         self.standard.units.saturating_add(self.shadow.units).saturating_add(borrowed)
     }
 
+    /// Whether the shared state has to hear of this account when it lies idle.
+    pub fn holds_lease(&self) -> bool {
+        self.leased_units() > 0 || self.claimed.units > 0
+    }
+
+    /// What the shared state keeps room for, until this account settles or the claim ends.
+    pub fn claimed(&self) -> Claimed {
+        self.claimed
+    }
+
     /// Units held of the standard bucket alone.
     pub fn standard_leased_units(&self) -> u64 {
         self.standard.units
@@ -125,12 +138,15 @@ impl Account {
             return Ok(Source::Shadow);
         }
         let slot = terms.slot.filter(|_| !self.shadow_dry.covers(cost, now));
-        let own = if slot.is_some() || (self.standard.units < cost && !self.standard_dry.covers(cost, now)) {
+        let leased = self.standard_held(now) >= cost;
+        // A lease that is to be renewed is, whatever is known of the bucket.
+        let empty = self.standard.units < cost && self.standard_dry.covers(cost, now);
+        let own = if slot.is_some() || (!leased && !empty) {
             self.draw(key, cost, &Terms { slot, ..terms }, conditions, now, ledger)
-        } else if self.standard.units >= cost {
+        } else if leased {
             Ok(Source::Standard)
         } else {
-            Err(Short::Dry(self.standard_dry.wait(terms.standard, cost)))
+            Err(Short::Dry(self.standard_dry.wait_for_look(terms.standard, cost)))
         };
         let borrowed = match own {
             Err(Short::Dry(_)) if now < conditions.valid_until => self.borrow(cost, conditions, now, ledger),
@@ -210,11 +226,11 @@ impl Account {
             return;
         }
         let terms = self.terms_at(now, conditions);
-        if self.standard.units > 0 || self.shadow.units > 0 {
+        if self.standard.units > 0 || self.claimed.units > 0 || self.shadow.units > 0 {
             let shadow = terms.slot.map(|slot| (slot, self.shadow_held(&slot)));
             let returned = ledger.replace(key, &mut |state| {
                 let mut state = state?;
-                state.standard.give_back(terms.standard, self.standard.units, now);
+                state.give_back(terms.standard, self.standard.units, self.claimed, now);
                 if let Some((slot, units)) = shadow {
                     state.shadow.give_back(&slot, units, now);
                 }
@@ -222,7 +238,8 @@ impl Account {
             });
             // After a lost race the lease simply stays until the next try.
             if returned.is_ok() {
-                (self.standard, self.shadow) = (Lease::default(), Lease::default());
+                (self.standard, self.claimed) = (Lease::default(), Claimed::default());
+                self.shadow = Lease::default();
                 if let (Some(borrower), Some((_, units))) = (&mut self.borrower, shadow) {
                     borrower.owner_returned(units);
                 }
@@ -248,7 +265,13 @@ impl Account {
                 return None;
             }
         }
-        (self.standard.units >= cost).then_some(Source::Standard)
+        (self.standard_held(latest) >= cost).then_some(Source::Standard)
+    }
+
+    /// Units held of the standard bucket; none when their claim is due, so that the next request renews it.
+    pub(crate) fn standard_held(&self, now: Nanos) -> u64 {
+        let is_due = self.claimed.units > 0 && now.since(self.standard.drawn_at) >= RENEW_AFTER;
+        if is_due { 0 } else { self.standard.units }
     }
 
     /// The terms at an exact instant, kept for the next requests.

@@ -3,19 +3,22 @@
 use crate::account::{Account, pool_of};
 use crate::borrow::Short;
 use crate::bucket::Wait;
+use crate::claims::Claimed;
 use crate::decision::Source;
-use crate::dry::{Dry, pile};
+use crate::dry::{Dry, Round, pile};
 use crate::grant::Terms;
 use crate::key_state::KeyState;
-use crate::lease::{Lease, lease_cap};
+use crate::lease::{Lease, claim_cap, lease_cap};
 use crate::ledger::{Conditions, Ledger};
-use crate::units::Nanos;
+use crate::units::{NANO, Nanos};
 
 /// What one look at the shared state gave.
 #[derive(Clone, Copy, Debug, Default)]
 struct Draw {
     shadow_units: u64,
-    standard_units: u64,
+    standard: Option<Drawn>,
+    /// The standard lease in hand counts no more.
+    is_void: bool,
     /// Of the lease that was drawn.
     size: u64,
     /// Of the bucket that was drawn, when it gave less than wanted.
@@ -24,6 +27,13 @@ struct Draw {
     shadow_dry: Option<Dry>,
     /// When the standard bucket gave nothing.
     standard_wait: Option<Wait>,
+}
+
+/// What the standard bucket gave; a renewed claim may have needed nothing.
+#[derive(Clone, Copy, Debug)]
+struct Drawn {
+    units: u64,
+    claimed: Claimed,
 }
 
 impl Account {
@@ -41,10 +51,12 @@ impl Account {
         let replaced = ledger.replace(key, &mut |state| {
             let mut state = state.unwrap_or_else(|| KeyState::at_boot(terms.standard, conditions.born));
             drawn = self.draw_from(&mut state, cost, terms, conditions, now);
-            (drawn.shadow_units > 0 || drawn.standard_units > 0).then_some(state)
+            (drawn.shadow_units > 0 || drawn.standard.is_some()).then_some(state)
         });
         if replaced.is_err() {
-            return Err(Short::Contended);
+            // A lease that was only to be renewed is good until its claim ends.
+            let is_good = self.standard.units >= cost && self.standard_held(now) < cost && self.claimed.holds(now);
+            return if is_good { Ok(Source::Standard) } else { Err(Short::Contended) };
         }
         if let (Some(slot), true) = (&terms.slot, drawn.shadow_units > 0) {
             if self.shadow_slot_id != slot.id {
@@ -62,9 +74,13 @@ impl Account {
         if let (Some(slot), Some(dry)) = (&terms.slot, drawn.shadow_dry) {
             self.shadow_dry = dry.until(slot.end);
         }
-        if drawn.standard_units > 0 {
-            self.standard.draw(drawn.standard_units, drawn.size, now);
-            self.standard_dry = drawn.dry;
+        if drawn.is_void {
+            self.standard.units = 0;
+            self.claimed = Claimed::default();
+        }
+        if let Some(Drawn { units, claimed }) = drawn.standard {
+            self.standard.draw(units, drawn.size, now);
+            (self.claimed, self.standard_dry) = (claimed, drawn.dry);
         }
         let Some(wait) = drawn.standard_wait else {
             return Ok(Source::Standard);
@@ -95,31 +111,55 @@ impl Account {
                 Err(wait) => draw.shadow_dry = Some(Dry::new(cost, wait, recheck)),
             }
         }
-        if self.standard.units >= cost {
-            return draw;
-        }
-        let need = cost.saturating_sub(self.standard.units);
-        let limit = terms.standard;
-        draw.size = self.standard.size_for(cost, lease_cap(limit.burst, conditions.workers, cost), now);
-        let want = draw.size.saturating_sub(self.standard.units);
-        let units = state.standard.available(limit, now).min(want).max(need);
-        let taken = if cost > limit.burst { Err(Wait::Never) } else { state.standard.take(limit, units, now) };
-        let recheck = state.standard.wait_for(limit, pile(need, want, conditions.workers, limit));
-        match taken {
-            Ok(()) => {
-                draw.standard_units = units;
-                if units < want {
-                    draw.dry = Dry::new(cost, state.standard.wait_for(limit, cost), recheck);
-                }
-            }
-            Err(_) => {
-                // A cost above the burst never fits, even when a part of it is already held.
-                let whole = if cost > limit.burst { cost } else { need };
-                let wait = state.standard.wait_for(limit, whole).max(Wait::Until(now));
-                draw.standard_wait = Some(wait);
-                draw.dry = Dry::new(cost, wait, if wait == Wait::Never { wait } else { recheck });
-            }
+        if self.standard_held(now) < cost {
+            self.draw_standard(&mut draw, state, cost, terms, conditions, now);
         }
         draw
+    }
+
+    /// The part of [`Account::draw_from`] that is about the standard bucket: settles the former claim, draws, claims anew.
+    fn draw_standard(
+        &self,
+        draw: &mut Draw,
+        state: &mut KeyState,
+        cost: u64,
+        terms: &Terms,
+        conditions: &Conditions,
+        now: Nanos,
+    ) {
+        let (limit, workers) = (terms.standard, conditions.workers);
+        state.refill(limit, now);
+        // A lease whose claim has ended is void: the bucket has refilled in its place.
+        draw.is_void = state.claims.as_mut().is_some_and(|claims| !claims.settle(self.claimed));
+        let held = if draw.is_void { 0 } else { self.standard.units };
+        let cap = if state.claims.is_some() { claim_cap } else { lease_cap };
+        draw.size = self.standard.size_for(cost, cap(limit.burst, workers, cost), now);
+        let (need, want) = (cost.saturating_sub(held), draw.size.saturating_sub(held));
+        let available = state.standard.level_nano() / NANO;
+        // Where everybody's lease is there, nobody asks whose part it is.
+        let round = (available < want.saturating_mul(workers)).then(|| Round::new(need, want, workers, limit));
+        let units = round.map_or(want, |round| round.units(available, need, want));
+        // A cost above the burst never fits, even when a part of it is already held.
+        let fits = cost <= limit.burst && state.standard.take(limit, units, now).is_ok();
+        if fits {
+            // The request at hand is spent at once; it needs no room.
+            let rest = held.saturating_add(units).saturating_sub(cost);
+            let claimed = state.claims.as_mut().map_or(Claimed::default(), |claims| claims.claim(rest));
+            draw.standard = Some(Drawn { units, claimed });
+            if units >= want {
+                return;
+            }
+        }
+        let next = match round {
+            Some(round) if cost <= limit.burst => round.next_look(state, need, limit, now),
+            _ => Wait::Never,
+        };
+        if fits {
+            draw.dry = Dry::new(cost, state.wait_for(limit, cost), next);
+        } else {
+            let wait = state.wait_for(limit, if cost > limit.burst { cost } else { need }).max(Wait::Until(now));
+            draw.dry = Dry::new(cost, wait, if wait == Wait::Never { wait } else { next });
+            draw.standard_wait = Some(draw.dry.wait_for_look(limit, cost));
+        }
     }
 }

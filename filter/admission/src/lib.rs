@@ -8,9 +8,9 @@
 //! true cost is known.
 //!
 //! Invariants: integers only, saturating on purpose; nothing is ever admitted twice out of the same units; units that
-//! are leased have left the shared state, so that over any window and any number of workers
-//! `admitted <= rate x time + burst + leases outstanding at its start`, where [`lease_cap`] keeps the last term below
-//! 2 % of the burst or one request per worker.
+//! are leased have left the shared state, which leaves room for them ([`claims`]), so that over any window and any number
+//! of workers `admitted <= rate x time + burst + one request per worker`. Buckets that keep no claims (shadow, pools, slots)
+//! have small leases instead: [`lease_cap`] keeps them below 2 % of the burst or one request per worker.
 //!
 //! Pure: time is an argument, storage and clock are the [`Ledger`] trait, there is no randomness. It does not know what
 //! a tenant is, nor what a host is.
@@ -23,6 +23,7 @@ extern crate alloc;
 pub mod account;
 mod borrow;
 pub mod bucket;
+pub mod claims;
 pub mod client_timeout;
 pub mod concurrency;
 pub mod counts;
@@ -47,6 +48,7 @@ pub mod units;
 
 pub use account::Account;
 pub use bucket::{Bucket, Wait};
+pub use claims::{Claimed, Claims};
 pub use concurrency::{ClusterState, Guard, GuardLedger, GuardSettings};
 pub use counts::{Counts, Settled, Tally};
 pub use decision::{
@@ -57,7 +59,7 @@ pub use demand::{Bursts, DemandState, Expected, SlotDemand};
 pub use fingerprint::{Fingerprint, Seed};
 pub use grant::{Grant, Terms};
 pub use key_state::KeyState;
-pub use lease::lease_cap;
+pub use lease::{claim_cap, lease_cap};
 pub use ledger::{Clock, Conditions, Contended, Ledger};
 pub use pool::{Membership, Pool, PoolState};
 pub use queue::{Bound, Class, Entry, NoWait, Queue};

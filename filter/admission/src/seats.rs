@@ -25,7 +25,7 @@ use crate::sketch::Sketch;
 use crate::slot_set::{Claim, SlotSet, WAYS};
 use crate::units::{Limit, Nanos};
 
-/// Most slots of a proxy, all rules together: with an account of 560 bytes each 17.5 MiB in every VM, and 2.3 MB of
+/// Most slots of a proxy, all rules together: with an account of 576 bytes each 18 MiB in every VM, and 2.3 MB of
 /// shared data.
 pub const MAX_SLOTS: usize = 1 << 15;
 
@@ -259,7 +259,8 @@ impl<S: SlotStore> Ledger for SlotLedger<'_, S> {
             let mut set = known?;
             let bucket = set.bucket(way, name);
             held = bucket.is_some();
-            let state = change(Some(KeyState { standard: bucket?, shadow: ShadowState::default() }));
+            // A slot has no place for claims: leases of it are small.
+            let state = change(Some(KeyState { standard: bucket?, shadow: ShadowState::default(), claims: None }));
             written = state.is_some();
             set.update(way, name, state?.standard, hits, now).then_some(set)
         })?;

@@ -15,6 +15,7 @@
 //! paid once, since repaying it is taken from what arrives. Forgiven units are the only ones outside, and are counted.
 
 use crate::account::{Account, pool_of};
+use crate::claims::Claimed;
 use crate::decision::{Receipt, Source};
 use crate::key_state::KeyState;
 use crate::lease::{EXACT_BELOW_UNITS, Lease, lease_cap};
@@ -151,7 +152,7 @@ impl Account {
         ledger: &mut impl Ledger,
     ) -> Result<(), Contended> {
         let limit = self.terms_at(now, conditions).standard;
-        let (before, held) = (receipt.units, self.standard.units);
+        let (before, held) = (receipt.units, self.standard_held(now));
         let more = charge_lease(&mut self.standard, held, receipt, used);
         self.counts.settled.charged = self.counts.settled.charged.saturating_add(receipt.units.saturating_sub(before));
         if more == 0 {
@@ -160,6 +161,7 @@ impl Account {
         let mut charged = 0;
         ledger.replace(receipt.key, &mut |state| {
             let mut state = state.unwrap_or_else(|| KeyState::at_boot(limit, conditions.born));
+            state.refill(limit, now);
             charged = state.standard.charge(limit, more, limit.burst.saturating_mul(MAX_OWED_BURSTS), now);
             Some(state)
         })?;
@@ -194,7 +196,8 @@ impl Account {
         Ok(())
     }
 
-    /// Into the worker's lease as far as it may hold more, so that small refunds cost no shared state.
+    /// Into the worker's lease as far as it may hold more, so that small refunds cost no shared state: as much as is claimed
+    /// for it, and on top what a lease without a claim may hold.
     fn refund_standard(
         &mut self,
         receipt: &Receipt,
@@ -204,14 +207,15 @@ impl Account {
         ledger: &mut impl Ledger,
     ) -> Result<(), Contended> {
         let limit = self.terms_at(now, conditions).standard;
-        let cap = lease_cap(limit.burst, conditions.workers, 0);
+        let claimed = if self.standard_held(now) > 0 { self.claimed.units } else { 0 };
+        let cap = lease_cap(limit.burst, conditions.workers, 0).saturating_add(claimed);
         if limit.burst >= EXACT_BELOW_UNITS && self.standard.units.saturating_add(unused) <= cap {
             self.standard.units = self.standard.units.saturating_add(unused);
             return Ok(());
         }
         ledger.replace(receipt.key, &mut |state| {
             let mut state = state?;
-            state.standard.give_back(limit, unused, now);
+            state.give_back(limit, unused, Claimed::default(), now);
             Some(state)
         })
     }

@@ -252,9 +252,10 @@ pub(crate) fn quotas<'a, H: Host>(
             0
         } else {
             let stored = keys.stored(charge.key, host);
-            let state = stored.unwrap_or_else(|| KeyState::at_boot(limit, conditions.born));
+            let mut state = stored.unwrap_or_else(|| KeyState::at_boot(limit, conditions.born));
+            state.refill(limit, now);
             let leased = account.standard_leased_units().saturating_mul(forebay_admission::units::NANO);
-            state.standard.level_nano_at(limit, now).saturating_add(leased)
+            state.standard.level_nano().saturating_add(leased)
         };
         Some(Quota { name: &resource.name, unit: unit(resource), limit, left_nano, partition: None, violated })
     };

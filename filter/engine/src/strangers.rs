@@ -206,7 +206,7 @@ impl Strangers {
         let (slots, slot, name) = self.seat(key)?;
         let (bytes, _) = host.shared_get(&set_key(&slots.own.resource, slot / WAYS))?;
         let standard = SlotSet::decode(&bytes)?.bucket(slot % WAYS, name)?;
-        Some(KeyState { standard, shadow: ShadowState::default() })
+        Some(KeyState { standard, shadow: ShadowState::default(), claims: None })
     }
 
     /// The rule, slot and name of a key at which somebody sits.

@@ -297,5 +297,5 @@ fn conditions<'a>(
 
 /// Whether there is something to give back or to hand over.
 fn holds_something(account: &Account) -> bool {
-    account.leased_units() > 0 || account.counts() != Counts::default()
+    account.holds_lease() || account.counts() != Counts::default()
 }

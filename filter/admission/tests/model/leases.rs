@@ -1,7 +1,7 @@
 //! Leases: the cost of a hot key, the coldness of a cold one, and that no token is lost.
 
 use forebay_admission::units::NANO;
-use forebay_admission::{Grant, Nanos, Verdict, lease_cap};
+use forebay_admission::{Bucket, Grant, KeyState, Nanos, Verdict, claim_cap};
 
 use crate::support::{Proxy, limit, one};
 
@@ -9,6 +9,10 @@ use crate::support::{Proxy, limit, one};
 fn hot_key(requests: u64) -> (Proxy, [u64; 8], Nanos) {
     let limit = limit(400_000, 100_000);
     let mut proxy = Proxy::new(8, &[Grant::fixed(limit)]);
+    // Half full, so that what flows in finds room at any time: the oracle knows no brim.
+    let half =
+        KeyState { standard: Bucket::new(limit.burst_nano() / 2, Nanos(0)), ..KeyState::at_boot(limit, Nanos(0)) };
+    proxy.shared.states.push(Some(half));
     let (mut admitted, mut now) = ([0; 8], Nanos(0));
     for request in 0..requests {
         now = Nanos(request * 2_000);
@@ -32,8 +36,7 @@ fn ten_million_requests_on_one_hot_key_lose_no_token_and_rarely_touch_shared_dat
     let limit = limit(400_000, 100_000);
     let state = proxy.shared.states[0].unwrap();
     let held: u64 = proxy.workers.iter().flatten().map(|account| account.leased_units()).sum();
-    // The bucket started with its burst, which is less than a second of its rate, and never overflowed since.
-    let arrived = limit.burst_nano() + limit.rate.nano_units_in(state.standard.at().0);
+    let arrived = limit.burst_nano() / 2 + limit.rate.nano_units_in(state.standard.at().0);
     let total: u64 = admitted.iter().sum();
     assert_eq!((total + held) * NANO + state.standard.level_nano(), arrived, "every token is somewhere");
     assert!(state.standard.at().since(Nanos(0)) + 50 * Nanos::MILLI > now.0, "the bucket was looked at lately");
@@ -57,13 +60,13 @@ fn a_cold_key_holds_one_request_and_a_crash_loses_no_more_than_the_stated_share(
         proxy.request(1, &one(1), Nanos(50 * Nanos::SECOND + request * 100_000));
         most = most.max(proxy.workers[1][0].leased_units());
     }
-    assert!(most < lease_cap(limit.burst, 4, 1) && most > 40, "{most}: what a crash of a hot worker loses");
+    assert!(most < claim_cap(limit.burst, 4, 1) && most > 100, "{most}: what a crash of a hot worker loses");
 }
 
-/// The worst case that the bound is made for: hot workers with full leases, a bucket that refills behind them, and then
-/// everything at one instant.
+/// The worst case that claims are made for: hot workers with full leases, a bucket that refills behind them, and then
+/// everything at one instant. They get the burst and no unit more, and no less than what is not claimed.
 #[test]
-fn what_hot_workers_hold_while_the_bucket_refills_is_within_the_bound() {
+fn what_hot_workers_hold_while_the_bucket_refills_is_part_of_the_burst() {
     let limit = limit(200_000, 10_000);
     let mut proxy = Proxy::new(4, &[Grant::fixed(limit)]);
     let mut now = Nanos(Nanos::SECOND);
@@ -79,7 +82,7 @@ fn what_hot_workers_hold_while_the_bucket_refills_is_within_the_bound() {
         let at_once =
             (0..50_000).filter(|request| matches!(proxy.request(request % 4, &one(1), now), Verdict::Admit(_)));
         let admitted = at_once.count() as u64;
-        assert!(held > 0 && held <= 200, "{held} leased");
-        assert!((10_000..=10_200).contains(&admitted), "{admitted}");
+        assert!(held > 0 && held <= 500, "{held} leased");
+        assert!((9_500..=10_000).contains(&admitted), "{admitted}");
     }
 }

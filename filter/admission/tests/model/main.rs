@@ -1,6 +1,7 @@
 //! The admission core against naive oracles: several workers, random operations, every window checked.
 
 mod buckets;
+mod claims;
 mod clock;
 mod concurrency;
 mod counting;

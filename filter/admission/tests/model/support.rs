@@ -8,7 +8,7 @@ use forebay_admission::{
 use proptest::prelude::*;
 
 /// Shared state: one state per key and pool.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Shared {
     pub(crate) states: Vec<Option<KeyState>>,
     pub(crate) pools: Vec<Option<PoolState>>,
@@ -59,6 +59,7 @@ impl Ledger for Shared {
     }
 }
 
+#[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) shared: Shared,
     /// Accounts by worker.
@@ -98,12 +99,23 @@ impl Proxy {
     }
 
     pub(crate) fn tick(&mut self, now: Nanos) {
+        for worker in 0..self.workers.len() {
+            self.tick_one(worker, now);
+        }
+    }
+
+    pub(crate) fn tick_one(&mut self, worker: usize, now: Nanos) {
         let workers = self.workers.len() as u64;
         let conditions = Conditions { born: Nanos(0), valid_until: self.valid_until, workers, pools: &self.pools };
-        for worker in &mut self.workers {
-            for (key, account) in worker.iter_mut().enumerate() {
-                account.give_back_idle(key, &conditions, now, &mut self.shared);
-            }
+        for (key, account) in self.workers[worker].iter_mut().enumerate() {
+            account.give_back_idle(key, &conditions, now, &mut self.shared);
+        }
+    }
+
+    /// The worker's memory is lost.
+    pub(crate) fn crash(&mut self, worker: usize) {
+        for account in &mut self.workers[worker] {
+            *account = Account::new(account.grant().clone());
         }
     }
 }
@@ -116,9 +128,9 @@ pub(crate) fn one(cost: u64) -> [Charge; 1] {
     [Charge { key: 0, cost }]
 }
 
-/// The most that lies outside the bucket: what the documentation promises as the over-admission bound.
-pub(crate) fn bound(limit: Limit, workers: u64, cost: u64) -> u64 {
-    (workers * cost).max(limit.burst * 2 / 100)
+/// What a standard bucket may be overdrawn: a request per worker that was secured and not spent. Leases are claimed.
+pub(crate) fn bound(workers: u64, cost: u64) -> u64 {
+    workers * cost
 }
 
 /// Checks `admitted <= rate x time + burst + bound` over every window that begins and ends with an admission.

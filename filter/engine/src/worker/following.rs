@@ -98,22 +98,24 @@ impl Worker {
             let _ = replace(host, &key.state_key, |bytes| {
                 let known = bytes.and_then(KeyState::decode);
                 let mut state = known.unwrap_or_else(|| KeyState::at_boot(before, conditions.born));
-                state.standard.give_back(before, 0, now);
+                state.refill(before, now);
                 Some(state.encode().to_vec())
             });
         }
     }
 
-    /// The most that all workers together can hold of one key outside its bucket, as a metric. A worker that does not
-    /// serve does not know how many do, and says nothing.
+    /// The most that all workers together can hold of one key, or of one pool, that its bucket leaves no room for, as a
+    /// metric: a request each, or what settlement may put back into leases. A worker that does not serve does not know how
+    /// many do, and says nothing.
     pub(super) fn over_admission_bound(&self) -> Option<Effect> {
         if self.workers == u64::MAX {
             return None;
         }
         let bound = |limit: u64| lease_cap(limit, self.workers, 1).saturating_mul(self.workers);
         let contracted = self.keys.accounts.iter().take(self.keys.keys.len());
-        let bursts = contracted.map(|account| account.grant().standard.burst);
-        Some(Effect::OverAdmissionBound(bursts.map(bound).max().unwrap_or(0)))
+        let keys = contracted.map(|account| bound(account.grant().standard.burst));
+        let pools = self.pools.iter().map(|pool| bound(pool.debt()).saturating_add(bound(pool.overcommit().burst)));
+        Some(Effect::OverAdmissionBound(keys.chain(pools).max().unwrap_or(0)))
     }
 
     /// Takes the reservations of the keys into the pools. What a pool has left is brought up to date under the old ones
