@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use forebay_admission::units::NANO;
-use forebay_admission::{Limit, Nanos, Rate};
+use forebay_admission::{Limit, Rate};
 use forebay_engine::memory::{Memory, Timers};
 use forebay_engine::shared::state_key;
 use forebay_engine::{Outcome, Worker};
