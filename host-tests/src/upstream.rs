@@ -30,8 +30,8 @@ use crate::usage::{self, AnswerBody};
 pub const TRUE_COST: &str = "x-true-cost";
 /// How many requests are kept whole: enough for a test that sends one burst, about 100 KB.
 pub const RECENT_MAX: usize = 256;
-/// How many (tenant, lane) pairs are counted apart: far above any demo's tenants, about 1 MB at the worst.
-pub const COUNTED_PAIRS_MAX: usize = 4096;
+/// How many (tenant, lane) pairs are counted apart: two for each tenant of the largest bench, about 10 MB at the worst.
+pub const COUNTED_PAIRS_MAX: usize = 40_960;
 /// The name under which all further tenants are counted together.
 pub const FURTHER_TENANTS: &str = "(further tenants)";
 

@@ -38,7 +38,7 @@ struct Args {
     #[arg(long, default_value_t = 2_500)]
     requests: usize,
     /// Tenants, each with a contract like those of the committed policy, in turn; by default those of the policy
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     tenants: Option<u32>,
     /// Only host calls and wasm instructions, which take seconds and are exact: no Envoy
     #[arg(long)]
