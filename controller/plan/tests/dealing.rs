@@ -261,14 +261,20 @@ fn after_a_restart_everybody_goes_on_with_what_it_has() {
     assert!(mesh.proxies.iter().all(|proxy| proxy.mark().epoch == 2), "everybody is dealt by the new controller");
 }
 
-#[test]
-fn a_silent_proxy_keeps_its_share_until_its_validity_is_over_and_then_its_safe_share() {
+/// Proxy 2 has nearly all and falls silent for so long; from now on proxy 3 asks for it.
+fn with_the_busy_one_silent(s: u64) -> Mesh {
     let mut mesh = Mesh::new();
     mesh.apply(&Event::Demand { proxy: 2, per_s: 5_000 });
     (0..6).for_each(|_| round(&mut mesh));
-    mesh.apply(&Event::Silence { proxy: 2, s: 500 });
+    mesh.apply(&Event::Silence { proxy: 2, s });
     mesh.recent.remove("p2");
     mesh.apply(&Event::Demand { proxy: 3, per_s: 5_000 });
+    mesh
+}
+
+#[test]
+fn a_silent_proxy_keeps_its_share_until_its_validity_is_over_and_then_its_safe_share() {
+    let mut mesh = with_the_busy_one_silent(500);
     (0..6).for_each(|_| round(&mut mesh));
     assert!(rates(&mesh)[3] < 50, "the silent one may still use its share: {:?}", rates(&mesh));
     (0..50).for_each(|_| round(&mut mesh));
@@ -278,12 +284,7 @@ fn a_silent_proxy_keeps_its_share_until_its_validity_is_over_and_then_its_safe_s
 
 #[test]
 fn a_share_whose_validity_is_over_is_not_renewed_when_the_hand_after_it_is_lost() {
-    let mut mesh = Mesh::new();
-    mesh.apply(&Event::Demand { proxy: 2, per_s: 5_000 });
-    (0..6).for_each(|_| round(&mut mesh));
-    mesh.apply(&Event::Silence { proxy: 2, s: 60 });
-    mesh.recent.remove("p2");
-    mesh.apply(&Event::Demand { proxy: 3, per_s: 5_000 });
+    let mut mesh = with_the_busy_one_silent(60);
     (0..60).for_each(|_| round(&mut mesh));
     for event in [Event::Watch { proxy: 2 }, Event::Arrive { proxy: 2, lost: true }, Event::Report { proxy: 2 }] {
         mesh.apply(&event);

@@ -10,7 +10,7 @@ use forebay_admission::Nanos;
 
 use crate::effect::Effect;
 use crate::host::{Expected, Host, StoreError, Unreadable};
-use crate::worker::TICK_MS;
+use crate::worker::{TICK_MS, Worker};
 
 /// A proxy without workers: what they share.
 #[derive(Clone, Debug, Default)]
@@ -93,20 +93,23 @@ impl Timers {
         this
     }
 
-    /// The next tick, if it is due by `until`: when, and whose. Of several due at once the one that was armed first.
-    pub fn next(&self, until: Nanos) -> Option<(Nanos, usize)> {
-        let due = self.timers.iter().enumerate().map(|(worker, timer)| (timer.due, timer.arming, worker));
-        due.min().filter(|(due, ..)| *due <= until).map(|(due, _, worker)| (due, worker))
-    }
-
-    /// The worker has ticked, with these effects.
-    pub fn ticked(&mut self, worker: usize, now: Nanos, effects: &[Effect]) {
+    /// Lets time pass up to the next tick that is due by `until`, and has its worker tick: which, and its effects. Of
+    /// several due at once the one that was armed first. `None` once it is `until` and nothing is due.
+    pub fn tick(&mut self, memory: &mut Memory, workers: &mut [Worker], until: Nanos) -> Option<(usize, Vec<Effect>)> {
+        let armed = self.timers.iter().enumerate().map(|(worker, timer)| (timer.due, timer.arming, worker));
+        let Some((due, _, worker)) = armed.min().filter(|(due, ..)| *due <= until) else {
+            memory.advance_nanos(until.since(memory.now));
+            return None;
+        };
+        memory.advance_nanos(due.since(memory.now));
+        let effects = workers.get_mut(worker).map_or_else(Vec::new, |worker| worker.on_tick(&mut memory.host()));
         let before = self.timers.get(worker).map_or(TICK_MS, |timer| timer.period_ms);
         let asked = effects.iter().rev().find_map(|effect| match effect {
             Effect::TickEvery(ms) => Some(*ms),
             _ => None,
         });
-        self.set_period(worker, now, asked.unwrap_or(before));
+        self.set_period(worker, due, asked.unwrap_or(before));
+        Some((worker, effects))
     }
 
     /// The worker wants another period, from now on.

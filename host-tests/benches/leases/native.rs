@@ -29,12 +29,7 @@ impl Proxy {
 
     fn advance(&mut self, nanos: u64) {
         let until = self.memory.now.plus(nanos);
-        while let Some((due, worker)) = self.timers.next(until) {
-            self.memory.advance_nanos(due.since(self.memory.now));
-            let effects = self.workers[worker].on_tick(&mut self.memory.host());
-            self.timers.ticked(worker, due, &effects);
-        }
-        self.memory.advance_nanos(until.since(self.memory.now));
+        while self.timers.tick(&mut self.memory, &mut self.workers, until).is_some() {}
     }
 
     /// Whether a request passed.

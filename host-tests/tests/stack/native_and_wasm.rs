@@ -103,13 +103,9 @@ fn native(operations: &[Operation], start: Nanos) -> Seen {
         match operation {
             Operation::Advance { ms } => {
                 let end = memory.now.plus(ms * Nanos::MILLI);
-                while let Some((due, index)) = timers.next(end) {
-                    memory.advance_nanos(due.since(memory.now));
-                    let effects = workers[index].on_tick(&mut memory.host());
-                    timers.ticked(index, due, &effects);
+                while let Some((index, effects)) = timers.tick(&mut memory, &mut workers, end) {
                     take(index, effects, &mut calls, &mut seen);
                 }
-                memory.advance_nanos(end.since(memory.now));
             }
             Operation::Request { worker, tenant, chat, tokens } => {
                 let tokens = tokens.to_string();

@@ -41,12 +41,7 @@ fn native(operations: &[Operation], start: Nanos) -> Vec<String> {
         match operation {
             Operation::Advance { ms } => {
                 let end = memory.now.plus(ms * Nanos::MILLI);
-                while let Some((due, worker)) = timers.next(end) {
-                    memory.advance_nanos(due.since(memory.now));
-                    let effects = workers[worker].on_tick(&mut memory.host());
-                    timers.ticked(worker, due, &effects);
-                }
-                memory.advance_nanos(end.since(memory.now));
+                while timers.tick(&mut memory, &mut workers, end).is_some() {}
             }
             Operation::Send { worker, contracted, cluster, details } => {
                 memory.properties.insert("xds\0cluster_name".into(), Ok(format!("c{cluster}").into_bytes()));

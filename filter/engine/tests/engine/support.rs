@@ -12,7 +12,7 @@ use forebay_protocol::{Generation, GrantTable, Message, encode};
 
 pub(crate) const MS: u64 = Nanos::MILLI;
 
-/// What a test may do to a key: a rate per second and a burst, with a safe share of at most one unit per second.
+/// A key's grant: a rate per second and a burst, with a safe share of at most one unit per second.
 pub(crate) fn grant(tenant: &str, resource: &str, per_s: u64, burst: u64, slots: Vec<Slot>) -> Grant {
     Grant {
         tenant: tenant.into(),

@@ -49,14 +49,10 @@ impl Proxy {
 
     fn advance_ms(&mut self, ms: u64) {
         let end = self.memory.now.plus(ms * MS);
-        while let Some((due, worker)) = self.timers.next(end) {
-            self.memory.advance_nanos(due.since(self.memory.now));
-            let effects = self.workers[worker].on_tick(&mut self.memory.host());
-            self.timers.ticked(worker, due, &effects);
+        while let Some((worker, effects)) = self.timers.tick(&mut self.memory, &mut self.workers, end) {
             self.ticks[worker] += 1;
             self.take(worker, effects);
         }
-        self.memory.advance_nanos(end.since(self.memory.now));
     }
 
     /// By worker, how often it ticks in a time.
