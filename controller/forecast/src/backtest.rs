@@ -12,8 +12,9 @@ use std::ops::Range;
 use crate::conformal::{LeadResiduals, MAX_RESIDUALS, Residual};
 use crate::error::ModelError;
 use crate::history::History;
-use crate::model::ModelKind;
-use crate::scale::{ScaleKind, burst_expected};
+use crate::model::combination::{octave, weights};
+use crate::model::{EXPLOSION_FACTOR, ModelKind};
+use crate::scale::{ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
@@ -22,40 +23,37 @@ const MAX_SAMPLES: usize = 40_000;
 /// Smallest mean of actual values that losses are divided by, in units per second.
 const MIN_MEAN_PER_S: f64 = 1e-6;
 
-/// The two held-out parts of a history.
-#[derive(Debug, Clone)]
-pub(crate) struct Folds {
-    calibrating: Range<usize>,
-    scoring: Range<usize>,
+/// The held-out part of a history, and all that can be said of its steps before a model is asked.
+#[derive(Debug)]
+pub(crate) struct Backtest {
+    calibrating: Fold,
+    scoring: Fold,
 }
 
-impl Folds {
-    /// A quarter of the history each, at most a week, in whole days if that is a day or more, so that each fold meets
-    /// every time of day (and of the week) equally often.
-    pub(crate) fn of(history: &History) -> Self {
-        let (len, day) = (history.len(), history.day_steps());
-        let quarter = (len / 4).min(history.week_steps());
-        let fold = if quarter >= day { quarter - quarter % day } else { quarter };
-        Self { calibrating: len - 2 * fold..len - fold, scoring: len - fold..len }
-    }
+/// One held-out stretch: the origins that forecasts are made from, and the steps that they are made for.
+#[derive(Debug)]
+struct Fold {
+    /// A model is fitted to what lies before.
+    start: usize,
+    origins: Vec<usize>,
+    /// By lead, in order of time. Steps whose value is missing are not here.
+    steps: Vec<Vec<Step>>,
 }
 
-/// What came of one forecast of one step.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+struct Step {
+    /// Position of the origin among those of the fold.
+    from: usize,
     actual: f64,
-    point: f64,
     ceiling: f64,
-    high: bool,
-    /// By position in [`ScaleKind::ALL`].
-    scales: [f64; ScaleKind::ALL.len()],
+    around: Surroundings,
 }
 
-/// One model's held-out forecasts: by lead, in order of time.
+/// One model's held-out forecasts, each beside the step of its fold.
 #[derive(Debug)]
 pub(crate) struct Trial {
-    calibrating: Vec<Vec<Sample>>,
-    scoring: Vec<Vec<Sample>>,
+    calibrating: Vec<Vec<f64>>,
+    scoring: Vec<Vec<f64>>,
 }
 
 /// How a model did with its best scale.
@@ -66,46 +64,50 @@ pub(crate) struct TrialScore {
     pub(crate) coverage: f64,
 }
 
-impl Trial {
-    /// Fits the model twice and rolls it through both folds.
-    pub(crate) fn run(
-        kind: ModelKind,
-        history: &History,
-        folds: &Folds,
-        horizon_steps: usize,
-        mean_level: f64,
-    ) -> Result<Self, ModelError> {
-        let roll = |fold: &Range<usize>| -> Result<Vec<Vec<Sample>>, ModelError> {
-            let model = kind.fit(history, fold.start, horizon_steps)?;
-            let origins = MAX_RESIDUALS.min(MAX_SAMPLES / horizon_steps).max(1);
-            let stride = coprime_stride(fold.len(), origins, history.day_steps());
-            let mut by_lead = vec![Vec::new(); horizon_steps];
-            let origins: Vec<usize> = fold.clone().step_by(stride).collect();
-            model.roll(history, &origins, horizon_steps, |origin, points| {
-                let ceiling = model.ceiling(history, origin);
-                for ((target, &point), samples) in (origin..fold.end).zip(points).zip(&mut by_lead) {
-                    if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
-                        let scales = ScaleKind::ALL.map(|scale| scale.at(history, origin, target, point, mean_level));
-                        samples.push(Sample {
-                            actual,
-                            point,
-                            ceiling,
-                            high: burst_expected(history, origin, target, point, mean_level),
-                            scales,
-                        });
-                    }
-                }
-            });
-            Ok(by_lead)
-        };
-        Ok(Self { calibrating: roll(&folds.calibrating)?, scoring: roll(&folds.scoring)? })
+/// A quarter of the history each, at most a week, in whole days if that is a day or more, so that each fold meets every
+/// time of day (and of the week) equally often.
+fn folds(history: &History) -> [Range<usize>; 2] {
+    let (len, day) = (history.len(), history.day_steps());
+    let quarter = (len / 4).min(history.week_steps());
+    let fold = if quarter >= day { quarter - quarter % day } else { quarter };
+    [len - 2 * fold..len - fold, len - fold..len]
+}
+
+impl Backtest {
+    /// Holds out the end of `history` for forecasts of `horizon_steps` steps.
+    pub(crate) fn of(history: &History, horizon_steps: usize, mean_level: f64) -> Self {
+        let [calibrating, scoring] = folds(history).map(|range| Fold::of(range, history, horizon_steps, mean_level));
+        Self { calibrating, scoring }
+    }
+
+    /// Fits the model before each fold and rolls it through.
+    pub(crate) fn try_model(&self, kind: ModelKind, history: &History) -> Result<Trial, ModelError> {
+        Ok(Trial { calibrating: self.calibrating.roll(kind, history)?, scoring: self.scoring.roll(kind, history)? })
+    }
+
+    /// The combination of several models, with the weights that it would have had: in each fold those that the errors of
+    /// the other one give, so that no forecast is combined by what was made of it.
+    pub(crate) fn combine(&self, members: &[&Trial]) -> Trial {
+        let calibrating: Vec<_> = members.iter().map(|trial| trial.calibrating.as_slice()).collect();
+        let scoring: Vec<_> = members.iter().map(|trial| trial.scoring.as_slice()).collect();
+        Trial {
+            calibrating: mixed(&calibrating, &combined_weights(&[(&self.scoring, &scoring)])),
+            scoring: mixed(&scoring, &combined_weights(&[(&self.calibrating, &calibrating)])),
+        }
+    }
+
+    /// The weights of each member by octave of leads, from all held-out forecasts.
+    pub(crate) fn weights(&self, members: &[&Trial]) -> Vec<Vec<f64>> {
+        let calibrating: Vec<_> = members.iter().map(|trial| trial.calibrating.as_slice()).collect();
+        let scoring: Vec<_> = members.iter().map(|trial| trial.scoring.as_slice()).collect();
+        combined_weights(&[(&self.calibrating, &calibrating), (&self.scoring, &scoring)])
     }
 
     /// Scores every scale on the second fold, calibrated on the first, and gives the best.
-    pub(crate) fn best_score(&self, upper_quantile: f64) -> TrialScore {
-        let mut best = self.score(ScaleKind::ALL[0], upper_quantile);
+    pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> TrialScore {
+        let mut best = self.score(trial, ScaleKind::ALL[0], upper_quantile);
         for &scale in &ScaleKind::ALL[1..] {
-            let score = self.score(scale, upper_quantile);
+            let score = self.score(trial, scale, upper_quantile);
             if score.relative_pinball < best.relative_pinball {
                 best = score;
             }
@@ -114,33 +116,37 @@ impl Trial {
     }
 
     /// The residuals of both folds per lead, ready to calibrate a live forecast.
-    pub(crate) fn residuals(&self, scale: ScaleKind) -> Vec<LeadResiduals> {
-        self.calibrating
-            .iter()
-            .zip(&self.scoring)
-            .map(|(earlier, later)| LeadResiduals::new(normalised(earlier, scale).chain(normalised(later, scale))))
+    pub(crate) fn residuals(&self, trial: &Trial, scale: ScaleKind) -> Vec<LeadResiduals> {
+        let earlier = self.calibrating.steps.iter().zip(&trial.calibrating);
+        let later = self.scoring.steps.iter().zip(&trial.scoring);
+        earlier
+            .zip(later)
+            .map(|((steps, points), (later_steps, later_points))| {
+                LeadResiduals::new(normalised(steps, points, scale).chain(normalised(later_steps, later_points, scale)))
+            })
             .collect()
     }
 
-    fn score(&self, scale: ScaleKind, upper_quantile: f64) -> TrialScore {
+    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64) -> TrialScore {
         let (mut loss, mut actuals, mut covered, mut count) = (0.0, 0.0, 0_u32, 0_u32);
-        for (calibrating, scoring) in self.calibrating.iter().zip(&self.scoring) {
-            let residuals = LeadResiduals::new(normalised(calibrating, scale));
+        let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating);
+        let scoring = self.scoring.steps.iter().zip(&trial.scoring);
+        for ((steps, points), (scored_steps, scored_points)) in calibrating.zip(scoring) {
+            let residuals = LeadResiduals::new(normalised(steps, points, scale));
             let by_class = [false, true].map(|high| {
                 let residuals = residuals.quantiles(high);
                 let scored = SCORED_QUANTILES.map(|p| (p, residuals.quantile(p)));
                 (scored, residuals.quantile(upper_quantile))
             });
-            for sample in scoring {
-                let (scored, upper) = by_class[usize::from(sample.high)];
-                let at = |residual: f64| {
-                    (sample.point + residual * sample.scales[scale as usize]).clamp(0.0, sample.ceiling)
-                };
+            for (step, &point) in scored_steps.iter().zip(scored_points) {
+                let (scored, upper) = by_class[usize::from(step.around.burst_expected(point))];
+                let spread = step.around.scale(scale, point);
+                let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
                 for (p, residual) in scored {
-                    loss += pinball_loss(p, at(residual), sample.actual) / SCORED_QUANTILES.len() as f64;
+                    loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
                 }
-                covered += u32::from(sample.actual <= at(upper));
-                actuals += sample.actual;
+                covered += u32::from(step.actual <= at(upper));
+                actuals += step.actual;
                 count += 1;
             }
         }
@@ -153,10 +159,103 @@ impl Trial {
     }
 }
 
-fn normalised(samples: &[Sample], scale: ScaleKind) -> impl Iterator<Item = Residual> + Clone + '_ {
-    samples.iter().map(move |sample| Residual {
-        value: (sample.actual - sample.point) / sample.scales[scale as usize],
-        high: sample.high,
+impl Fold {
+    fn of(range: Range<usize>, history: &History, horizon_steps: usize, mean_level: f64) -> Self {
+        let most = MAX_RESIDUALS.min(MAX_SAMPLES / horizon_steps).max(1);
+        let stride = coprime_stride(range.len(), most, history.day_steps());
+        let origins: Vec<usize> = range.clone().step_by(stride).collect();
+        let mut steps = vec![Vec::new(); horizon_steps];
+        for (from, &origin) in origins.iter().enumerate() {
+            let ceiling = EXPLOSION_FACTOR * history.max_before(origin);
+            for (target, of_lead) in (origin..range.end).zip(&mut steps) {
+                if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
+                    let around = Surroundings::of(history, origin, target, mean_level);
+                    of_lead.push(Step { from, actual, ceiling, around });
+                }
+            }
+        }
+        Self { start: range.start, origins, steps }
+    }
+
+    /// The model's forecasts for the steps of this fold.
+    fn roll(&self, kind: ModelKind, history: &History) -> Result<Vec<Vec<f64>>, ModelError> {
+        let horizon_steps = self.steps.len();
+        let model = kind.fit(history, self.start, horizon_steps)?;
+        let mut points: Vec<Vec<f64>> = self.steps.iter().map(|steps| Vec::with_capacity(steps.len())).collect();
+        let mut from = 0;
+        model.roll(history, &self.origins, horizon_steps, |_, forecast| {
+            for ((steps, points), &point) in self.steps.iter().zip(&mut points).zip(forecast) {
+                if steps.get(points.len()).is_some_and(|step| step.from == from) {
+                    points.push(point);
+                }
+            }
+            from += 1;
+        });
+        Ok(points)
+    }
+
+    /// Sum of absolute errors by octave of leads.
+    fn errors(&self, points: &[Vec<f64>]) -> Vec<f64> {
+        let mut errors = vec![0.0; octave(self.steps.len()) + 1];
+        for ((steps, points), lead) in self.steps.iter().zip(points).zip(1..) {
+            let sum: f64 = steps.iter().zip(points).map(|(step, point)| (step.actual - point).abs()).sum();
+            errors[octave(lead)] += sum;
+        }
+        errors
+    }
+}
+
+/// For each member, its weights by octave, from its errors in the given folds.
+fn combined_weights(folds: &[(&Fold, &[&[Vec<f64>]])]) -> Vec<Vec<f64>> {
+    let members = folds.first().map_or(0, |(_, points)| points.len());
+    let errors: Vec<Vec<f64>> = (0..members)
+        .map(|member| {
+            let mut of_folds = folds.iter().map(|(fold, points)| fold.errors(points[member]));
+            let mut sum = of_folds.next().unwrap_or_default();
+            for errors in of_folds {
+                for (sum, error) in sum.iter_mut().zip(errors) {
+                    *sum += error;
+                }
+            }
+            sum
+        })
+        .collect();
+    let octaves = errors.first().map_or(0, Vec::len);
+    let mut by_member = vec![Vec::with_capacity(octaves); members];
+    for octave in 0..octaves {
+        let of_octave: Vec<f64> = errors.iter().map(|errors| errors[octave]).collect();
+        for (member, weight) in by_member.iter_mut().zip(weights(&of_octave)) {
+            member.push(weight);
+        }
+    }
+    by_member
+}
+
+/// The weighted mean of the members' forecasts.
+fn mixed(members: &[&[Vec<f64>]], weights: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let leads = members.first().map_or(0, |points| points.len());
+    (0..leads)
+        .map(|index| {
+            let mut sums = vec![0.0; members[0][index].len()];
+            for (points, weights) in members.iter().zip(weights) {
+                let weight = weights[octave(index + 1)];
+                for (sum, point) in sums.iter_mut().zip(&points[index]) {
+                    *sum += weight * point;
+                }
+            }
+            sums
+        })
+        .collect()
+}
+
+fn normalised<'a>(
+    steps: &'a [Step],
+    points: &'a [f64],
+    scale: ScaleKind,
+) -> impl Iterator<Item = Residual> + Clone + 'a {
+    steps.iter().zip(points).map(move |(step, &point)| Residual {
+        value: (step.actual - point) / step.around.scale(scale, point),
+        high: step.around.burst_expected(point),
     })
 }
 
@@ -189,20 +288,17 @@ mod tests {
     #[test]
     fn folds_are_whole_days_at_the_end() {
         let history = |hours: usize| History::new(&Series::new(0, 3600, vec![1.0; hours]).unwrap());
-        let folds = Folds::of(&history(10 * 24));
-        assert_eq!((folds.calibrating, folds.scoring), (144..192, 192..240));
-        let folds = Folds::of(&history(60 * 24));
-        assert_eq!(folds.scoring.len(), 168);
-        let folds = Folds::of(&history(50));
-        assert_eq!((folds.calibrating, folds.scoring), (26..38, 38..50));
+        assert_eq!(folds(&history(10 * 24)), [144..192, 192..240]);
+        assert_eq!(folds(&history(60 * 24))[1].len(), 168);
+        assert_eq!(folds(&history(50)), [26..38, 38..50]);
     }
 
     #[test]
     fn a_pattern_without_noise_is_forecast_without_loss() {
         let rates = (0..20 * 24).map(|hour| f64::from(hour % 24)).collect();
         let history = History::new(&Series::new(0, 3600, rates).unwrap());
-        let folds = Folds::of(&history);
-        let score = |kind| Trial::run(kind, &history, &folds, 2, 11.5).unwrap().best_score(0.95);
+        let backtest = Backtest::of(&history, 2, 11.5);
+        let score = |kind| backtest.best_score(&backtest.try_model(kind, &history).unwrap(), 0.95);
         assert_eq!(score(ModelKind::SeasonalNaive).relative_pinball, 0.0);
         assert_eq!(score(ModelKind::SeasonalNaive).coverage, 1.0);
         assert!(score(ModelKind::LastValue).relative_pinball > 0.01);

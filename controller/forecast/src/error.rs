@@ -86,6 +86,9 @@ pub enum ModelError {
         /// Rows needed.
         need: usize,
     },
+    /// A combination has no history of its own to be fitted to: what its members are worth is known to a selection only.
+    #[error("fitting a combination: it is made by a selection, not from a history")]
+    MadeBySelection,
     /// Fewer steps of history than the model needs to know its parameters.
     #[error("fitting {model}: {have} steps of history, {need} are needed")]
     TooFewSteps {

@@ -14,7 +14,7 @@ use crate::error::ForecastError;
 use crate::history::History;
 use crate::live::{ForecastPair, LiveScore};
 use crate::model::{FittedModel, ModelKind};
-use crate::scale::{ScaleKind, burst_expected};
+use crate::scale::{ScaleKind, Surroundings};
 use crate::selection::{SelectionReport, Settings};
 use crate::series::Series;
 
@@ -200,6 +200,12 @@ impl Forecaster {
         self.live.is_worse_than_naive()
     }
 
+    /// The model that forecasts, as it can be stored.
+    #[must_use]
+    pub fn model(&self) -> &FittedModel {
+        &self.own.model
+    }
+
     /// What the selection saw and chose.
     #[must_use]
     pub fn report(&self) -> &SelectionReport {
@@ -219,8 +225,8 @@ impl Channel {
             .zip(targets)
             .zip(&self.residuals)
             .map(|((&point, target), residuals)| {
-                let high = burst_expected(history, origin, target, point, mean_level);
-                let scale = self.scale.at(history, origin, target, point, mean_level);
+                let around = Surroundings::of(history, origin, target, mean_level);
+                let (high, scale) = (around.burst_expected(point), around.scale(self.scale, point));
                 let width = residuals.width(high);
                 Distribution { point, scale, ceiling, high, width, residuals: residuals.quantiles(high) }
             })

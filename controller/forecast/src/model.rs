@@ -8,6 +8,8 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+pub(crate) mod combination;
+mod deviation_ridge;
 mod lag_features;
 mod lag_ridge;
 mod last_value;
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
+use combination::Combination;
+use deviation_ridge::{Base, DeviationRidge};
 
 /// No forecast, point or quantile, exceeds this many times the largest value in the history. Recurring bursts come back
 /// at about their size; a reservation of more than three times anything ever seen would be an error of the model.
@@ -50,11 +54,29 @@ pub enum ModelKind {
     SeasonalNaive,
     /// Ridge regression on lags, seasonal lags and calendar terms, one per lead.
     LagRidge,
+    /// Ridge regression on deviations from the last day's mean.
+    LevelRidge,
+    /// Ridge regression on deviations from yesterday.
+    YesterdayRidge,
+    /// Ridge regression on deviations from the mean of the last days.
+    DaysRidge,
+    /// Ridge regression on deviations from the mean of the last two weeks.
+    WeeksRidge,
+    /// Weighted mean of the others; made by a selection, which knows what each is worth.
+    Combination,
 }
 
 impl ModelKind {
-    /// Every model; baselines first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 3] = [Self::LastValue, Self::SeasonalNaive, Self::LagRidge];
+    /// Every model that a selection tries; simpler ones first, so that on a tie the simpler one is kept.
+    pub const ALL: [Self; 7] = [
+        Self::LastValue,
+        Self::SeasonalNaive,
+        Self::DaysRidge,
+        Self::WeeksRidge,
+        Self::LevelRidge,
+        Self::YesterdayRidge,
+        Self::LagRidge,
+    ];
 
     /// A model that needs no training, which any other has to beat before it is used.
     #[must_use]
@@ -69,6 +91,11 @@ impl ModelKind {
             Self::LastValue => "last-value",
             Self::SeasonalNaive => "seasonal-naive",
             Self::LagRidge => "lag-ridge",
+            Self::LevelRidge => "level-ridge",
+            Self::YesterdayRidge => "yesterday-ridge",
+            Self::DaysRidge => "days-ridge",
+            Self::WeeksRidge => "weeks-ridge",
+            Self::Combination => "combination",
         }
     }
 
@@ -81,8 +108,19 @@ impl ModelKind {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
             Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
+            Self::LevelRidge => Self::deviation_ridge(Base::Level, history, end, horizon_steps)?,
+            Self::YesterdayRidge => Self::deviation_ridge(Base::Yesterday, history, end, horizon_steps)?,
+            Self::DaysRidge => Self::deviation_ridge(Base::Days, history, end, horizon_steps)?,
+            Self::WeeksRidge => Self::deviation_ridge(Base::Weeks, history, end, horizon_steps)?,
+            Self::Combination => return Err(ModelError::MadeBySelection),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
+    }
+}
+
+impl ModelKind {
+    fn deviation_ridge(base: Base, history: &History, end: usize, horizon_steps: usize) -> Result<Learned, ModelError> {
+        DeviationRidge::fit(base, history, end, horizon_steps).map(Learned::DeviationRidge)
     }
 }
 
@@ -98,6 +136,8 @@ enum Learned {
     LastValue(last_value::LastValue),
     SeasonalNaive(seasonal_naive::SeasonalNaive),
     LagRidge(lag_ridge::LagRidge),
+    DeviationRidge(DeviationRidge),
+    Combination(Combination),
 }
 
 impl Learned {
@@ -106,6 +146,8 @@ impl Learned {
             Self::LastValue(model) => model,
             Self::SeasonalNaive(model) => model,
             Self::LagRidge(model) => model,
+            Self::DeviationRidge(model) => model,
+            Self::Combination(model) => model,
         }
     }
 }
@@ -120,6 +162,12 @@ pub struct FittedModel {
 }
 
 impl FittedModel {
+    /// The weighted mean of fitted models.
+    pub(crate) fn combined(combination: Combination, history: &History) -> Self {
+        let max_seen = history.max_before(history.len());
+        Self { kind: ModelKind::Combination, model: Learned::Combination(combination), max_seen }
+    }
+
     /// Which model this is.
     #[must_use]
     pub fn kind(&self) -> ModelKind {

@@ -42,35 +42,52 @@ pub enum ScaleKind {
 impl ScaleKind {
     /// Every scale; simpler ones first, so that on a tie the simpler one is kept.
     pub(crate) const ALL: [Self; 5] = [Self::Constant, Self::RootLevel, Self::Level, Self::DaySpread, Self::WeekSpread];
-
-    /// The scale of a forecast of `point` for step `target`, made at `origin`, on a series whose mean is about
-    /// `mean_level`. Positive and finite for finite input.
-    pub(crate) fn at(self, history: &History, origin: usize, target: usize, point: f64, mean_level: f64) -> f64 {
-        let mean_level = mean_level.max(MIN_LEVEL_PER_S);
-        let floor = FLOOR_OF_MEAN * mean_level;
-        match self {
-            Self::Constant => mean_level,
-            Self::RootLevel => floor + (point * mean_level).sqrt(),
-            Self::Level => floor + point,
-            Self::DaySpread => {
-                floor + FLOOR_OF_MEAN * point + spread(history, origin, target, history.day_steps(), DAYS_SPREAD)
-            }
-            Self::WeekSpread => {
-                floor + FLOOR_OF_MEAN * point + spread(history, origin, target, history.week_steps(), WEEKS_SPREAD)
-            }
-        }
-    }
 }
 
-/// Whether a burst is to be expected at step `target`: it is forecast, or there was one at this time, give or take a step,
-/// in the last days or weeks. Such steps are calibrated as a class of their own.
-pub(crate) fn burst_expected(history: &History, origin: usize, target: usize, point: f64, mean_level: f64) -> bool {
-    let burst = BURST_OF_MEAN * mean_level;
-    let was_before = |season: usize| {
-        (target.saturating_sub(1)..=target + 1)
-            .any(|index| history.seasons_before(index, season, origin).take(BURST_SEASONS).any(|value| value > burst))
-    };
-    point > burst || was_before(history.day_steps()) || was_before(history.week_steps())
+/// What the history says about one step ahead, whatever a model forecasts for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings {
+    mean_level: f64,
+    day_spread: f64,
+    week_spread: f64,
+    burst_before: bool,
+}
+
+impl Surroundings {
+    /// Looks around step `target` from `origin`, on a series whose mean is about `mean_level`.
+    pub(crate) fn of(history: &History, origin: usize, target: usize, mean_level: f64) -> Self {
+        let mean_level = mean_level.max(MIN_LEVEL_PER_S);
+        let (day, week) = (history.day_steps(), history.week_steps());
+        Self {
+            mean_level,
+            day_spread: spread(history, origin, target, day, DAYS_SPREAD),
+            week_spread: spread(history, origin, target, week, WEEKS_SPREAD),
+            burst_before: [day, week].into_iter().any(|season| {
+                (target.saturating_sub(1)..=target + 1).any(|index| {
+                    let mut before = history.seasons_before(index, season, origin).take(BURST_SEASONS);
+                    before.any(|value| value > BURST_OF_MEAN * mean_level)
+                })
+            }),
+        }
+    }
+
+    /// The scale of a forecast of `point`; positive and finite for finite input.
+    pub(crate) fn scale(&self, kind: ScaleKind, point: f64) -> f64 {
+        let floor = FLOOR_OF_MEAN * self.mean_level;
+        match kind {
+            ScaleKind::Constant => self.mean_level,
+            ScaleKind::RootLevel => floor + (point * self.mean_level).sqrt(),
+            ScaleKind::Level => floor + point,
+            ScaleKind::DaySpread => floor + FLOOR_OF_MEAN * point + self.day_spread,
+            ScaleKind::WeekSpread => floor + FLOOR_OF_MEAN * point + self.week_spread,
+        }
+    }
+
+    /// Whether a burst is to be expected: `point` is one, or there was one at this time, give or take a step, in the last
+    /// days or weeks. Such steps are calibrated as a class of their own.
+    pub(crate) fn burst_expected(&self, point: f64) -> bool {
+        self.burst_before || point > BURST_OF_MEAN * self.mean_level
+    }
 }
 
 /// Standard deviation of the values at the target's time and right beside it, over the last seasons: a burst that has so
@@ -103,7 +120,7 @@ mod tests {
             if (begin..begin + 2).contains(&(hour % 24)) { 100.0 } else { 10.0 }
         };
         let history = History::new(&Series::new(0, 3600, (0..20 * 24).map(rate).collect()).unwrap());
-        let at = |hour: usize| ScaleKind::DaySpread.at(&history, 480, 480 + hour, 50.0, 20.0);
+        let at = |hour: usize| Surroundings::of(&history, 480, 480 + hour, 20.0).scale(ScaleKind::DaySpread, 50.0);
         assert!(at(12) > 30.0, "an edge: {}", at(12));
         assert!(at(5) < 2.0, "the quiet night: {}", at(5));
     }
@@ -112,7 +129,7 @@ mod tests {
     fn every_scale_is_positive_even_without_demand() {
         let history = History::new(&Series::new(0, 3600, vec![0.0; 48]).unwrap());
         for kind in ScaleKind::ALL {
-            let scale = kind.at(&history, 48, 48, 0.0, 0.0);
+            let scale = Surroundings::of(&history, 48, 48, 0.0).scale(kind, 0.0);
             assert!(scale > 0.0 && scale.is_finite(), "{kind:?}: {scale}");
         }
     }
@@ -121,8 +138,8 @@ mod tests {
     fn a_burst_is_expected_where_one_was() {
         let rate = |hour: usize| if hour % 24 == 12 { 100.0 } else { 10.0 };
         let history = History::new(&Series::new(0, 3600, (0..96).map(rate).collect()).unwrap());
-        let expected = |hour: usize| burst_expected(&history, 96, 96 + hour, 10.0, 13.75);
+        let expected = |hour: usize| Surroundings::of(&history, 96, 96 + hour, 13.75).burst_expected(10.0);
         assert_eq!([10, 11, 12, 13, 14].map(expected), [false, true, true, true, false]);
-        assert!(burst_expected(&history, 96, 96, 30.0, 13.75), "it is forecast");
+        assert!(Surroundings::of(&history, 96, 96, 13.75).burst_expected(30.0), "it is forecast");
     }
 }

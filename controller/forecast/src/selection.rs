@@ -4,13 +4,16 @@
 //! beat the best baseline by [`REQUIRED_GAIN`]; below that the difference is the backtest's own noise, and the simpler
 //! rule is the one whose failures people can foresee. The choice is made per series and afresh at every fit.
 //!
-//! What it does not do: blend models, or search parameters.
+//! The [combination](ModelKind::Combination) of all models that could be fitted takes part like a model.
+//!
+//! What it does not do: search parameters.
 
-use crate::backtest::{Folds, Trial, TrialScore};
+use crate::backtest::{Backtest, Trial, TrialScore};
 use crate::error::{ForecastError, ModelError};
 use crate::forecaster::{Channel, Forecaster};
 use crate::history::History;
-use crate::model::ModelKind;
+use crate::model::combination::{Combination, Member};
+use crate::model::{FittedModel, ModelKind};
 use crate::scale::ScaleKind;
 use crate::series::Series;
 
@@ -41,7 +44,7 @@ impl Default for Settings {
 /// What the selection saw and what it chose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelectionReport {
-    /// Every model, in the order of [`ModelKind::ALL`].
+    /// Every model, in the order of [`ModelKind::ALL`], then their combination.
     pub candidates: Vec<CandidateScore>,
     /// The model that forecasts.
     pub chosen: ModelKind,
@@ -130,31 +133,50 @@ fn fit_chosen_by(
     check(series, settings)?;
     let history = History::new(&between_known(series));
     let mean_level = history.mean(0, history.len()).unwrap_or(0.0);
-    let folds = Folds::of(&history);
-    let mut trials = Vec::new();
+    let backtest = Backtest::of(&history, settings.horizon_steps, mean_level);
+    let mut trials: Vec<(ModelKind, Trial)> = Vec::new();
     let mut candidates = Vec::new();
+    let scored = |trial: &Trial| {
+        let TrialScore { scale, relative_pinball, coverage } = backtest.best_score(trial, settings.upper_quantile);
+        Score { relative_pinball, coverage, scale }
+    };
     for kind in ModelKind::ALL {
-        let outcome = Trial::run(kind, &history, &folds, settings.horizon_steps, mean_level).map(|trial| {
-            let TrialScore { scale, relative_pinball, coverage } = trial.best_score(settings.upper_quantile);
+        let outcome = backtest.try_model(kind, &history).map(|trial| {
+            let score = scored(&trial);
             trials.push((kind, trial));
-            Score { relative_pinball, coverage, scale }
+            score
         });
         candidates.push(CandidateScore { kind, outcome });
     }
+    let members: Vec<&Trial> = trials.iter().map(|(_, trial)| trial).collect();
+    let weights = backtest.weights(&members);
+    let combined = backtest.combine(&members);
+    candidates.push(CandidateScore { kind: ModelKind::Combination, outcome: Ok(scored(&combined)) });
+    let tried: Vec<ModelKind> = trials.iter().map(|(kind, _)| *kind).collect();
+    trials.push((ModelKind::Combination, combined));
 
     let (chosen, reason) = choose(&candidates);
     let reference =
         best(&candidates, |kind| kind.is_baseline() && kind != chosen).map_or(ModelKind::LastValue, |(kind, _)| kind);
     let report = SelectionReport { candidates, chosen, reference, reason };
+    let fit = |kind: ModelKind| kind.fit(&history, history.len(), settings.horizon_steps).map_err(ForecastError::Model);
+    let model = |kind: ModelKind| -> Result<FittedModel, ForecastError> {
+        if kind != ModelKind::Combination {
+            return fit(kind);
+        }
+        let counting = tried.iter().zip(&weights).filter(|(_, weights)| weights.iter().any(|&weight| weight > 0.0));
+        let members = counting.map(|(&kind, weights)| Ok(Member { model: fit(kind)?, weights: weights.clone() }));
+        Ok(FittedModel::combined(Combination::of(members.collect::<Result<_, ForecastError>>()?), &history))
+    };
     let channel = |kind: ModelKind| -> Result<Channel, ForecastError> {
         let outcome = report.candidates.iter().find(|candidate| candidate.kind == kind);
         if let Some(CandidateScore { outcome: Err(error), .. }) = outcome {
             return Err(ForecastError::Model(error.clone()));
         }
         let scale = report.score_of(kind).map_or(ScaleKind::Constant, |score| score.scale);
-        let residuals = trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial.residuals(scale));
-        let model = kind.fit(&history, history.len(), settings.horizon_steps).map_err(ForecastError::Model)?;
-        Ok(Channel { model, scale, residuals: residuals.unwrap_or_default() })
+        let trial = trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial);
+        let residuals = trial.map(|trial| backtest.residuals(trial, scale)).unwrap_or_default();
+        Ok(Channel { model: model(kind)?, scale, residuals })
     };
     let (own, naive) = (channel(chosen)?, channel(reference)?);
     Ok(Forecaster::new(series, settings, mean_level, own, naive, report))

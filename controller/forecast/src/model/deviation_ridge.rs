@@ -1,0 +1,337 @@
+//! Ridge regression on deviations from a seasonal base, all leads at once.
+//!
+//! The intuition: a seasonal naive forecast is nearly right, and what it misses is not new either. So a *base* says what
+//! the step would be if the past repeated (the level of the last day, yesterday, the mean of the last days, the last
+//! weeks), and a regression on the last deviations from that base says how the present differs: higher since this
+//! morning, an hour early, decaying. Every base sees something else, which is why there are several of this kind; a
+//! combination of them is better than any.
+//!
+//! Values enter as `ln(value + offset)`: errors of demand grow with its level, and squared error on plain rates would let
+//! the peaks set all weights. The offset, a tenth of the mean, keeps nights near zero from mattering most.
+//!
+//! All leads share the columns, hence one Gram matrix and one Cholesky factor; a lead costs one more right-hand side.
+//! Columns are single steps for as long as these can be afforded (a week of hours), else the last steps one by one and
+//! means over ever longer stretches up to a day, each one difference of running sums.
+//!
+//! What it does not do: bound its output ([`FittedModel`](super::FittedModel) does), know the calendar, or learn from
+//! gaps: a step that is missing counts as what [`History`] fills in.
+
+use nalgebra::{Cholesky, DMatrix};
+use serde::{Deserialize, Serialize};
+
+use super::Model;
+use crate::backtest::coprime_stride;
+use crate::error::ModelError;
+use crate::history::History;
+
+/// The offset under the logarithm as a share of the mean.
+const OFFSET_OF_MEAN: f64 = 0.1;
+/// The smallest offset, in units per second: of a history without any demand.
+const MIN_OFFSET_PER_S: f64 = 1e-9;
+/// Most columns that are single steps: a week of hours.
+const MOST_SINGLE_STEPS: usize = 168;
+/// Single steps where a week of them would be more than that.
+const FEW_SINGLE_STEPS: usize = 12;
+/// Single steps beside a base that knows the week: these need not tell the day.
+const SINGLE_STEPS_BESIDE_WEEK: usize = 48;
+/// By how much each stretch is longer than what lies between it and the present.
+const STRETCH_GROWTH: f64 = 0.5;
+/// Most leads that are solved for; between them deviations are interpolated. Two days of hours.
+const MOST_SOLVED_LEADS: usize = 48;
+/// Most training rows; at 45 columns a Gram matrix of 8 million products.
+const MAX_ROWS: usize = 4_000;
+/// Fewest training rows per column: neighbouring columns are alike, so ridge weights need not have a row each.
+const ROWS_PER_COLUMN: f64 = 0.5;
+/// Ridge penalty per training row, in units of the columns' mean square.
+const PENALTY_PER_ROW: f64 = 0.01;
+/// How far a forecast may leave the history's largest logarithm: a factor of three, as no forecast exceeds it anyway.
+const HEADROOM: f64 = 1.1;
+
+/// What deviations are measured from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Base {
+    /// The mean of the last day.
+    Level,
+    /// The same time yesterday.
+    Yesterday,
+    /// The mean of the same time over the last seven days.
+    Days,
+    /// The mean of the same time over the last two weeks.
+    Weeks,
+}
+
+impl Base {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Level => "level-ridge",
+            Self::Yesterday => "yesterday-ridge",
+            Self::Days => "days-ridge",
+            Self::Weeks => "weeks-ridge",
+        }
+    }
+
+    /// Steps in the season and how many seasons are averaged; `None` for a base without a season.
+    fn season(self, history: &History) -> Option<(usize, usize)> {
+        match self {
+            Self::Level => None,
+            Self::Yesterday => Some((history.day_steps(), 1)),
+            Self::Days => Some((history.day_steps(), 7)),
+            Self::Weeks => Some((history.week_steps(), 2)),
+        }
+    }
+}
+
+/// A fitted regression; see the module's text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct DeviationRidge {
+    base: Base,
+    offset: f64,
+    /// Largest logarithm that is forecast.
+    highest: f64,
+    stretches: Vec<Stretch>,
+    /// The leads that were solved for, ascending from 1.
+    leads: Vec<usize>,
+    /// For each of these, one weight per stretch.
+    weights: Vec<Vec<f64>>,
+}
+
+/// The steps from `newest` to `oldest` (exclusive) before an origin, newest 0.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Stretch {
+    newest: usize,
+    oldest: usize,
+}
+
+impl DeviationRidge {
+    pub(super) fn fit(base: Base, history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
+        let day = history.day_steps();
+        let last = (end + 1).saturating_sub(horizon_steps);
+        let (stretches, first) = [Memory::Week, Memory::Day]
+            .into_iter()
+            .map(|memory| {
+                let stretches = stretches(base, history, memory);
+                let reach = stretches.last().map_or(0, |stretch| stretch.oldest);
+                (stretches, reach.max(day) + base.season(history).map_or(0, |(steps, _)| steps))
+            })
+            .find(|(stretches, first)| last >= first + rows_needed(stretches.len()))
+            .ok_or_else(|| ModelError::TooFewSteps {
+                model: base.name(),
+                have: end,
+                need: day + base.season(history).map_or(day, |(steps, _)| steps) + horizon_steps,
+            })?;
+        let offset = (OFFSET_OF_MEAN * history.mean(0, end).unwrap_or(0.0)).max(MIN_OFFSET_PER_S);
+        let leads = solved_leads(horizon_steps);
+        let view = View::new(base, history, offset, 0..end);
+        let stride = coprime_stride(last - first, MAX_ROWS, day);
+        let origins: Vec<usize> = (first..last).step_by(stride).filter(|&origin| history.known(origin)).collect();
+        let need = rows_needed(stretches.len());
+        if origins.len() < need {
+            return Err(ModelError::TooFewRows { have: origins.len(), need });
+        }
+
+        // A column of each matrix is one origin, so that what belongs together lies together.
+        let mut rows = DMatrix::zeros(stretches.len(), origins.len());
+        let mut targets = DMatrix::zeros(leads.len(), origins.len());
+        for (index, &origin) in origins.iter().enumerate() {
+            view.write_row(&stretches, origin, rows.column_mut(index).as_mut_slice());
+            for (target, &lead) in targets.column_mut(index).iter_mut().zip(&leads) {
+                let step = origin + lead - 1;
+                *target = view.log(step) - view.base_of(step, origin);
+            }
+        }
+        let weights = solve(&rows, &targets)
+            .ok_or_else(|| ModelError::NotEstimated { model: base.name(), message: "no solution".to_owned() })?;
+        let highest = (history.max_before(end) + offset).ln() + HEADROOM;
+        Ok(Self { base, offset, highest, stretches, leads, weights })
+    }
+
+    fn reach(&self) -> usize {
+        self.stretches.last().map_or(0, |stretch| stretch.oldest)
+    }
+
+    fn forecast_from(&self, view: &View, row: &mut [f64], origin: usize, out: &mut [f64]) {
+        view.write_row(&self.stretches, origin, row);
+        let deviation = |solved: usize| -> f64 {
+            self.weights.get(solved).map_or(0.0, |weights| weights.iter().zip(&*row).map(|(w, x)| w * x).sum())
+        };
+        let highest = self.highest.max(view.highest + HEADROOM);
+        let (mut after, mut earlier, mut later) = (0, deviation(0), deviation(0));
+        for (point, lead) in out.iter_mut().zip(1..) {
+            // `after` is the first solved lead at or beyond this one.
+            while self.leads.get(after).is_some_and(|&solved| solved < lead) {
+                after += 1;
+                (earlier, later) = (later, deviation(after.min(self.leads.len() - 1)));
+            }
+            let from = after.checked_sub(1).and_then(|before| self.leads.get(before)).copied().unwrap_or(0);
+            let to = self.leads.get(after).copied().unwrap_or(lead);
+            let share = if to > from { (lead - from) as f64 / (to - from) as f64 } else { 1.0 };
+            let step = origin + lead - 1;
+            let log = view.base_of(step, origin) + earlier + share * (later - earlier);
+            *point = log.min(highest).exp() - self.offset;
+        }
+    }
+}
+
+impl Model for DeviationRidge {
+    fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
+        let view = View::new(self.base, history, self.offset, origin.saturating_sub(self.reach())..origin);
+        self.forecast_from(&view, &mut vec![0.0; self.stretches.len()], origin, out);
+    }
+
+    fn roll(&self, history: &History, origins: &[usize], steps: usize, visit: &mut dyn FnMut(usize, &mut [f64])) {
+        let (Some(&first), Some(&last)) = (origins.first(), origins.last()) else {
+            return;
+        };
+        let view = View::new(self.base, history, self.offset, first.saturating_sub(self.reach())..last);
+        let (mut row, mut points) = (vec![0.0; self.stretches.len()], vec![0.0; steps]);
+        for &origin in origins {
+            self.forecast_from(&view, &mut row, origin, &mut points);
+            visit(origin, &mut points);
+        }
+    }
+}
+
+/// Logarithms of a history and the running sums of their deviations from the base, over the steps that are needed.
+struct View<'a> {
+    history: &'a History,
+    base: Base,
+    /// Of the steps from `from` on: reaching back as far as the base needs.
+    logs: Vec<f64>,
+    from: usize,
+    /// `sums[i]` is the sum of the first `i` deviations since `summed_from`.
+    sums: Vec<f64>,
+    summed_from: usize,
+    highest: f64,
+}
+
+impl<'a> View<'a> {
+    /// A view in which rows can be written for origins up to `steps.end` whose stretches begin at or after `steps.start`.
+    fn new(base: Base, history: &'a History, offset: f64, steps: std::ops::Range<usize>) -> Self {
+        // Targets may be a horizon beyond the last origin: their seasons are no further back than those of the steps.
+        let back = base.season(history).map_or(history.day_steps(), |(season, count)| season * (count + 1));
+        let from = steps.start.saturating_sub(back);
+        let logs = (from..steps.end).map(|step| (history.value(step).unwrap_or(0.0).max(0.0) + offset).ln()).collect();
+        let highest = (history.max_before(steps.end) + offset).ln();
+        let mut view = Self { history, base, logs, from, sums: vec![0.0], summed_from: steps.start, highest };
+        let mut sum = 0.0;
+        for step in steps {
+            sum += match base.season(history) {
+                None => view.log(step),
+                Some(_) => view.log(step) - view.seasonal(step, step).unwrap_or_else(|| view.log(step)),
+            };
+            view.sums.push(sum);
+        }
+        view
+    }
+
+    fn log(&self, step: usize) -> f64 {
+        step.checked_sub(self.from).and_then(|index| self.logs.get(index)).copied().unwrap_or(0.0)
+    }
+
+    /// The mean of the last day before `origin`, as far as it is in view.
+    fn level(&self, origin: usize) -> f64 {
+        let from = origin.saturating_sub(self.history.day_steps()).max(self.summed_from);
+        self.mean(from, origin).unwrap_or(0.0)
+    }
+
+    fn mean(&self, from: usize, to: usize) -> Option<f64> {
+        let at = |step: usize| step.checked_sub(self.summed_from).and_then(|index| self.sums.get(index));
+        (from < to).then(|| Some((at(to)? - at(from)?) / (to - from) as f64)).flatten()
+    }
+
+    fn seasonal(&self, step: usize, origin: usize) -> Option<f64> {
+        let (season, count) = self.base.season(self.history)?;
+        // The newest season before the origin.
+        let back = ((step + 1).saturating_sub(origin)).div_ceil(season).max(1);
+        let (mut sum, mut found) = (0.0, 0_u32);
+        for seasons in back..back + count {
+            let Some(index) = step.checked_sub(seasons * season).and_then(|then| then.checked_sub(self.from)) else {
+                break;
+            };
+            if let Some(log) = self.logs.get(index) {
+                sum += log;
+                found += 1;
+            }
+        }
+        (found > 0).then(|| sum / f64::from(found))
+    }
+
+    /// What `step` would be if the past before `origin` repeated.
+    fn base_of(&self, step: usize, origin: usize) -> f64 {
+        match self.base {
+            Base::Level => self.level(origin),
+            _ => {
+                self.seasonal(step, origin).unwrap_or_else(|| origin.checked_sub(1).map_or(0.0, |last| self.log(last)))
+            }
+        }
+    }
+
+    /// Mean deviation over each stretch before `origin`; none where the view does not reach.
+    fn write_row(&self, stretches: &[Stretch], origin: usize, row: &mut [f64]) {
+        let level = if self.base == Base::Level { self.level(origin) } else { 0.0 };
+        for (value, stretch) in row.iter_mut().zip(stretches) {
+            let from = origin.saturating_sub(stretch.oldest).max(self.summed_from);
+            let mean = self.mean(from, origin.saturating_sub(stretch.newest));
+            *value = mean.map_or(0.0, |mean| mean - level);
+        }
+    }
+}
+
+/// How far back single steps reach, where the step is long enough for it.
+#[derive(Debug, Clone, Copy)]
+enum Memory {
+    Week,
+    /// For a history that is too short to learn a week of weights.
+    Day,
+}
+
+fn rows_needed(columns: usize) -> usize {
+    (ROWS_PER_COLUMN * columns as f64).ceil() as usize
+}
+
+fn stretches(base: Base, history: &History, memory: Memory) -> Vec<Stretch> {
+    let (day, week) = (history.day_steps(), history.week_steps());
+    let single = match (base, memory) {
+        _ if week > MOST_SINGLE_STEPS => FEW_SINGLE_STEPS,
+        (_, Memory::Day) => day,
+        (Base::Level | Base::Yesterday, Memory::Week) => week,
+        (Base::Days | Base::Weeks, Memory::Week) => SINGLE_STEPS_BESIDE_WEEK.min(week),
+    };
+    let mut stretches: Vec<Stretch> = (0..single).map(|newest| Stretch { newest, oldest: newest + 1 }).collect();
+    let mut newest = single;
+    while newest < day {
+        let oldest = (newest + (STRETCH_GROWTH * newest as f64) as usize + 1).min(day);
+        stretches.push(Stretch { newest, oldest });
+        newest = oldest;
+    }
+    stretches
+}
+
+/// Every lead of a short horizon; of a long one the first half of the number each, then evenly to the last.
+fn solved_leads(horizon_steps: usize) -> Vec<usize> {
+    if horizon_steps <= MOST_SOLVED_LEADS {
+        return (1..=horizon_steps).collect();
+    }
+    let near = MOST_SOLVED_LEADS / 2;
+    let spread = (1..=near).map(|index| near + index * (horizon_steps - near) / near);
+    (1..=near).chain(spread).collect()
+}
+
+/// Ridge weights of every target on the rows; `None` if there is no finite solution.
+fn solve(rows: &DMatrix<f64>, targets: &DMatrix<f64>) -> Option<Vec<Vec<f64>>> {
+    let transposed = rows.transpose();
+    let mut gram = rows * &transposed;
+    let width = gram.nrows();
+    let penalty = (PENALTY_PER_ROW * gram.trace() / width as f64).max(f64::MIN_POSITIVE);
+    for index in 0..width {
+        gram[(index, index)] += penalty;
+    }
+    let right = (targets * transposed).transpose();
+    let solved = match Cholesky::new(gram) {
+        Some(factor) => factor.solve(&right),
+        // Only a matrix of zeros has no factor here: nothing ever deviated, so nothing is expected to.
+        None => DMatrix::zeros(width, targets.nrows()),
+    };
+    let weights: Vec<Vec<f64>> = solved.column_iter().map(|column| column.iter().copied().collect()).collect();
+    weights.iter().flatten().all(|weight| weight.is_finite()).then_some(weights)
+}
