@@ -36,6 +36,8 @@ mod forecaster;
 mod history;
 mod live;
 mod model;
+mod observation;
+mod regularise;
 mod scale;
 mod score;
 mod selection;
@@ -48,6 +50,10 @@ pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use model::{FittedModel, Model, ModelKind};
+pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
+pub use regularise::{
+    Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
+};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use selection::{CandidateScore, Reason, Score, SelectionReport, Settings, fit, fit_as};
