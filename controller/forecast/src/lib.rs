@@ -37,6 +37,8 @@ mod history;
 mod live;
 mod measures;
 mod model;
+mod observation;
+mod regularise;
 mod scale;
 mod score;
 mod selection;
@@ -50,6 +52,10 @@ pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
 pub use model::{FittedModel, Model, ModelKind};
+pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
+pub use regularise::{
+    Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
+};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use selection::{CandidateScore, Reason, Score, SelectionReport, Settings, fit, fit_as};
