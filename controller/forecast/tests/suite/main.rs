@@ -9,3 +9,4 @@ mod properties;
 mod real_traces;
 mod regularise;
 mod rolling;
+mod table;
