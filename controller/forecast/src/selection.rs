@@ -44,7 +44,7 @@ impl Default for Settings {
 /// What the selection saw and what it chose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelectionReport {
-    /// Every model, in the order of [`ModelKind::ALL`], then their combination.
+    /// Every model that was tried, in the order of [`ModelKind::ALL`], then their combination.
     pub candidates: Vec<CandidateScore>,
     /// The model that forecasts.
     pub chosen: ModelKind,
@@ -114,20 +114,23 @@ impl SelectionReport {
 /// # Errors
 /// The settings are out of range, or fewer values are known than two days of steps (and at least 48).
 pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    fit_chosen_by(history, settings, choose)
+    fit_chosen_by(history, settings, |_| true, choose)
 }
 
-/// As [`fit`], with the model given instead of chosen; for comparisons and for the conformance suite.
+/// As [`fit`], with the model given instead of chosen; for comparisons and for the conformance suite. Only it and the
+/// baselines are backtested, and all models for their combination.
 ///
 /// # Errors
 /// As [`fit`], and the model cannot be fitted to this history.
 pub fn fit_as(kind: ModelKind, history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    fit_chosen_by(history, settings, |_| (kind, Reason::AskedFor))
+    let takes_part = |other: ModelKind| other == kind || other.is_baseline() || kind == ModelKind::Combination;
+    fit_chosen_by(history, settings, takes_part, |_| (kind, Reason::AskedFor))
 }
 
 fn fit_chosen_by(
     series: &Series,
     settings: &Settings,
+    takes_part: impl Fn(ModelKind) -> bool,
     choose: impl Fn(&[CandidateScore]) -> (ModelKind, Reason),
 ) -> Result<Forecaster, ForecastError> {
     check(series, settings)?;
@@ -140,7 +143,7 @@ fn fit_chosen_by(
         let TrialScore { scale, relative_pinball, coverage } = backtest.best_score(trial, settings.upper_quantile);
         Score { relative_pinball, coverage, scale }
     };
-    for kind in ModelKind::ALL {
+    for kind in ModelKind::ALL.into_iter().filter(|kind| takes_part(*kind)) {
         let outcome = backtest.try_model(kind, &history).map(|trial| {
             let score = scored(&trial);
             trials.push((kind, trial));

@@ -7,4 +7,6 @@ mod generated;
 mod live;
 mod properties;
 mod real_traces;
+mod regularise;
 mod rolling;
+mod table;
