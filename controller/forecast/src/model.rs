@@ -13,6 +13,7 @@ mod deviation_ridge;
 mod lag_features;
 mod lag_ridge;
 mod last_value;
+mod ridge;
 mod seasonal_naive;
 
 use std::fmt;

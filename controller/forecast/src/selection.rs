@@ -23,6 +23,9 @@ const MIN_DAYS: usize = 2;
 const MIN_STEPS: usize = 48;
 /// Days that can be forecast at once: capacity that takes longer to come is not ordered by forecast.
 const LONGEST_HORIZON_DAYS: usize = 7;
+/// Share of the combination's loss by which a single model has to be better to be used alone. One held-out week flatters
+/// the best of many models; the mean of them is flattered less.
+const LEAD_OF_SINGLE: f64 = 0.1;
 /// Share of the best baseline's loss by which another model has to be better.
 const REQUIRED_GAIN: f64 = 0.02;
 
@@ -210,8 +213,13 @@ fn between_known(series: &Series) -> Series {
 fn choose(candidates: &[CandidateScore]) -> (ModelKind, Reason) {
     let (baseline, baseline_loss) =
         best(candidates, ModelKind::is_baseline).unwrap_or((ModelKind::LastValue, f64::INFINITY));
-    let Some((other, loss)) = best(candidates, |kind| !kind.is_baseline()) else {
-        return (baseline, Reason::NoOtherModel);
+    let combination = best(candidates, |kind| kind == ModelKind::Combination);
+    let single = best(candidates, |kind| !kind.is_baseline() && kind != ModelKind::Combination);
+    let (other, loss) = match (combination, single) {
+        (Some((_, loss)), Some((model, least))) if least < (1.0 - LEAD_OF_SINGLE) * loss => (model, least),
+        (Some(combination), _) => combination,
+        (None, Some(single)) => single,
+        (None, None) => return (baseline, Reason::NoOtherModel),
     };
     // A baseline without any loss cannot be beaten.
     let gain = if baseline_loss > 0.0 { 1.0 - loss / baseline_loss } else { 0.0 };

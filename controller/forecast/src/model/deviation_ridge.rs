@@ -16,10 +16,10 @@
 //! What it does not do: bound its output ([`FittedModel`](super::FittedModel) does), know the calendar, or learn from
 //! gaps: a step that is missing counts as what [`History`] fills in.
 
-use nalgebra::{Cholesky, DMatrix};
+use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use super::Model;
+use super::{Model, ridge};
 use crate::backtest::coprime_stride;
 use crate::error::ModelError;
 use crate::history::History;
@@ -139,7 +139,7 @@ impl DeviationRidge {
                 *target = view.log(step) - view.base_of(step, origin);
             }
         }
-        let weights = solve(&rows, &targets)
+        let weights = ridge::solve(&rows, &targets, PENALTY_PER_ROW)
             .ok_or_else(|| ModelError::NotEstimated { model: base.name(), message: "no solution".to_owned() })?;
         let highest = (history.max_before(end) + offset).ln() + HEADROOM;
         Ok(Self { base, offset, highest, stretches, leads, weights })
@@ -315,23 +315,4 @@ fn solved_leads(horizon_steps: usize) -> Vec<usize> {
     let near = MOST_SOLVED_LEADS / 2;
     let spread = (1..=near).map(|index| near + index * (horizon_steps - near) / near);
     (1..=near).chain(spread).collect()
-}
-
-/// Ridge weights of every target on the rows; `None` if there is no finite solution.
-fn solve(rows: &DMatrix<f64>, targets: &DMatrix<f64>) -> Option<Vec<Vec<f64>>> {
-    let transposed = rows.transpose();
-    let mut gram = rows * &transposed;
-    let width = gram.nrows();
-    let penalty = (PENALTY_PER_ROW * gram.trace() / width as f64).max(f64::MIN_POSITIVE);
-    for index in 0..width {
-        gram[(index, index)] += penalty;
-    }
-    let right = (targets * transposed).transpose();
-    let solved = match Cholesky::new(gram) {
-        Some(factor) => factor.solve(&right),
-        // Only a matrix of zeros has no factor here: nothing ever deviated, so nothing is expected to.
-        None => DMatrix::zeros(width, targets.nrows()),
-    };
-    let weights: Vec<Vec<f64>> = solved.column_iter().map(|column| column.iter().copied().collect()).collect();
-    weights.iter().flatten().all(|weight| weight.is_finite()).then_some(weights)
 }

@@ -2,29 +2,26 @@
 //! came that many steps later (no step builds on a forecast, so errors do not pile up).
 //!
 //! Why a linear model: on hourly and five-minute demand it is as good as far costlier ones, and it fits in milliseconds.
-//! smartcore's `RidgeRegression` solves it; the columns are standardised here, because smartcore's own scaling refuses
-//! a constant column, and a constant column (a service that never changed) is an everyday thing.
+//! Columns are standardised; a constant column (a service that never changed) is an everyday thing and gets no weight.
+//! Far leads are hardly different from their neighbours, so lines are solved at ever wider distances and what lies between
+//! two is forecast by both.
 //!
 //! Training rows are capped at [`MAX_ROWS`]. They are then taken at a stride that shares no factor with the day, so that
 //! over a few days every time of day is met: a stride of 4 would never see a burst that lives between two of its steps.
 //!
 //! What it does not do: it neither bounds its output ([`FittedModel`](super::FittedModel) does) nor estimates its error.
 
-use smartcore::linalg::basic::arrays::Array;
-use smartcore::linalg::basic::matrix::DenseMatrix;
-use smartcore::linear::ridge_regression::{RidgeRegression, RidgeRegressionParameters};
-
+use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use super::Model;
 use super::lag_features::{Shape, compressed, expanded};
+use super::{Model, ridge};
 use crate::backtest::coprime_stride;
 use crate::error::ModelError;
 use crate::history::History;
 
-/// Most training rows per lead: about fifteen rows for each of fifty weights from each of five weeks' worth of patterns;
-/// more changes nothing but the time of the fit.
-const MAX_ROWS: usize = 4_000;
+/// Most training rows per lead: forty for each of fifty weights; more changes little but the time of the fit.
+const MAX_ROWS: usize = 2_000;
 /// Fewest training rows per feature; below, the weights are noise.
 const ROWS_PER_FEATURE: usize = 3;
 /// Ridge penalty per training row, on standardised columns: small, for the many lags are alike and need only be kept
@@ -42,8 +39,8 @@ const MIN_DEVIATION: f64 = 1e-9;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LagRidge {
     shape: Shape,
-    /// One per lead.
-    lines: Vec<Line>,
+    /// By lead, ascending from 1 to the horizon.
+    lines: Vec<(usize, Line)>,
 }
 
 /// A linear function of a row, in compressed normalised units.
@@ -61,11 +58,12 @@ impl LagRidge {
         let shape = Shape { weekly, floor: (FLOOR_OF_MEAN * mean).max(FLOOR_RATE_PER_S) };
         let first = if weekly { week } else { day };
         let stride = coprime_stride(end.saturating_sub(first), MAX_ROWS, day);
-        let lines = (1..=horizon_steps)
+        let lines = solved_leads(horizon_steps)
+            .into_iter()
             .map(|lead| {
                 // The last origin whose target is still within the training part.
                 let origins = (first..(end + 1).saturating_sub(lead)).step_by(stride);
-                Line::fit(history, shape, origins, lead)
+                Ok((lead, Line::fit(history, shape, origins, lead)?))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { shape, lines })
@@ -76,12 +74,35 @@ impl Model for LagRidge {
     fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
         let level = self.shape.normaliser(history, origin);
         let mut row = Vec::new();
-        for ((line, point), lead) in self.lines.iter().zip(out).zip(1..) {
+        let mut solved = self.lines.windows(2).peekable();
+        for (point, lead) in out.iter_mut().zip(1..) {
             row.clear();
             self.shape.push_row(history, origin, lead, &mut row);
-            *point = level * expanded(line.at(&row));
+            while solved.peek().is_some_and(|pair| pair[1].0 < lead) {
+                solved.next();
+            }
+            let value = match (solved.peek(), self.lines.last()) {
+                (Some([(from, near), (to, far)]), _) => {
+                    let share = (lead - from) as f64 / (to - from) as f64;
+                    (1.0 - share) * near.at(&row) + share * far.at(&row)
+                }
+                (_, last) => last.map_or(0.0, |(_, line)| line.at(&row)),
+            };
+            *point = level * expanded(value);
         }
     }
+}
+
+/// Leads 1 to 4, then each half as far again, and the last.
+fn solved_leads(horizon_steps: usize) -> Vec<usize> {
+    let mut leads = vec![];
+    let mut lead = 1;
+    while lead < horizon_steps {
+        leads.push(lead);
+        lead += (lead / 2).max(1);
+    }
+    leads.push(horizon_steps);
+    leads
 }
 
 impl Line {
@@ -111,22 +132,22 @@ impl Line {
         for target in &mut targets {
             *target -= target_mean;
         }
-        let refused = |message: String| ModelError::Solver { lead, message };
-        let matrix = DenseMatrix::new(count, width, rows, false).map_err(|error| refused(error.to_string()))?;
-        let parameters =
-            RidgeRegressionParameters::default().with_alpha(PENALTY_PER_ROW * count as f64).with_normalize(false);
-        let solved = RidgeRegression::fit(&matrix, &targets, parameters).map_err(|error| refused(error.to_string()))?;
+        let refused = |message: &str| ModelError::Solver { lead, message: message.to_owned() };
+        let rows = DMatrix::from_vec(width, count, rows);
+        let targets = DMatrix::from_vec(1, count, targets);
+        let solved = ridge::solve(&rows, &targets, PENALTY_PER_ROW).ok_or_else(|| refused("no solution"))?;
+        let solved = solved.into_iter().next().unwrap_or_default();
 
         // Back from standardised columns to plain rows.
         let mut intercept = target_mean;
         let mut weights = Vec::with_capacity(width);
-        for (index, column) in columns.iter().enumerate() {
-            let weight = solved.coefficients().get((index, 0)) / column.deviation;
+        for (column, weight) in columns.iter().zip(solved) {
+            let weight = weight / column.deviation;
             intercept -= weight * column.mean;
             weights.push(weight);
         }
         if !intercept.is_finite() || weights.iter().any(|weight| !weight.is_finite()) {
-            return Err(refused("a weight is not finite".to_owned()));
+            return Err(refused("a weight is not finite"));
         }
         Ok(Self { intercept, weights })
     }
