@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
+use crate::series::Series;
 use combination::Combination;
 use deviation_ridge::{Base, DeviationRidge};
 
@@ -83,6 +84,12 @@ impl ModelKind {
     #[must_use]
     pub fn is_baseline(self) -> bool {
         matches!(self, Self::LastValue | Self::SeasonalNaive)
+    }
+
+    /// Whether a selection tries this model on such a series. Lags around the target's season are what others lack only
+    /// where the step is too short for them to hold a week of single steps.
+    pub(crate) fn is_worth_trying(self, series: &Series) -> bool {
+        self != Self::LagRidge || 7 * series.day_steps() > deviation_ridge::MOST_SINGLE_STEPS
     }
 
     /// Name for logs, metrics and tables.
@@ -207,7 +214,6 @@ impl FittedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Series;
 
     #[test]
     fn what_a_model_says_is_bounded() {

@@ -25,9 +25,9 @@ const MIN_STEPS: usize = 48;
 const LONGEST_HORIZON_DAYS: usize = 7;
 /// Share of the combination's loss by which a single model has to be better to be used alone. One held-out week flatters
 /// the best of many models; the mean of them is flattered less.
-const LEAD_OF_SINGLE: f64 = 0.1;
+const LEAD_OF_SINGLE: f64 = 0.25;
 /// Share of the best baseline's loss by which another model has to be better.
-const REQUIRED_GAIN: f64 = 0.02;
+const REQUIRED_GAIN: f64 = 0.0;
 
 /// What to fit for.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,7 @@ impl Default for Settings {
 /// What the selection saw and what it chose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelectionReport {
-    /// Every model that was tried, in the order of [`ModelKind::ALL`], then their combination.
+    /// Every model, in the order of [`ModelKind::ALL`], then the combination of those that were tried.
     pub candidates: Vec<CandidateScore>,
     /// The model that forecasts.
     pub chosen: ModelKind,
@@ -117,7 +117,7 @@ impl SelectionReport {
 /// # Errors
 /// The settings are out of range, or fewer values are known than two days of steps (and at least 48).
 pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    fit_chosen_by(history, settings, |_| true, choose)
+    fit_chosen_by(history, settings, |kind| kind.is_worth_trying(history), choose)
 }
 
 /// As [`fit`], with the model given instead of chosen; for comparisons and for the conformance suite. Only it and the
@@ -146,8 +146,9 @@ fn fit_chosen_by(
         let TrialScore { scale, relative_pinball, coverage } = backtest.best_score(trial, settings.upper_quantile);
         Score { relative_pinball, coverage, scale }
     };
-    for kind in ModelKind::ALL.into_iter().filter(|kind| takes_part(*kind)) {
-        let outcome = backtest.try_model(kind, &history).map(|trial| {
+    for kind in ModelKind::ALL {
+        let tried = if takes_part(kind) { backtest.try_model(kind, &history) } else { Err(ModelError::NotTried) };
+        let outcome = tried.map(|trial| {
             let score = scored(&trial);
             trials.push((kind, trial));
             score

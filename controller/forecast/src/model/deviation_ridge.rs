@@ -29,7 +29,7 @@ const OFFSET_OF_MEAN: f64 = 0.1;
 /// The smallest offset, in units per second: of a history without any demand.
 const MIN_OFFSET_PER_S: f64 = 1e-9;
 /// Most columns that are single steps: a week of hours.
-const MOST_SINGLE_STEPS: usize = 168;
+pub(super) const MOST_SINGLE_STEPS: usize = 168;
 /// Single steps where a week of them would be more than that.
 const FEW_SINGLE_STEPS: usize = 12;
 /// Single steps beside a base that knows the week: these need not tell the day.
