@@ -5,6 +5,7 @@ mod bursts;
 mod conformance;
 mod generated;
 mod live;
+mod local_time;
 mod properties;
 mod real_traces;
 mod regularise;
