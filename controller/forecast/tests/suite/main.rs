@@ -1,7 +1,9 @@
 //! The forecasting crate seen from outside: every model passes one conformance suite, quantiles keep their promises on
 //! arbitrary histories, and recurring bursts are covered.
 
+mod bad_input;
 mod bursts;
+mod compact;
 mod conformance;
 mod generated;
 mod live;
