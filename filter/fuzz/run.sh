@@ -3,7 +3,7 @@
 # address sanitizer, since the crates under test have no unsafe code. New inputs go to target/fuzz/corpus/TARGET, never
 # into the committed corpus; a crash leaves its input in target/fuzz.
 set -eu
-name=${1:?target: protocol, grants, config, states, policy or usage}
+name=${1:?target: protocol, grants, config, states, policy, usage or table}
 seconds=${2:-60}
 cd "$(dirname "$0")/../.."
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -30,6 +30,7 @@
 
 mod backtest;
 mod calendar;
+mod compact;
 mod conformal;
 mod error;
 mod forecaster;
@@ -48,6 +49,7 @@ mod table;
 mod zone;
 
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
+pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
 pub use error::{ForecastError, ModelError, SeriesError};
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};

@@ -3,9 +3,12 @@
 //! A missing value is NaN and stays visible as such; [`History`](crate::History) is where gaps are filled. A series
 //! becomes coarser but never finer: [`regularise`](crate::regularise()) is what brings values onto a step.
 
+use std::sync::Arc;
+
 use crate::calendar::DAY_S;
 use crate::error::SeriesError;
 use crate::observation::MAX_VALUE;
+use crate::zone::Zone;
 
 /// A regular, checked series; see the module's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +16,8 @@ pub struct Series {
     start_s: i64,
     step_s: u32,
     values: Vec<f64>,
+    /// Whose days and weeks the series follows; `None` is UTC.
+    zone: Option<Arc<Zone>>,
 }
 
 impl Series {
@@ -28,7 +33,20 @@ impl Series {
         if let Some(index) = refused {
             return Err(SeriesError::Value { index, value: values[index] });
         }
-        Ok(Self { start_s, step_s, values })
+        Ok(Self { start_s, step_s, values, zone: None })
+    }
+
+    /// The same values in a zone whose local time they follow: seasons and phases of the day are then local, and "a day
+    /// before" is the same local time. Histories for a forecast need the zone that was fitted with.
+    #[must_use]
+    pub fn in_zone(self, zone: Arc<Zone>) -> Self {
+        Self { zone: (!zone.is_utc()).then_some(zone), ..self }
+    }
+
+    /// The zone whose local time the series follows; `None` is UTC.
+    #[must_use]
+    pub fn zone(&self) -> Option<&Arc<Zone>> {
+        self.zone.as_ref()
     }
 
     /// When the first step begins, unix seconds.
@@ -91,7 +109,12 @@ impl Series {
     /// The range is not within the series.
     pub fn slice(&self, from: usize, to: usize) -> Result<Self, SeriesError> {
         match self.values.get(from..to) {
-            Some(values) => Ok(Self { start_s: self.at_s(from), step_s: self.step_s, values: values.to_vec() }),
+            Some(values) => Ok(Self {
+                start_s: self.at_s(from),
+                step_s: self.step_s,
+                values: values.to_vec(),
+                zone: self.zone.clone(),
+            }),
             None => Err(SeriesError::Range { from, to, len: self.values.len() }),
         }
     }
@@ -118,7 +141,8 @@ impl Series {
             }
         }
         let mean = |(sum, known): (f64, usize)| if 2 * known < parts { f64::NAN } else { sum / known as f64 };
-        Self::new(start_s, step_s, sums.into_iter().map(mean).collect())
+        let series = Self::new(start_s, step_s, sums.into_iter().map(mean).collect())?;
+        Ok(Self { zone: self.zone.clone(), ..series })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the filter reads from outside, as functions that panic when a promise is broken.
+//! What the filter and the controller's importer read from outside, as functions that panic when a promise is broken.
 //!
 //! One function is one fuzz target, and takes whatever bytes. Three ways to run them:
 //! - `cargo test -p forebay-fuzz` on any compiler: the committed corpus and bounded, deterministic mutations of it.
@@ -14,6 +14,9 @@ use forebay_engine::memory::Memory;
 use forebay_engine::policy::{CompiledPolicy, Identity, Work, facts::Store};
 use forebay_engine::usage::{BodySource, Combine, Field, Format, MAX_METER_BYTES, Meter, Path, Scale};
 use forebay_engine::{Config, table};
+use forebay_forecast::{
+    Absent, CompactSeries, Measure, Observation, Per, Regular, Regularise, Table, Zone, regularise,
+};
 use forebay_protocol::extension::{DETAILS, EXPECTATIONS, extension, find};
 use forebay_protocol::policy::{MAX_NAME_BYTES, Policy};
 use forebay_protocol::{Details, Expectations, Message, decode, encode};
@@ -132,4 +135,81 @@ pub fn usage(bytes: &[u8]) {
     }
     assert_eq!(whole.units(&source), pieces.units(&source));
     assert!(size_of::<Meter>() <= MAX_METER_BYTES);
+}
+
+/// Longest series that a fuzzed table becomes, in steps; a stray stamp would else make each run take a second.
+const MOST_STEPS: i64 = 20_000;
+
+/// A table of measurements, and before it a byte that chooses the zone and the measure: refused with a reason, or laid on
+/// steps, where no value leaves the range of what was measured, no amount is lost, and every bit survives being stored.
+pub fn table(bytes: &[u8]) {
+    let Some((&mode, text)) = bytes.split_first() else { return };
+    let table = match Table::read(text, &zone(mode)) {
+        Ok(table) => table,
+        Err(error) => return assert!(error.to_string().contains("line")),
+    };
+    let measures = [Measure::Level, Measure::Sum, Measure::Ratio, Measure::Count, Measure::Counter];
+    let measure = measures[usize::from(mode >> 1) % measures.len()];
+    for column in table.series().chain(table.labels()) {
+        let observations = table.observations(column);
+        match lay(&observations, measure) {
+            Ok(regular) => check_series(&regular, &observations, measure),
+            Err(reason) => assert!(!reason.is_empty()),
+        }
+    }
+}
+
+/// Whether some column of a table becomes a series, so that a corpus can be seen to reach that far.
+pub fn table_is_series(bytes: &[u8]) -> bool {
+    let Some((&mode, text)) = bytes.split_first() else { return false };
+    let Ok(table) = Table::read(text, &zone(mode)) else { return false };
+    table.series().any(|column| lay(&table.observations(column), Measure::Level).is_ok())
+}
+
+/// Central Europe in 2024, or UTC.
+fn zone(mode: u8) -> Zone {
+    if mode & 1 == 0 {
+        Zone::utc()
+    } else {
+        Zone::new(3600, vec![(1_711_846_800, 7200), (1_729_990_800, 3600)]).unwrap()
+    }
+}
+
+/// On the step that the stamps tell, if that does not make the series too long for a fuzzer, else on a longer one.
+fn lay(observations: &[Observation], measure: Measure) -> Result<Regular, String> {
+    let stamps = || observations.iter().map(|observation| observation.at_ns);
+    let span_s = (stamps().max().unwrap_or(0) - stamps().min().unwrap_or(0)) / 1_000_000_000;
+    let step_s = [1, 60, 3600, 86_400].into_iter().find(|step_s| span_s / i64::from(*step_s) < MOST_STEPS);
+    let own = (span_s < MOST_STEPS).then_some(None).into_iter();
+    let mut answer = Err("more than 20,000 days".to_owned());
+    for step_s in own.chain(step_s.map(Some)) {
+        let how = Regularise { step_s, per: Per::Step, absent: Absent::Zero, ..Regularise::new(measure) };
+        answer = regularise(observations, &how).map_err(|error| error.to_string());
+        if answer.is_ok() {
+            break;
+        }
+    }
+    answer
+}
+
+fn check_series(regular: &Regular, observations: &[Observation], measure: Measure) {
+    let known = || observations.iter().map(|observation| observation.value).filter(|value| !value.is_nan());
+    let values = || regular.series.values().iter().copied().filter(|value| !value.is_nan());
+    assert!(values().all(|value| value.is_finite() && value >= 0.0));
+    // Sums of what is rounded.
+    const NEARLY: f64 = 1e-6;
+    match measure {
+        Measure::Level | Measure::Ratio => {
+            let (least, most) = known().fold((f64::MAX, 0.0_f64), |(least, most), v| (least.min(v), most.max(v)));
+            assert!(values().all(|value| value >= least * (1.0 - NEARLY) && value <= most * (1.0 + NEARLY)));
+        }
+        Measure::Sum | Measure::Count => {
+            let (came, laid): (f64, f64) = (known().sum(), values().sum());
+            assert!((came - laid).abs() <= NEARLY * came, "{came} came, {laid} in the series");
+        }
+        _ => {}
+    }
+    let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let expanded = CompactSeries::of(&regular.series).expand().unwrap();
+    assert_eq!(bits(expanded.values()), bits(regular.series.values()));
 }

@@ -17,13 +17,14 @@ type Header = Option<usize>;
 
 type Target = (&'static str, fn(&[u8]), Header);
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("protocol", forebay_fuzz::protocol, Some(0)),
     ("grants", forebay_fuzz::grants, Some(8)),
     ("config", forebay_fuzz::config, None),
     ("states", forebay_fuzz::states, None),
     ("policy", forebay_fuzz::policy, None),
     ("usage", forebay_fuzz::usage, None),
+    ("table", forebay_fuzz::table, None),
 ];
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -149,4 +150,6 @@ fn the_corpus_reaches_what_it_is_for() {
     let states = corpus("states");
     assert!(states.iter().any(|bytes| forebay_admission::KeyState::decode(bytes).is_some()));
     assert!(states.iter().any(|bytes| forebay_admission::SlotSet::decode(bytes).is_some()));
+    let regular = corpus("table").into_iter().filter(|bytes| forebay_fuzz::table_is_series(bytes)).count();
+    assert!(regular >= 4, "tables that become series");
 }

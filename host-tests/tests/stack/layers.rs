@@ -11,7 +11,8 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("filter/admission", "forebay-admission", &[]),
     ("filter/protocol", "forebay-protocol", &["forebay-admission"]),
     ("filter/engine", "forebay-engine", &["forebay-admission", "forebay-protocol"]),
-    ("filter/fuzz", "forebay-fuzz", &["forebay-admission", "forebay-engine", "forebay-protocol"]),
+    // In nothing that is shipped: it also fuzzes what the controller reads.
+    ("filter/fuzz", "forebay-fuzz", &["forebay-admission", "forebay-engine", "forebay-forecast", "forebay-protocol"]),
     ("filter/wasm", "forebay-filter", &["forebay-admission", "forebay-engine"]),
     ("controller/forecast", "forebay-forecast", &[]),
     ("controller/plan", "forebay-plan", &["forebay-admission", "forebay-forecast"]),

@@ -46,9 +46,10 @@ impl Grid {
         for (index, reading) in readings.iter().enumerate() {
             let stretch = stretch(reading, index, cadence);
             from_ns = from_ns.min(stretch.from_ns);
-            // Of a counter nothing is known behind its last reading.
-            let to_ns = if measure == Measure::Counter { stretch.from_ns } else { stretch.to_ns };
-            last_ns = last_ns.max(to_ns - 1).max(from_ns);
+            // Of a counter nothing is known behind its last reading; a point is in the step that it begins.
+            let behind = measure == Measure::Counter && stretch.from_ns > from_ns;
+            let to_ns = if behind { stretch.from_ns } else { stretch.to_ns.max(stretch.from_ns + 1) };
+            last_ns = last_ns.max(to_ns - 1);
         }
         let (first, last) = (from_ns.div_euclid(step_ns), last_ns.div_euclid(step_ns));
         let steps = last - first + 1;

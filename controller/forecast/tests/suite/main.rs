@@ -1,10 +1,13 @@
 //! The forecasting crate seen from outside: every model passes one conformance suite, quantiles keep their promises on
 //! arbitrary histories, and recurring bursts are covered.
 
+mod bad_input;
 mod bursts;
+mod compact;
 mod conformance;
 mod generated;
 mod live;
+mod local_time;
 mod properties;
 mod real_traces;
 mod regularise;

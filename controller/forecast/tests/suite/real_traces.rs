@@ -1,11 +1,12 @@
 //! The same on real traces, when they are there: `FOREBAY_DATA` names a folder that holds `traces/`.
 
 use std::env;
+use std::fs::File;
 use std::path::Path;
 
-use forebay_forecast::{ModelKind, SCORED_QUANTILES, Series, Settings, fit, pinball_loss};
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use forebay_forecast::{
+    Measure, ModelKind, Regularise, SCORED_QUANTILES, Series, Settings, Table, Zone, fit, pinball_loss, regularise,
+};
 
 use crate::rolling::roll;
 
@@ -25,27 +26,11 @@ const TRACES: [(&str, u32); 10] = [
     ("appserver_requests_1h.csv", 3600),
 ];
 
-/// The first value column as means over `step_s`; a step without a row is missing.
+/// The first series as means over `step_s`.
 fn read(file: &Path, step_s: u32) -> Series {
-    let mut rows = Vec::new();
-    for record in csv::Reader::from_path(file).unwrap().records() {
-        let record = record.unwrap();
-        let time: DateTime = record[0].parse().unwrap();
-        let unix_s = TimeZone::UTC.to_timestamp(time).unwrap().as_second();
-        if let Ok(value) = record[1].parse::<f64>() {
-            rows.push((unix_s.div_euclid(i64::from(step_s)), value));
-        }
-    }
-    let first = rows.iter().map(|row| row.0).min().unwrap();
-    let last = rows.iter().map(|row| row.0).max().unwrap();
-    let mut sums = vec![(0.0, 0.0); (last - first + 1) as usize];
-    for (step, value) in rows {
-        let (sum, count) = &mut sums[(step - first) as usize];
-        *sum += value;
-        *count += 1.0;
-    }
-    let values = sums.into_iter().map(|(sum, count)| sum / count).collect();
-    Series::new(first * i64::from(step_s), step_s, values).unwrap()
+    let table = Table::read(File::open(file).unwrap(), &Zone::utc()).unwrap();
+    let how = Regularise { step_s: Some(step_s), ..Regularise::new(Measure::Level) };
+    regularise(&table.observations(table.series().next().unwrap()), &how).unwrap().series
 }
 
 #[test]

@@ -133,6 +133,9 @@ fn a_log_of_events_needs_a_step_and_has_points() {
     assert_values(&regular, &[5.0, NAN, 3.0, 1.0, NAN, 1.0]);
     let zeros = Regularise { absent: Absent::Zero, ..on(Measure::Count, 10) };
     assert_values(&regularise(&events, &zeros).unwrap(), &[5.0, 0.0, 3.0, 1.0, 0.0, 1.0]);
+    // The last one comes just when a step begins.
+    let at_s = [0.0, 0.3, 7.1, 20.0].map(|at_s| (at_s, 1.0));
+    assert_values(&regularise(&rows(at_s), &on(Measure::Count, 10)).unwrap(), &[3.0, NAN, 1.0]);
 }
 
 #[test]
