@@ -7,6 +7,7 @@ mod calendar;
 mod clock;
 mod config;
 mod controller;
+mod forecasting;
 mod http;
 mod import;
 mod metrics;
@@ -44,6 +45,10 @@ enum Command {
     Controller(controller::ControllerArgs),
     /// Load history from CSV files
     Import(import::ImportArgs),
+    /// Forecast a CSV file or a key of the history
+    Forecast(forecasting::forecast::ForecastArgs),
+    /// How well forecasts of a CSV file or a key would have done, beside naive ones
+    Backtest(forecasting::backtest::BacktestArgs),
     /// Check policy documents, make one of another rate limiter's, or print their schema
     Policy(policy::PolicyArgs),
     /// Write a seeded traffic trace
@@ -74,6 +79,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime()?.block_on(controller::run(config))
         }
         Command::Import(args) => import::run(&args),
+        Command::Forecast(args) => forecasting::forecast::run(&args),
+        Command::Backtest(args) => forecasting::backtest::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Generate(args) => traffic::generate::run(args),
         Command::Replay(args) => {

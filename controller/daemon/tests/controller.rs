@@ -2,6 +2,8 @@
 
 #[path = "controller/daemon.rs"]
 mod daemon;
+#[path = "controller/forecasting.rs"]
+mod forecasting;
 #[path = "controller/policy.rs"]
 mod policy;
 

@@ -52,10 +52,15 @@ impl LiveWidth {
     }
 }
 
-/// The last residuals of one lead, in order of time.
+/// The last residuals of one lead, in order of time and of size.
+///
+/// A live forecast adds one per lead: it is put in its place and the weights of the others fade by one step, which is
+/// some thousand multiplications instead of a sort.
 #[derive(Debug, Clone)]
 pub(crate) struct ResidualRing {
     residuals: VecDeque<f64>,
+    /// Of the residuals in order of size.
+    weights: Vec<f64>,
     sorted: Arc<ResidualQuantiles>,
 }
 
@@ -66,19 +71,41 @@ impl ResidualRing {
         for residual in oldest_first {
             push_bounded(&mut residuals, residual);
         }
-        let sorted = Arc::new(ResidualQuantiles::of_newest_last(&residuals));
-        Self { residuals, sorted }
+        let (weights, sorted) = ResidualQuantiles::of_newest_last(&residuals);
+        Self { residuals, weights, sorted: Arc::new(sorted) }
     }
 
     /// Adds the newest residual; the oldest leaves when the ring is full.
     pub(crate) fn push(&mut self, residual: f64) {
+        if !residual.is_finite() {
+            return;
+        }
+        let sorted = Arc::make_mut(&mut self.sorted);
+        if self.residuals.len() == MAX_RESIDUALS
+            && let Some(oldest) = self.residuals.front()
+        {
+            // Of equal ones the newest stand first.
+            let place = sorted.ascending.partition_point(|value| value.total_cmp(oldest).is_le()) - 1;
+            sorted.ascending.remove(place);
+            self.weights.remove(place);
+        }
         push_bounded(&mut self.residuals, residual);
-        self.sorted = Arc::new(ResidualQuantiles::of_newest_last(&self.residuals));
+        let decay = decay();
+        self.weights.iter_mut().for_each(|weight| *weight *= decay);
+        let place = sorted.ascending.partition_point(|value| value.total_cmp(&residual).is_lt());
+        sorted.ascending.insert(place, residual);
+        self.weights.insert(place, 1.0);
+        sorted.add_up(&self.weights);
     }
 
     pub(crate) fn quantiles(&self) -> Arc<ResidualQuantiles> {
         Arc::clone(&self.sorted)
     }
+}
+
+/// What is left of a residual's weight after the next one.
+fn decay() -> f64 {
+    0.5_f64.powf(1.0 / HALF_LIFE)
 }
 
 /// A normalised residual and whether a burst could be expected there.
@@ -161,8 +188,9 @@ pub struct ResidualQuantiles {
 }
 
 impl ResidualQuantiles {
-    fn of_newest_last(residuals: &VecDeque<f64>) -> Self {
-        let decay = 0.5_f64.powf(1.0 / HALF_LIFE);
+    /// With the weight of each, in order of size.
+    fn of_newest_last(residuals: &VecDeque<f64>) -> (Vec<f64>, Self) {
+        let decay = decay();
         let mut weight = 1.0;
         let mut weighted: Vec<(f64, f64)> = Vec::with_capacity(residuals.len());
         for &residual in residuals.iter().rev() {
@@ -170,15 +198,19 @@ impl ResidualQuantiles {
             weight *= decay;
         }
         weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (ascending, weights): (Vec<f64>, Vec<f64>) = weighted.into_iter().unzip();
+        let mut quantiles = Self { ascending, weight_up_to: Vec::new() };
+        quantiles.add_up(&weights);
+        (weights, quantiles)
+    }
+
+    fn add_up(&mut self, weights: &[f64]) {
         let mut total = 0.0;
-        let (mut ascending, mut weight_up_to) =
-            (Vec::with_capacity(weighted.len()), Vec::with_capacity(weighted.len()));
-        for (residual, weight) in weighted {
+        self.weight_up_to.clear();
+        self.weight_up_to.extend(weights.iter().map(|weight| {
             total += weight;
-            ascending.push(residual);
-            weight_up_to.push(total);
-        }
-        Self { ascending, weight_up_to }
+            total
+        }));
     }
 
     /// The residual that a new one exceeds with probability at most `1 - p` (for `p` below a half, mirrored: that it falls
@@ -260,6 +292,21 @@ mod tests {
             width.observe(0.95, true);
         }
         assert_eq!(width.factor(), 1.0, "never narrower than the held-out residuals say");
+    }
+
+    #[test]
+    fn a_residual_that_is_added_gives_the_bits_of_a_ring_made_afresh() {
+        let residual = |index: usize| ((index * 7919) % 613) as f64 / 100.0 - 3.0;
+        let mut ring = ResidualRing::new(std::iter::empty());
+        for index in 0..MAX_RESIDUALS + 900 {
+            ring.push(residual(index));
+            if index % 97 == 0 {
+                let afresh = ResidualRing::new((0..=index).map(residual));
+                assert_eq!(ring.quantiles(), afresh.quantiles(), "after {index}");
+            }
+        }
+        ring.push(f64::NAN);
+        assert_eq!(ring.quantiles().len(), MAX_RESIDUALS);
     }
 
     #[test]

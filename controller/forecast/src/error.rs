@@ -49,6 +49,9 @@ pub enum SeriesError {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ForecastError {
+    /// A part of a series that there is not.
+    #[error(transparent)]
+    Series(#[from] SeriesError),
     /// Fewer known values than two days of steps, or than 48.
     #[error("fitting: {have} known steps of history, {need} are needed")]
     TooShort {

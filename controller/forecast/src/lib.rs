@@ -40,6 +40,7 @@ mod measures;
 mod model;
 mod observation;
 mod regularise;
+mod rolling;
 mod scale;
 mod score;
 mod selection;
@@ -61,6 +62,7 @@ pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, Observation
 pub use regularise::{
     Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
 };
+pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use selection::{CandidateScore, Reason, Score, SelectionReport, Settings, fit, fit_as};

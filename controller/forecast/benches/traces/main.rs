@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use forebay_forecast::{SCORED_QUANTILES, Series};
+use forebay_forecast::{FITTED_SHARE, SCORED_QUANTILES, Series};
 use serde_json::{Value, json};
 
 use crate::cell::{Judged, MIN_WINDOWS, NotJudged};
@@ -103,7 +103,7 @@ fn main() -> Result<()> {
 }
 
 fn without_last_part(trace: Trace) -> Trace {
-    let cut = |series: Series| series.slice(0, (0.7 * series.len() as f64).floor() as usize);
+    let cut = |series: Series| series.slice(0, (FITTED_SHARE * series.len() as f64).floor() as usize);
     let series = trace.series.and_then(|series| cut(series).map_err(|error| error.to_string()));
     Trace { series, ..trace }
 }

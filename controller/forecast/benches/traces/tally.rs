@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use forebay_forecast::{DAY_S, SCORED_QUANTILES, StepForecast, pinball_loss};
+use forebay_forecast::{DAY_S, SCORED_QUANTILES, pinball_loss};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// The forecasters that are compared.
 pub(crate) const FORECASTERS: [&str; 3] = ["forebay", "last value", "seasonal naive"];
-/// The quantile whose coverage is judged.
+/// The quantile whose coverage is judged; one of [`SCORED_QUANTILES`].
 pub(crate) const COVERED: f64 = 0.95;
 const RESAMPLES: usize = 200;
 const SEED: u64 = 4;
@@ -70,14 +70,15 @@ pub(crate) struct Tally {
 pub(crate) type Interval = (f64, f64);
 
 impl Tally {
-    /// Adds one step as everybody forecast it.
-    pub(crate) fn add(&mut self, steps: [&StepForecast; FORECASTERS.len()], actual: f64) {
-        let loss = |step: &StepForecast| -> f64 {
-            SCORED_QUANTILES.iter().map(|&p| pinball_loss(p, step.quantile(p), actual)).sum()
+    /// Adds one step that begins at `start_s`, with everybody's quantiles at [`SCORED_QUANTILES`].
+    pub(crate) fn add(&mut self, start_s: i64, steps: [[f64; SCORED_QUANTILES.len()]; FORECASTERS.len()], actual: f64) {
+        let loss = |quantiles: [f64; SCORED_QUANTILES.len()]| -> f64 {
+            SCORED_QUANTILES.iter().zip(quantiles).map(|(&p, quantile)| pinball_loss(p, quantile, actual)).sum()
         };
-        let covered = f64::from(u8::from(actual <= steps[0].quantile(COVERED)));
-        let day = steps[0].start_s.div_euclid(DAY_S);
-        *self.days.entry(day).or_default() += Sums { losses: steps.map(loss), actual, covered, count: 1.0 };
+        let upper = SCORED_QUANTILES.iter().position(|&p| p == COVERED).map_or(f64::NAN, |index| steps[0][index]);
+        let covered = f64::from(u8::from(actual <= upper));
+        let sums = Sums { losses: steps.map(loss), actual, covered, count: 1.0 };
+        *self.days.entry(start_s.div_euclid(DAY_S)).or_default() += sums;
     }
 
     pub(crate) fn total(&self) -> Sums {

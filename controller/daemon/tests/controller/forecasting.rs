@@ -1,0 +1,148 @@
+//! `forebay forecast` and `forebay backtest` as people call them: files, keys, models, pages, and what is refused.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::daemon::forebay;
+
+/// Thursday, 2026-01-01 0:00 UTC.
+const START_S: i64 = 1_767_225_600;
+const DAYS: i64 = 21;
+
+/// Hourly: `steady` has the same burst at noon of each day, `empty` has no value.
+fn table(folder: &Path) -> PathBuf {
+    let mut text = String::from("time,steady,empty,label\n");
+    for hour in 0..DAYS * 24 {
+        let rate = if hour % 24 == 12 { 180.0 } else { 40.0 } + (hour as f64 * 12.9898).sin();
+        writeln!(text, "{},{rate},,0", START_S + hour * 3600).unwrap();
+    }
+    let file = folder.join("load.csv");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = forebay(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let output = forebay(arguments);
+    assert!(!output.status.success(), "{arguments:?} should be refused");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_file_is_forecast_with_reasons_and_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, page) = (table(folder.path()), folder.path().join("fans.html"));
+    let (file, page) = (file.to_str().unwrap(), page.to_str().unwrap());
+    let ask = ["forecast", file, "--column", "steady", "--horizon", "2h,24h", "--quantiles", "0.5,0.95", "--explain"];
+    let text = forebay(&[&ask[..], &["--html", page]].concat());
+    assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("steady: 24h ahead by") && text.contains("is chosen: "), "{text}");
+    let answer = json(&[&ask[..], &["--json"]].concat());
+    let forecasts = answer["forecasts"].as_array().unwrap();
+    let lengths: Vec<usize> = forecasts.iter().map(|forecast| forecast["steps"].as_array().unwrap().len()).collect();
+    assert_eq!(lengths, [2, 24]);
+    let noon = &forecasts[1]["steps"][12];
+    assert_eq!(noon["start_s"], START_S + (DAYS * 24 + 12) * 3600);
+    let (median, upper) = (noon["quantiles"][0].as_f64().unwrap(), noon["quantiles"][1].as_f64().unwrap());
+    assert!((170.0..190.0).contains(&median) && upper >= median, "the burst is forecast: {noon}");
+    assert!(!forecasts[1]["explain"]["candidates"].as_array().unwrap().is_empty());
+
+    let page_once = std::fs::read(page).unwrap();
+    assert!(String::from_utf8_lossy(&page_once).contains("steady, 24h ahead by"));
+    assert!(forebay(&[&ask[..], &["--html", page]].concat()).status.success());
+    assert_eq!(page_once, std::fs::read(page).unwrap(), "the same input gives the same bytes");
+}
+
+#[test]
+fn a_backtest_compares_with_naive_forecasts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, page) = (table(folder.path()), folder.path().join("lived.html"));
+    let (file, page) = (file.to_str().unwrap(), page.to_str().unwrap());
+    let ask = ["backtest", file, "--column", "steady", "--horizon", "2h", "--models", "seasonal-naive,last-value"];
+    let answer = json(&[&ask[..], &["--json", "--html", page]].concat());
+    let [seasonal, last] = answer["backtests"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!(seasonal["wql"], seasonal["wql_seasonal_naive"], "the same forecaster twice");
+    assert_eq!((&seasonal["wql_ratio"], &seasonal["windows"]), (&1.0.into(), &76.into()));
+    assert!(last["wql_ratio"].as_f64().unwrap() > 2.0, "the noon burst is missed: {last}");
+    assert!(seasonal["coverage_p95"].as_f64().unwrap() > 0.9, "{seasonal}");
+    assert!(std::fs::read_to_string(page).unwrap().matches("<svg").count() == 2);
+    let table = String::from_utf8(forebay(&ask).stdout).unwrap();
+    assert!(table.contains("seasonal-naive") && table.contains("ratio: weighted quantile loss"), "{table}");
+}
+
+#[test]
+fn a_key_of_the_store_is_a_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let (history, data) = (folder.path().join("history.csv"), folder.path().join("data"));
+    let mut text = String::from("timestamp,key,value\n");
+    for hour in 0..DAYS * 24 {
+        writeln!(text, "{},shop/requests,{}", START_S + hour * 3600, 10 + hour % 24).unwrap();
+    }
+    std::fs::write(&history, text).unwrap();
+    let config = folder.path().join("forebay.yaml");
+    std::fs::write(&config, "step_s: 3600\n").unwrap();
+    let (data, config) = (data.to_str().unwrap(), config.to_str().unwrap());
+    let imported = forebay(&["import", "--data-dir", data, "--step-s", "3600", history.to_str().unwrap()]);
+    assert!(imported.status.success());
+    let from = ["--data-dir", data, "--config", config, "--json"];
+    let answer = json(&[&["forecast", "shop/requests"], &from[..]].concat());
+    let forecast = &answer["forecasts"][0];
+    assert_eq!((&forecast["series"], &forecast["known_steps"]), (&"shop/requests".into(), &(DAYS * 24).into()));
+    assert_eq!(forecast["steps"][0]["quantiles"][1], 10.0, "midnight, as every day");
+
+    let unknown = refused(&[&["forecast", "shop/bytes"], &from[..]].concat());
+    assert!(unknown.contains("no points of this key"), "{unknown}");
+    let nowhere = refused(&["forecast", "shop/requests", "--data-dir", folder.path().join("no").to_str().unwrap()]);
+    assert!(nowhere.contains("there is no history in") && nowhere.contains("--data-dir"), "{nowhere}");
+    assert!(!folder.path().join("no").exists(), "looking makes nothing");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = table(folder.path());
+    let file = file.to_str().unwrap();
+    let error = |arguments: &[&str]| refused(&[&["forecast", file], arguments].concat());
+    let ragged = error(&["--column", "steady", "--horizon", "90m"]);
+    assert!(
+        ragged.contains("steady: --horizon 90m is no whole number of its steps of 1h; choose one such as 2h"),
+        "{ragged}"
+    );
+    assert!(error(&["--column", "load"]).contains("there is no column \"load\"; there are steady, empty"));
+    assert!(error(&["--models", "crystal-ball"]).contains("--models crystal-ball: there is no such model"));
+    assert!(error(&["--quantiles", "1"]).contains("--quantiles 1: a quantile lies between 0 and 1"));
+    assert!(error(&["--horizon", "soon"]).contains("such as 30s, 5m, 24h"));
+    assert!(error(&["--column", "steady", "--horizon", "400h"]).contains("choose a shorter --horizon"));
+    let missing = refused(&["forecast", folder.path().join("no.csv").to_str().unwrap()]);
+    assert!(missing.contains("check the path"), "{missing}");
+    assert!(refused(&["backtest", "nonsense"]).contains("neither a file nor a key"));
+}
+
+#[test]
+fn one_series_that_fails_does_not_keep_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("time,known,rare\n");
+    for hour in 0..DAYS * 24 {
+        let rare = if hour < 30 { hour.to_string() } else { String::new() };
+        writeln!(text, "{},{},{rare}", START_S + hour * 3600, hour % 24).unwrap();
+    }
+    let file = folder.path().join("two.csv");
+    std::fs::write(&file, text).unwrap();
+    let output = forebay(&["forecast", file.to_str().unwrap(), "--json"]);
+    assert!(!output.status.success());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["forecasts"].as_array().unwrap().len(), 1);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.contains("rare, horizon 1h: fitting: 30 known steps of history, 48 are needed; give a longer"),
+        "{stderr}"
+    );
+}

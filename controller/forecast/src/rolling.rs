@@ -1,0 +1,164 @@
+//! How a forecaster would have lived through the last part of a series: the judge of benches and of `forebay backtest`.
+//!
+//! The first [`FITTED_SHARE`] of the series is only fitted. Then time goes step by step, as for the controller: at an
+//! origin the next steps are forecast from what lies before; when a step is over, its value is given to
+//! [`Forecaster::observe`] for every forecast of it; the fit is renewed now and then, and forecasts of the replaced
+//! forecaster teach nothing. Unlike the selection's own backtest, which calibrates, this one only measures: nothing that
+//! it sees flows back into a choice.
+//!
+//! Its cost is bounded: where there are too many origins, every n-th is used, with an n that meets every time of day. Live
+//! updates then come less often than the controller's.
+
+use std::ops::Range;
+
+use crate::backtest::coprime_stride;
+use crate::calendar::WEEK_S;
+use crate::error::ForecastError;
+use crate::forecaster::{Forecast, Forecaster};
+use crate::series::Series;
+
+/// Share of a series that is fitted before anything is forecast.
+pub const FITTED_SHARE: f64 = 0.7;
+/// Weeks of history that a fit looks at: the controller's default.
+const HISTORY_WEEKS: i64 = 8;
+/// Days up to which the fit is renewed every day, and beyond which every week.
+const DAILY_REFITS: usize = 10;
+/// Most origins of one run.
+const MAX_ORIGINS: usize = 2000;
+/// Most forecast steps of one run, over all origins: each is observed once, at up to 0.2 ms, so 2.4 s.
+const MAX_FORECAST_STEPS: usize = 12_000;
+
+/// What is rolled through, and how densely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rolling {
+    part: Range<usize>,
+    horizon_steps: usize,
+    stride: usize,
+    refit_steps: usize,
+    windows: usize,
+}
+
+impl Rolling {
+    /// The last part of `series`, in windows of `horizon_steps`.
+    #[must_use]
+    pub fn over(series: &Series, horizon_steps: usize) -> Self {
+        let horizon_steps = horizon_steps.max(1);
+        let split = (FITTED_SHARE * series.len() as f64).floor() as usize;
+        let part = split..series.len();
+        let windows = series.values()[part.clone()].chunks_exact(horizon_steps);
+        let windows = windows.filter(|window| window.iter().any(|value| !value.is_nan())).count();
+        let most = MAX_ORIGINS.min(MAX_FORECAST_STEPS / horizon_steps).max(windows).max(1);
+        let origins = (part.len() + 1).saturating_sub(horizon_steps);
+        let day = series.day_steps();
+        let refit_days = if part.len() > DAILY_REFITS * day { 7 } else { 1 };
+        Self { part, horizon_steps, stride: coprime_stride(origins, most, day), refit_steps: refit_days * day, windows }
+    }
+
+    /// Windows that do not overlap and hold a known value: how much independent evidence the last part has.
+    #[must_use]
+    pub fn disjoint_windows(&self) -> usize {
+        self.windows
+    }
+
+    /// Rolls through the part. `fit` makes a forecaster from a history; `seen` is given every forecast with the index of
+    /// its first step. A fit that fails later than the first leaves the forecaster that is there at work.
+    ///
+    /// # Errors
+    /// The first fit failed.
+    pub fn run(
+        &self,
+        series: &Series,
+        mut fit: impl FnMut(&Series) -> Result<Forecaster, ForecastError>,
+        mut seen: impl FnMut(usize, &Forecast),
+    ) -> Result<(), ForecastError> {
+        let history_steps = (HISTORY_WEEKS * WEEK_S / i64::from(series.step_s())) as usize;
+        let before =
+            |now: usize, steps: usize| series.slice(now.saturating_sub(steps), now).map_err(ForecastError::Series);
+        let mut forecaster = fit(&before(self.part.start, history_steps)?)?;
+        let mut open: Vec<(usize, Forecast)> = Vec::new();
+        for now in self.part.clone() {
+            let passed = now - self.part.start;
+            if passed > 0
+                && passed.is_multiple_of(self.refit_steps)
+                && let Ok(mut renewed) = fit(&before(now, history_steps)?)
+            {
+                renewed.take_over_live_score(&forecaster);
+                forecaster = renewed;
+                open.clear();
+            }
+            if passed.is_multiple_of(self.stride) && now + self.horizon_steps <= self.part.end {
+                let forecast = forecaster.predict(&before(now, forecaster.recent_steps())?)?;
+                seen(now, &forecast);
+                open.push((now, forecast));
+            }
+            open.retain(|(from, _)| now < from + self.horizon_steps);
+            for (from, forecast) in &open {
+                if let Some(step) = forecast.steps.get(now - from) {
+                    forecaster.observe(step, series.values()[now]);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelKind;
+    use crate::selection::{Settings, fit_as};
+
+    /// 20 days of hours, as on the day before.
+    fn series() -> Series {
+        Series::new(0, 3600, (0..480).map(|hour| f64::from(hour % 24)).collect()).unwrap()
+    }
+
+    #[test]
+    fn windows_are_counted_where_something_is_known() {
+        let rolling = Rolling::over(&series(), 24);
+        assert_eq!((rolling.part.clone(), rolling.windows, rolling.stride), (336..480, 6, 1));
+        let mut values = series().values().to_vec();
+        values[336..384].fill(f64::NAN);
+        assert_eq!(Rolling::over(&Series::new(0, 3600, values).unwrap(), 24).windows, 4);
+        assert_eq!(Rolling::over(&series(), 1000).windows, 0);
+        assert_eq!(Rolling::over(&series().slice(0, 0).unwrap(), 4).windows, 0);
+    }
+
+    #[test]
+    fn forecasts_are_made_from_the_past_and_the_fit_is_renewed_daily() {
+        let (series, rolling) = (series(), Rolling::over(&series(), 4));
+        let (mut fits, mut origins) = (Vec::new(), Vec::new());
+        let fit = |history: &Series| {
+            fits.push(history.end_s() / 3600);
+            fit_as(ModelKind::SeasonalNaive, history, &Settings::default())
+        };
+        let seen = |from: usize, forecast: &Forecast| {
+            assert_eq!(forecast.first_s, series.at_s(from));
+            for (step, &actual) in forecast.steps.iter().zip(&series.values()[from..]) {
+                assert_eq!(step.quantile(0.5), actual, "the pattern is exact");
+            }
+            origins.push(from);
+        };
+        rolling.run(&series, fit, seen).unwrap();
+        assert_eq!(fits, [336, 360, 384, 408, 432, 456]);
+        assert_eq!((origins[0], origins.len(), origins.last()), (336, 141, Some(&476)));
+    }
+
+    #[test]
+    fn too_many_origins_are_thinned_over_every_time_of_day() {
+        let long = Series::new(0, 300, vec![1.0; 40_000]).unwrap();
+        let rolling = Rolling::over(&long, 12);
+        assert_eq!((rolling.stride, rolling.refit_steps, rolling.windows), (13, 2016, 1000));
+    }
+
+    #[test]
+    fn a_first_fit_that_fails_is_the_answer() {
+        let short = Series::new(0, 3600, vec![1.0; 60]).unwrap();
+        let outcome = Rolling::over(&short, 4).run(
+            &short,
+            |history| fit_as(ModelKind::LastValue, history, &Settings::default()),
+            |_, _| panic!("nothing can be forecast"),
+        );
+        assert_eq!(outcome, Err(ForecastError::TooShort { have: 42, need: 48 }));
+    }
+}
