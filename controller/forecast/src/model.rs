@@ -8,10 +8,18 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+mod decomposition;
+mod ets;
 mod lag_features;
 mod lag_ridge;
 mod last_value;
+mod mstl;
+mod nelder_mead;
 mod seasonal_naive;
+mod seasonal_profile;
+mod smoothing;
+mod theta;
+mod walk;
 
 use std::fmt;
 
@@ -50,11 +58,27 @@ pub enum ModelKind {
     SeasonalNaive,
     /// Ridge regression on lags, seasonal lags and calendar terms, one per lead.
     LagRidge,
+    /// The shape of a day or a week, times a level.
+    SeasonalProfile,
+    /// Exponential smoothing with a day's and a week's season.
+    Ets,
+    /// A day's and a week's season by decomposition, the rest by exponential smoothing.
+    Mstl,
+    /// The Theta method on what is left of a day's and a week's season.
+    Theta,
 }
 
 impl ModelKind {
     /// Every model; baselines first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 3] = [Self::LastValue, Self::SeasonalNaive, Self::LagRidge];
+    pub const ALL: [Self; 7] = [
+        Self::LastValue,
+        Self::SeasonalNaive,
+        Self::LagRidge,
+        Self::SeasonalProfile,
+        Self::Ets,
+        Self::Mstl,
+        Self::Theta,
+    ];
 
     /// A model that needs no training, which any other has to beat before it is used.
     #[must_use]
@@ -69,6 +93,10 @@ impl ModelKind {
             Self::LastValue => "last-value",
             Self::SeasonalNaive => "seasonal-naive",
             Self::LagRidge => "lag-ridge",
+            Self::SeasonalProfile => "seasonal-profile",
+            Self::Ets => "ets",
+            Self::Mstl => "mstl",
+            Self::Theta => "theta",
         }
     }
 
@@ -81,6 +109,12 @@ impl ModelKind {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
             Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
+            Self::SeasonalProfile => {
+                Learned::SeasonalProfile(seasonal_profile::SeasonalProfile::fit(history, end, horizon_steps))
+            }
+            Self::Ets => Learned::Ets(ets::Ets::fit(history, end, horizon_steps)?),
+            Self::Mstl => Learned::Mstl(mstl::Mstl::fit(history, end, horizon_steps)?),
+            Self::Theta => Learned::Theta(theta::Theta::fit(history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -98,6 +132,10 @@ enum Learned {
     LastValue(last_value::LastValue),
     SeasonalNaive(seasonal_naive::SeasonalNaive),
     LagRidge(lag_ridge::LagRidge),
+    SeasonalProfile(seasonal_profile::SeasonalProfile),
+    Ets(ets::Ets),
+    Mstl(mstl::Mstl),
+    Theta(theta::Theta),
 }
 
 impl Learned {
@@ -106,6 +144,10 @@ impl Learned {
             Self::LastValue(model) => model,
             Self::SeasonalNaive(model) => model,
             Self::LagRidge(model) => model,
+            Self::SeasonalProfile(model) => model,
+            Self::Ets(model) => model,
+            Self::Mstl(model) => model,
+            Self::Theta(model) => model,
         }
     }
 }
