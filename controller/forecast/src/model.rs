@@ -8,8 +8,10 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+mod count_regression;
 mod decomposition;
 mod ets;
+mod intermittent;
 mod lag_features;
 mod lag_ridge;
 mod last_value;
@@ -66,11 +68,15 @@ pub enum ModelKind {
     Mstl,
     /// The Theta method on what is left of a day's and a week's season.
     Theta,
+    /// Sizes of demands and how often they come, smoothed apart.
+    Intermittent,
+    /// Poisson or negative-binomial regression on the calendar and on what was.
+    CountRegression,
 }
 
 impl ModelKind {
     /// Every model; baselines first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::LastValue,
         Self::SeasonalNaive,
         Self::LagRidge,
@@ -78,6 +84,8 @@ impl ModelKind {
         Self::Ets,
         Self::Mstl,
         Self::Theta,
+        Self::Intermittent,
+        Self::CountRegression,
     ];
 
     /// A model that needs no training, which any other has to beat before it is used.
@@ -97,6 +105,8 @@ impl ModelKind {
             Self::Ets => "ets",
             Self::Mstl => "mstl",
             Self::Theta => "theta",
+            Self::Intermittent => "intermittent",
+            Self::CountRegression => "count-regression",
         }
     }
 
@@ -115,6 +125,10 @@ impl ModelKind {
             Self::Ets => Learned::Ets(ets::Ets::fit(history, end, horizon_steps)?),
             Self::Mstl => Learned::Mstl(mstl::Mstl::fit(history, end, horizon_steps)?),
             Self::Theta => Learned::Theta(theta::Theta::fit(history, end, horizon_steps)?),
+            Self::Intermittent => Learned::Intermittent(intermittent::Intermittent::fit(history, end, horizon_steps)),
+            Self::CountRegression => {
+                Learned::CountRegression(count_regression::CountRegression::fit(history, end, horizon_steps)?)
+            }
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -136,6 +150,8 @@ enum Learned {
     Ets(ets::Ets),
     Mstl(mstl::Mstl),
     Theta(theta::Theta),
+    Intermittent(intermittent::Intermittent),
+    CountRegression(count_regression::CountRegression),
 }
 
 impl Learned {
@@ -148,6 +164,8 @@ impl Learned {
             Self::Ets(model) => model,
             Self::Mstl(model) => model,
             Self::Theta(model) => model,
+            Self::Intermittent(model) => model,
+            Self::CountRegression(model) => model,
         }
     }
 }

@@ -66,6 +66,8 @@ conforms! {
     ets: ModelKind::Ets, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
     mstl: ModelKind::Mstl, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
     theta: ModelKind::Theta, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    intermittent: ModelKind::Intermittent, [];
+    count_regression: ModelKind::CountRegression, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
 }
 
 fn settings() -> Settings {
