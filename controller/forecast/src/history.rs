@@ -141,6 +141,28 @@ impl History {
         (f64::from(day_of_week(self.seasons().local_s(index))) + self.phase_of_day(index)) / 7.0
     }
 
+    /// When step `index`, past or future, begins, unix seconds.
+    #[must_use]
+    pub fn at_s(&self, index: usize) -> i64 {
+        self.seasons().at_s(index)
+    }
+
+    /// The first step that does not begin before `at_s`, cut to what exists and the step after it.
+    #[must_use]
+    pub fn index_at(&self, at_s: i64) -> usize {
+        let step_s = i64::from(self.step_s);
+        let steps = at_s.saturating_sub(self.start_s).max(0).saturating_add(step_s - 1) / step_s;
+        usize::try_from(steps).map_or(self.len(), |index| index.min(self.len()))
+    }
+
+    /// Which of the `season_steps` places of a season step `index`, past or future, takes: counted in steps from 1970, so
+    /// that a step has the same place in every history of the same step. `season_steps` is at least 1.
+    #[must_use]
+    pub fn place(&self, index: usize, season_steps: usize) -> usize {
+        let steps = self.at_s(index).div_euclid(i64::from(self.step_s));
+        steps.rem_euclid(season_steps.max(1) as i64) as usize
+    }
+
     fn seasons(&self) -> Seasons<'_> {
         Seasons { start_s: self.start_s, step_s: self.step_s, zone: self.zone.as_deref() }
     }
@@ -210,6 +232,15 @@ mod tests {
         assert_eq!(history.mean(6, 100), Some(5.0));
         assert_eq!(history.mean(8, 9), None);
         assert_eq!((history.max_before(3), history.max_before(99)), (2.0, 8.0));
+    }
+
+    #[test]
+    fn a_step_has_its_time_and_its_place_in_every_history() {
+        let history = History::new(&Series::new(86_400 + 7, 21_600, vec![1.0; 5]).unwrap());
+        let places: Vec<usize> = (0..6).map(|index| history.place(index, 4)).collect();
+        assert_eq!(places, [0, 1, 2, 3, 0, 1]);
+        let found = [0, 86_407, 86_408, history.at_s(3), i64::MAX].map(|at_s| history.index_at(at_s));
+        assert_eq!(found, [0, 0, 1, 3, 5]);
     }
 
     #[test]

@@ -9,12 +9,22 @@
 //! until a burst has been seen to forecast a thousand times the burst.)
 
 pub(crate) mod combination;
+mod count_regression;
+mod decomposition;
 mod deviation_ridge;
+mod ets;
+mod intermittent;
 mod lag_features;
 mod lag_ridge;
 mod last_value;
+mod mstl;
+mod nelder_mead;
 mod ridge;
 mod seasonal_naive;
+mod seasonal_profile;
+mod smoothing;
+mod theta;
+mod walk;
 
 use std::fmt;
 
@@ -64,20 +74,38 @@ pub enum ModelKind {
     DaysRidge,
     /// Ridge regression on deviations from the mean of the last two weeks.
     WeeksRidge,
+    /// The shape of a day or a week, times a level.
+    SeasonalProfile,
+    /// Exponential smoothing with a day's and a week's season.
+    Ets,
+    /// A day's and a week's season by decomposition, the rest by exponential smoothing.
+    Mstl,
+    /// The Theta method on what is left of a day's and a week's season.
+    Theta,
+    /// Sizes of demands and how often they come, smoothed apart.
+    Intermittent,
+    /// Poisson or negative-binomial regression on the calendar and on what was.
+    CountRegression,
     /// Weighted mean of the others; made by a selection, which knows what each is worth.
     Combination,
 }
 
 impl ModelKind {
-    /// Every model that a selection tries; simpler ones first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 7] = [
+    /// Every model that is fitted to a history; simpler ones first, so that on a tie the simpler one is kept.
+    pub const ALL: [Self; 13] = [
         Self::LastValue,
         Self::SeasonalNaive,
+        Self::SeasonalProfile,
+        Self::Intermittent,
+        Self::Theta,
+        Self::Ets,
+        Self::Mstl,
         Self::DaysRidge,
         Self::WeeksRidge,
         Self::LevelRidge,
         Self::YesterdayRidge,
         Self::LagRidge,
+        Self::CountRegression,
     ];
 
     /// A model that needs no training, which any other has to beat before it is used.
@@ -104,6 +132,12 @@ impl ModelKind {
             Self::DaysRidge => "days-ridge",
             Self::WeeksRidge => "weeks-ridge",
             Self::Combination => "combination",
+            Self::SeasonalProfile => "seasonal-profile",
+            Self::Ets => "ets",
+            Self::Mstl => "mstl",
+            Self::Theta => "theta",
+            Self::Intermittent => "intermittent",
+            Self::CountRegression => "count-regression",
         }
     }
 
@@ -121,6 +155,16 @@ impl ModelKind {
             Self::DaysRidge => Self::deviation_ridge(Base::Days, history, end, horizon_steps)?,
             Self::WeeksRidge => Self::deviation_ridge(Base::Weeks, history, end, horizon_steps)?,
             Self::Combination => return Err(ModelError::MadeBySelection),
+            Self::SeasonalProfile => {
+                Learned::SeasonalProfile(seasonal_profile::SeasonalProfile::fit(history, end, horizon_steps))
+            }
+            Self::Ets => Learned::Ets(ets::Ets::fit(history, end, horizon_steps)?),
+            Self::Mstl => Learned::Mstl(mstl::Mstl::fit(history, end, horizon_steps)?),
+            Self::Theta => Learned::Theta(theta::Theta::fit(history, end, horizon_steps)?),
+            Self::Intermittent => Learned::Intermittent(intermittent::Intermittent::fit(history, end, horizon_steps)),
+            Self::CountRegression => {
+                Learned::CountRegression(count_regression::CountRegression::fit(history, end, horizon_steps)?)
+            }
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -146,6 +190,12 @@ enum Learned {
     LagRidge(lag_ridge::LagRidge),
     DeviationRidge(DeviationRidge),
     Combination(Combination),
+    SeasonalProfile(seasonal_profile::SeasonalProfile),
+    Ets(ets::Ets),
+    Mstl(mstl::Mstl),
+    Theta(theta::Theta),
+    Intermittent(intermittent::Intermittent),
+    CountRegression(count_regression::CountRegression),
 }
 
 impl Learned {
@@ -156,6 +206,12 @@ impl Learned {
             Self::LagRidge(model) => model,
             Self::DeviationRidge(model) => model,
             Self::Combination(model) => model,
+            Self::SeasonalProfile(model) => model,
+            Self::Ets(model) => model,
+            Self::Mstl(model) => model,
+            Self::Theta(model) => model,
+            Self::Intermittent(model) => model,
+            Self::CountRegression(model) => model,
         }
     }
 }

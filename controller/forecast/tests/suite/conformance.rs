@@ -62,11 +62,17 @@ macro_rules! conforms {
 conforms! {
     last_value: ModelKind::LastValue, [];
     seasonal_naive: ModelKind::SeasonalNaive, [Follows::Day, Follows::DayAndWeek];
+    seasonal_profile: ModelKind::SeasonalProfile, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    intermittent: ModelKind::Intermittent, [];
+    theta: ModelKind::Theta, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    ets: ModelKind::Ets, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    mstl: ModelKind::Mstl, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
     days_ridge: ModelKind::DaysRidge, [Follows::Day];
     weeks_ridge: ModelKind::WeeksRidge, [Follows::Day, Follows::DayAndWeek];
     level_ridge: ModelKind::LevelRidge, [Follows::Day, Follows::TrendAndDay];
     yesterday_ridge: ModelKind::YesterdayRidge, [Follows::Day, Follows::TrendAndDay];
     lag_ridge: ModelKind::LagRidge, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    count_regression: ModelKind::CountRegression, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
     combination: ModelKind::Combination, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
 }
 
@@ -267,7 +273,7 @@ fn the_longest_horizon_is_a_week() {
 }
 
 #[test]
-fn the_regression_is_used_only_where_it_wins() {
+fn a_model_is_used_only_where_it_wins() {
     // A walk without a pattern: nothing beats the last value.
     let mut random = Random(11);
     let mut level = 1000.0;

@@ -1,0 +1,139 @@
+//! MSTL: the history taken apart into a day's season, a week's season and the rest; the seasons go on as they were in their
+//! last cycle, and the rest as exponential smoothing says.
+//!
+//! The intuition: unlike smoothing from left to right, a decomposition sees each value from both sides, so its figures are
+//! good ones after few weeks ([`decomposition`](super::decomposition)). Values are taken plain or compressed (seasons that
+//! add up, seasons that multiply), and the rest is smoothed with or without a damped trend, whichever Akaike's criterion
+//! prefers.
+//!
+//! At origins after the fit the figures stay as they are, and level, trend and carried error
+//! ([`smoothing`](super::smoothing)) take in each value less its figures, so a forecast costs nothing that grows with the
+//! history. To decompose again at every step would cost a fit a step for figures that hardly change within a week: figures
+//! are renewed by the next fit.
+
+use serde::{Deserialize, Serialize};
+
+use super::decomposition::Decomposition;
+use super::smoothing::{
+    Constants, Form, Learned, Lesson, Places, State, Unit, learn, least_alpha, mean_known, spread_leads, walk,
+};
+use super::walk::Walk;
+use crate::error::ModelError;
+use crate::history::History;
+
+/// What the rest may be smoothed as; the simpler one first.
+const FORMS: [Form; 2] = [
+    Form { trend: false, seasons: [false, false], carry: true },
+    Form { trend: true, seasons: [false, false], carry: true },
+];
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Mstl {
+    end_s: i64,
+    unit: Unit,
+    constants: Constants,
+    state: State,
+}
+
+impl Mstl {
+    pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
+        let end = end.min(history.len());
+        let leads = spread_leads(horizon_steps);
+        let least_alpha = least_alpha(history.day_steps());
+        let [plain, compressed] = Decomposition::both("mstl", history, end)?.map(|parts| {
+            // The rest has no seasons; the state gets its figures when the rest has been walked through.
+            let lesson = Lesson { values: &parts.rest, first: Places::default(), leads: &leads, least_alpha };
+            let first_day = &parts.rest[..history.day_steps().min(parts.rest.len())];
+            let mut state = State { level: mean_known(first_day), ..State::default() };
+            let [simple, with_trend] = FORMS.map(|form| learn(form, &state, &lesson));
+            let better = |a: Learned, b: Learned| if b.criterion() < a.criterion() { b } else { a };
+            let learned = better(simple, with_trend);
+            walk(&learned.constants, &mut state, &lesson);
+            state.seasons = parts.figures;
+            let criterion = learned.criterion() + parts.criterion_correction;
+            (criterion, Self { end_s: history.at_s(end), unit: parts.unit, constants: learned.constants, state })
+        });
+        Ok(if compressed.0 < plain.0 { compressed.1 } else { plain.1 })
+    }
+
+    fn places(&self, history: &History, index: usize) -> Places {
+        Places(self.state.lengths().map(|steps| history.place(index, steps)))
+    }
+}
+
+impl Walk for Mstl {
+    type State = State;
+
+    fn fitted(&self) -> (i64, State) {
+        (self.end_s, self.state.clone())
+    }
+
+    fn take(&self, state: &mut State, history: &History, index: usize) {
+        let value = history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN);
+        state.take(&self.constants, self.places(history, index), self.unit.inward(value));
+    }
+
+    fn look_ahead(&self, state: &State, history: &History, origin: usize, out: &mut [f64]) {
+        state.look_ahead(&self.constants, self.places(history, origin), out);
+        for point in out {
+            *point = self.unit.outward(*point);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+    use crate::series::Series;
+
+    fn hourly(hours: usize, rate: impl Fn(usize) -> f64) -> History {
+        History::new(&Series::new(7 * 3600, 3600, (0..hours).map(rate).collect()).unwrap())
+    }
+
+    fn rate(hour: usize) -> f64 {
+        let day = 30.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
+        let week = if hour / 24 % 7 >= 5 { -40.0 } else { 16.0 };
+        200.0 + 0.05 * hour as f64 + day + week
+    }
+
+    fn assert_follows(model: &Mstl, history: &History, steps: usize) {
+        let mut out = vec![0.0; steps];
+        model.forecast(history, history.len(), &mut out);
+        for (point, hour) in out.into_iter().zip(history.len()..) {
+            assert!((point / rate(hour) - 1.0).abs() < 0.03, "hour {hour}: {point} for {}", rate(hour));
+        }
+    }
+
+    #[test]
+    fn two_seasons_and_a_trend_are_taken_apart_and_put_together() {
+        let history = hourly(28 * 24, rate);
+        assert_follows(&Mstl::fit(&history, 28 * 24, 168).unwrap(), &history, 168);
+    }
+
+    #[test]
+    fn figures_stay_and_the_level_follows_after_the_fit() {
+        let model = Mstl::fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap();
+        assert_follows(&model, &hourly(33 * 24 + 5, rate), 24);
+        // Only the newest days are handed over: the same places, another first step.
+        let newest = Series::new((7 + 33 * 24) * 3600, 3600, (33 * 24..35 * 24).map(rate).collect()).unwrap();
+        let mut out = [0.0; 24];
+        model.forecast(&History::new(&newest), 48, &mut out);
+        for (point, hour) in out.into_iter().zip(35 * 24..) {
+            assert!((point / rate(hour) - 1.0).abs() < 0.03, "hour {hour}: {point} for {}", rate(hour));
+        }
+    }
+
+    #[test]
+    fn a_gap_is_no_level() {
+        // Two days missing right before the end, filled with the day before them.
+        let gap = 26 * 24..28 * 24;
+        let history = hourly(28 * 24, |hour| if gap.contains(&hour) { f64::NAN } else { rate(hour) });
+        let model = Mstl::fit(&history, 28 * 24, 24).unwrap();
+        let mut out = [0.0; 24];
+        model.forecast(&history, 28 * 24, &mut out);
+        for (point, hour) in out.into_iter().zip(28 * 24..) {
+            assert!((point / rate(hour) - 1.0).abs() < 0.15, "hour {hour}: {point} for {}", rate(hour));
+        }
+    }
+}
