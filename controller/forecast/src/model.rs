@@ -8,10 +8,17 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+mod boosted_trees;
+mod elastic_net;
+mod flat_trees;
+mod forest;
 mod lag_features;
+mod lag_model;
 mod lag_ridge;
 mod last_value;
 mod seasonal_naive;
+mod standard;
+mod support_vectors;
 
 use std::fmt;
 
@@ -19,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
+use lag_model::{Direct, Recursive};
 
 /// No forecast, point or quantile, exceeds this many times the largest value in the history. Recurring bursts come back
 /// at about their size; a reservation of more than three times anything ever seen would be an error of the model.
@@ -50,11 +58,33 @@ pub enum ModelKind {
     SeasonalNaive,
     /// Ridge regression on lags, seasonal lags and calendar terms, one per lead.
     LagRidge,
+    /// Elastic net on the same terms, one per group of leads.
+    ElasticNet,
+    /// Elastic net for the next step, fed with its own forecasts.
+    ElasticNetRecursive,
+    /// Random forest on the same terms and the lead.
+    RandomForest,
+    /// Extremely randomised trees on the same terms and the lead.
+    ExtraTrees,
+    /// Gradient-boosted trees on the same terms and the lead.
+    BoostedTrees,
+    /// Support vector regression on the same terms and the lead.
+    SupportVectors,
 }
 
 impl ModelKind {
     /// Every model; baselines first, so that on a tie the simpler one is kept.
     pub const ALL: [Self; 3] = [Self::LastValue, Self::SeasonalNaive, Self::LagRidge];
+
+    /// The models that take part only where they are asked for: a fit costs more than 20 ms of CPU on four weeks of hours.
+    pub const EXPENSIVE: [Self; 6] = [
+        Self::ElasticNet,
+        Self::ElasticNetRecursive,
+        Self::RandomForest,
+        Self::ExtraTrees,
+        Self::BoostedTrees,
+        Self::SupportVectors,
+    ];
 
     /// A model that needs no training, which any other has to beat before it is used.
     #[must_use]
@@ -69,6 +99,12 @@ impl ModelKind {
             Self::LastValue => "last-value",
             Self::SeasonalNaive => "seasonal-naive",
             Self::LagRidge => "lag-ridge",
+            Self::ElasticNet => "elastic-net",
+            Self::ElasticNetRecursive => "elastic-net-recursive",
+            Self::RandomForest => "random-forest",
+            Self::ExtraTrees => "extra-trees",
+            Self::BoostedTrees => "boosted-trees",
+            Self::SupportVectors => "support-vectors",
         }
     }
 
@@ -81,6 +117,12 @@ impl ModelKind {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
             Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
+            Self::ElasticNet => Learned::ElasticNet(Direct::fit(history, end, horizon_steps)?),
+            Self::ElasticNetRecursive => Learned::ElasticNetRecursive(Recursive::fit(history, end)?),
+            Self::RandomForest => Learned::RandomForest(Direct::fit(history, end, horizon_steps)?),
+            Self::ExtraTrees => Learned::ExtraTrees(Direct::fit(history, end, horizon_steps)?),
+            Self::BoostedTrees => Learned::BoostedTrees(Direct::fit(history, end, horizon_steps)?),
+            Self::SupportVectors => Learned::SupportVectors(Direct::fit(history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -98,6 +140,12 @@ enum Learned {
     LastValue(last_value::LastValue),
     SeasonalNaive(seasonal_naive::SeasonalNaive),
     LagRidge(lag_ridge::LagRidge),
+    ElasticNet(Direct<elastic_net::ElasticNet>),
+    ElasticNetRecursive(Recursive<elastic_net::ElasticNet>),
+    RandomForest(Direct<forest::Forest<forest::Bagged>>),
+    ExtraTrees(Direct<forest::Forest<forest::Extra>>),
+    BoostedTrees(Direct<boosted_trees::BoostedTrees>),
+    SupportVectors(Direct<support_vectors::SupportVectors>),
 }
 
 impl Learned {
@@ -106,6 +154,12 @@ impl Learned {
             Self::LastValue(model) => model,
             Self::SeasonalNaive(model) => model,
             Self::LagRidge(model) => model,
+            Self::ElasticNet(model) => model,
+            Self::ElasticNetRecursive(model) => model,
+            Self::RandomForest(model) => model,
+            Self::ExtraTrees(model) => model,
+            Self::BoostedTrees(model) => model,
+            Self::SupportVectors(model) => model,
         }
     }
 }

@@ -35,6 +35,13 @@ const DAY_HARMONICS: u32 = 4;
 /// Sine and cosine pairs of the time of week: weekday against weekend.
 const WEEK_HARMONICS: u32 = 3;
 
+/// Weeks of history from which on the weekly features are used: one for the lag, two to tell a pattern from a week.
+const WEEKS_FOR_WEEKLY: usize = 3;
+/// The normaliser's floor as a share of the history's mean.
+const FLOOR_OF_MEAN: f64 = 0.1;
+/// The normaliser's floor for a history without any demand, in units per second.
+const FLOOR_RATE_PER_S: f64 = 1e-6;
+
 /// Added before the logarithm, as a share of the normaliser: rates well below the normaliser count linearly, bursts well
 /// above it by their ratio. (A smaller offset pulls forecasts of bursts that move in time down to the geometric mean.)
 const COMPRESSION_OFFSET: f64 = 1.0;
@@ -49,6 +56,18 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// What can be learned from the first `end` steps of `history`.
+    pub(super) fn of(history: &History, end: usize) -> Self {
+        let mean = history.mean(0, end).unwrap_or(0.0);
+        let weekly = end >= WEEKS_FOR_WEEKLY * history.week_steps();
+        Self { weekly, floor: (FLOOR_OF_MEAN * mean).max(FLOOR_RATE_PER_S) }
+    }
+
+    /// The first origin whose seasonal features are all from within the history.
+    pub(super) fn first_origin(&self, history: &History) -> usize {
+        if self.weekly { history.week_steps() } else { history.day_steps() }
+    }
+
     /// The normaliser at `origin`: mean of the last week, floored.
     pub(super) fn normaliser(&self, history: &History, origin: usize) -> f64 {
         let week_ago = origin.saturating_sub(history.week_steps());
