@@ -163,7 +163,8 @@ impl History {
         (f64::from(day_of_week(self.at_s(index))) + self.phase_of_day(index)) / 7.0
     }
 
-    fn at_s(&self, index: usize) -> i64 {
+    /// When step `index`, past or future, begins, unix seconds.
+    pub(crate) fn at_s(&self, index: usize) -> i64 {
         self.start_s + index as i64 * i64::from(self.step_s)
     }
 }

@@ -16,16 +16,20 @@ mod lag_features;
 mod lag_model;
 mod lag_ridge;
 mod last_value;
+mod lstm;
 mod seasonal_naive;
 mod standard;
 mod support_vectors;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
+use crate::network::GlobalNetwork;
+pub(crate) use lag_features::{Shape, compressed, expanded};
 use lag_model::{Direct, Recursive};
 
 /// No forecast, point or quantile, exceeds this many times the largest value in the history. Recurring bursts come back
@@ -70,6 +74,15 @@ pub enum ModelKind {
     BoostedTrees,
     /// Support vector regression on the same terms and the lead.
     SupportVectors,
+    /// A recurrent network trained on many series, where one is given; else on this one.
+    Lstm,
+}
+
+/// What models may draw on beside the series itself.
+#[derive(Debug, Clone, Default)]
+pub struct Globals {
+    /// A network trained on many series.
+    pub network: Option<Arc<GlobalNetwork>>,
 }
 
 impl ModelKind {
@@ -77,13 +90,14 @@ impl ModelKind {
     pub const ALL: [Self; 3] = [Self::LastValue, Self::SeasonalNaive, Self::LagRidge];
 
     /// The models that take part only where they are asked for: a fit costs more than 20 ms of CPU on four weeks of hours.
-    pub const EXPENSIVE: [Self; 6] = [
+    pub const EXPENSIVE: [Self; 7] = [
         Self::ElasticNet,
         Self::ElasticNetRecursive,
         Self::RandomForest,
         Self::ExtraTrees,
         Self::BoostedTrees,
         Self::SupportVectors,
+        Self::Lstm,
     ];
 
     /// A model that needs no training, which any other has to beat before it is used.
@@ -105,6 +119,7 @@ impl ModelKind {
             Self::ExtraTrees => "extra-trees",
             Self::BoostedTrees => "boosted-trees",
             Self::SupportVectors => "support-vectors",
+            Self::Lstm => "lstm",
         }
     }
 
@@ -113,6 +128,20 @@ impl ModelKind {
     /// # Errors
     /// The model has no use for so little history, or has no solution for it.
     pub fn fit(self, history: &History, end: usize, horizon_steps: usize) -> Result<FittedModel, ModelError> {
+        self.fit_with(&Globals::default(), history, end, horizon_steps)
+    }
+
+    /// As [`ModelKind::fit`], for models that draw on more than the series.
+    ///
+    /// # Errors
+    /// As [`ModelKind::fit`], and what is given forecasts fewer steps or has already seen what comes after `end`.
+    pub fn fit_with(
+        self,
+        globals: &Globals,
+        history: &History,
+        end: usize,
+        horizon_steps: usize,
+    ) -> Result<FittedModel, ModelError> {
         let model = match self {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
@@ -123,6 +152,7 @@ impl ModelKind {
             Self::ExtraTrees => Learned::ExtraTrees(Direct::fit(history, end, horizon_steps)?),
             Self::BoostedTrees => Learned::BoostedTrees(Direct::fit(history, end, horizon_steps)?),
             Self::SupportVectors => Learned::SupportVectors(Direct::fit(history, end, horizon_steps)?),
+            Self::Lstm => Learned::Lstm(lstm::Lstm::fit(globals, history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -146,6 +176,7 @@ enum Learned {
     ExtraTrees(Direct<forest::Forest<forest::Extra>>),
     BoostedTrees(Direct<boosted_trees::BoostedTrees>),
     SupportVectors(Direct<support_vectors::SupportVectors>),
+    Lstm(lstm::Lstm),
 }
 
 impl Learned {
@@ -160,6 +191,7 @@ impl Learned {
             Self::ExtraTrees(model) => model,
             Self::BoostedTrees(model) => model,
             Self::SupportVectors(model) => model,
+            Self::Lstm(model) => model,
         }
     }
 }

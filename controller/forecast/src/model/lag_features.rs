@@ -48,35 +48,35 @@ const COMPRESSION_OFFSET: f64 = 1.0;
 
 /// Which features a fit uses, and the floor of its normaliser. Fixed at the fit, so that a row means the same later.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Whether the history was long enough to learn from last week's values.
-    pub(super) weekly: bool,
+    pub(crate) weekly: bool,
     /// Smallest normaliser.
-    pub(super) floor: f64,
+    pub(crate) floor: f64,
 }
 
 impl Shape {
     /// What can be learned from the first `end` steps of `history`.
-    pub(super) fn of(history: &History, end: usize) -> Self {
+    pub(crate) fn of(history: &History, end: usize) -> Self {
         let mean = history.mean(0, end).unwrap_or(0.0);
         let weekly = end >= WEEKS_FOR_WEEKLY * history.week_steps();
         Self { weekly, floor: (FLOOR_OF_MEAN * mean).max(FLOOR_RATE_PER_S) }
     }
 
     /// The first origin whose seasonal features are all from within the history.
-    pub(super) fn first_origin(&self, history: &History) -> usize {
+    pub(crate) fn first_origin(&self, history: &History) -> usize {
         if self.weekly { history.week_steps() } else { history.day_steps() }
     }
 
     /// The normaliser at `origin`: mean of the last week, floored.
-    pub(super) fn normaliser(&self, history: &History, origin: usize) -> f64 {
+    pub(crate) fn normaliser(&self, history: &History, origin: usize) -> f64 {
         let week_ago = origin.saturating_sub(history.week_steps());
         history.mean(week_ago, origin).unwrap_or(0.0).max(self.floor)
     }
 
     /// Appends the features for the step `lead` steps ahead (1 = `origin` itself).
     /// Uses values before `origin` only.
-    pub(super) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
+    pub(crate) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
         let level = self.normaliser(history, origin);
         let target = origin + lead - 1;
         let day = history.day_steps();
@@ -156,12 +156,12 @@ fn scaled(value: Option<f64>, level: f64) -> f64 {
 }
 
 /// A normalised rate on a logarithmic scale.
-pub(super) fn compressed(ratio: f64) -> f64 {
+pub(crate) fn compressed(ratio: f64) -> f64 {
     (ratio.max(0.0) + COMPRESSION_OFFSET).ln()
 }
 
 /// The inverse of [`compressed`].
-pub(super) fn expanded(compressed: f64) -> f64 {
+pub(crate) fn expanded(compressed: f64) -> f64 {
     compressed.exp() - COMPRESSION_OFFSET
 }
 

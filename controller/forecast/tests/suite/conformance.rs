@@ -68,6 +68,7 @@ conforms! {
     extra_trees: ModelKind::ExtraTrees, [Follows::Day, Follows::DayAndWeek];
     boosted_trees: ModelKind::BoostedTrees, [Follows::Day, Follows::DayAndWeek];
     support_vectors: ModelKind::SupportVectors, [Follows::Day];
+    lstm: ModelKind::Lstm, [Follows::Day, Follows::DayAndWeek];
 }
 
 fn settings() -> Settings {

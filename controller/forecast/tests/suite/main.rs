@@ -5,6 +5,7 @@ mod bursts;
 mod conformance;
 mod generated;
 mod live;
+mod network;
 mod properties;
 mod real_traces;
 mod rolling;
