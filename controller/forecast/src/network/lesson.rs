@@ -71,9 +71,13 @@ impl Lesson {
         self.came.iter().flatten().count()
     }
 
-    /// The gradient of `weight` times the sum of pinball losses at what the head says.
+    /// The gradient of `weight` times the sum of pinball losses, in the window's unit, at what the head says.
     pub(super) fn gradient(&self, said: &[f32], weight: f32, gradient: &mut [f32]) {
         gradient.fill(0.0);
+        if self.window.unit <= 0.0 {
+            return;
+        }
+        let weight = weight / self.window.unit;
         let leads = said.chunks_exact(PER_SLOT).zip(gradient.chunks_exact_mut(PER_SLOT));
         let lessons = self.came.iter().zip(self.window.other_bases.chunks_exact(BASES - 1));
         for ((said, gradient), (came, others)) in leads.zip(lessons) {
@@ -121,6 +125,7 @@ mod tests {
             first_base: vec![0.0; leads],
             other_bases: (0..leads * (BASES - 1)).map(|at| (at as f32 * 1.7).sin()).collect(),
             spread: 0.5,
+            unit: 1.0,
             level: 1.0,
         };
         let lesson = Lesson { window, came: vec![Some(0.7), None, Some(-0.9), Some(0.1)] };

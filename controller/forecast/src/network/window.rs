@@ -27,6 +27,9 @@ const AVERAGED: [usize; 2] = [7, 4];
 const PROBES: usize = 64;
 /// Smallest spread, on the logarithmic scale: a change of a millionth is none.
 const MIN_SPREAD: f64 = 1e-6;
+/// Errors are measured in typical differences from the day before, so that a series which repeats closely is learned as
+/// eagerly as one that does not; this is the smallest such difference that counts, in spreads.
+const SMALLEST_UNIT: f64 = 0.05;
 /// Largest static, in spreads: beyond, it is "much".
 const MOST_SPREADS: f64 = 5.0;
 
@@ -44,6 +47,8 @@ pub(super) struct Window {
     pub(super) other_bases: Vec<f32>,
     /// How much the window varies; 0 if not at all.
     pub(super) spread: f32,
+    /// The unit of errors, see [`SMALLEST_UNIT`]; 0 where nothing changes and there is nothing to learn.
+    pub(super) unit: f32,
     /// What a ratio is a ratio to.
     pub(super) level: f64,
 }
@@ -101,8 +106,10 @@ impl Window {
             }
             in_spreads(sum / f64::from(count.max(1))).min(MOST_SPREADS)
         };
-        let statics =
-            [(day as f64).ln() / 10.0, f64::from(u8::from(shape.weekly)), spread, mean_change(day), mean_change(week)];
+        let (from_yesterday, from_last_week) = (mean_change(day), mean_change(week));
+        let unit = spread * from_yesterday.max(SMALLEST_UNIT);
+        let weeks_known = f64::from(u8::from(shape.weekly));
+        let statics = [(day as f64).ln() / 10.0, weeks_known, spread, from_yesterday, from_last_week];
         let mut first_base = Vec::with_capacity(ahead.len());
         let mut other_bases = Vec::with_capacity(ahead.len() * (BASES - 1));
         for bases in bases.chunks_exact(BASES) {
@@ -115,6 +122,7 @@ impl Window {
             first_base,
             other_bases,
             spread: spread as f32,
+            unit: unit as f32,
             level,
         }
     }
