@@ -69,6 +69,48 @@ impl History {
         }
     }
 
+    /// The first `end` steps as a history of their own.
+    pub(crate) fn before(&self, end: usize) -> Self {
+        let end = end.min(self.len());
+        Self {
+            start_s: self.start_s,
+            step_s: self.step_s,
+            filled: self.filled[..end].to_vec(),
+            known: self.known[..end].to_vec(),
+            sums: self.sums[..=end].to_vec(),
+            maxima: self.maxima[..=end].to_vec(),
+            zone: self.zone.clone(),
+        }
+    }
+
+    /// Appends the steps of `longer`, whose beginning this history is, up to `end`.
+    pub(crate) fn extend_from(&mut self, longer: &Self, end: usize) {
+        let (from, end) = (self.len(), end.min(longer.len()));
+        if from < end {
+            self.filled.extend_from_slice(&longer.filled[from..end]);
+            self.known.extend_from_slice(&longer.known[from..end]);
+            self.sums.extend_from_slice(&longer.sums[from + 1..=end]);
+            self.maxima.extend_from_slice(&longer.maxima[from + 1..=end]);
+        }
+    }
+
+    /// Appends one step that was not measured: a forecast that the next one builds on.
+    pub(crate) fn push(&mut self, value: f64) {
+        let (sum, maximum) = (self.sums[self.len()] + value, self.maxima[self.len()].max(value));
+        self.filled.push(value);
+        self.known.push(false);
+        self.sums.push(sum);
+        self.maxima.push(maximum);
+    }
+
+    /// Forgets all but the first `len` steps.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.filled.truncate(len);
+        self.known.truncate(len);
+        self.sums.truncate(len + 1);
+        self.maxima.truncate(len + 1);
+    }
+
     /// Number of steps.
     #[must_use]
     pub fn len(&self) -> usize {

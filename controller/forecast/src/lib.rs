@@ -38,6 +38,7 @@ mod history;
 mod live;
 mod measures;
 mod model;
+mod network;
 mod observation;
 mod regularise;
 mod rolling;
@@ -57,7 +58,8 @@ pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
-pub use model::{FittedModel, Model, ModelKind};
+pub use model::{FittedModel, Globals, Model, ModelKind};
+pub use network::{GlobalNetwork, NETWORK_QUANTILES, NetworkSettings};
 pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
 pub use regularise::{
     Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,

@@ -8,33 +8,45 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+mod boosted_trees;
 pub(crate) mod combination;
 mod count_regression;
 mod decomposition;
 mod deviation_ridge;
+mod elastic_net;
 mod ets;
+mod flat_trees;
+mod forest;
 mod intermittent;
 mod lag_features;
+mod lag_model;
 mod lag_ridge;
 mod last_value;
+mod lstm;
 mod mstl;
 mod nelder_mead;
 mod ridge;
 mod seasonal_naive;
 mod seasonal_profile;
 mod smoothing;
+mod standard;
+mod support_vectors;
 mod theta;
 mod walk;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
+use crate::network::GlobalNetwork;
 use crate::series::Series;
 use combination::Combination;
 use deviation_ridge::{Base, DeviationRidge};
+pub(crate) use lag_features::{Shape, compressed, expanded};
+use lag_model::{Direct, Recursive};
 
 /// No forecast, point or quantile, exceeds this many times the largest value in the history. Recurring bursts come back
 /// at about their size; a reservation of more than three times anything ever seen would be an error of the model.
@@ -86,13 +98,34 @@ pub enum ModelKind {
     Intermittent,
     /// Poisson or negative-binomial regression on the calendar and on what was.
     CountRegression,
+    /// Elastic net on the same terms, one per group of leads.
+    ElasticNet,
+    /// Elastic net for the next step, fed with its own forecasts.
+    ElasticNetRecursive,
+    /// Random forest on the same terms and the lead.
+    RandomForest,
+    /// Extremely randomised trees on the same terms and the lead.
+    ExtraTrees,
+    /// Gradient-boosted trees on the same terms and the lead.
+    BoostedTrees,
+    /// Support vector regression on the same terms and the lead.
+    SupportVectors,
+    /// A recurrent network trained on many series, where one is given; else on this one.
+    Lstm,
     /// Weighted mean of the others; made by a selection, which knows what each is worth.
     Combination,
 }
 
+/// What models may draw on beside the series itself.
+#[derive(Debug, Clone, Default)]
+pub struct Globals {
+    /// A network trained on many series.
+    pub network: Option<Arc<GlobalNetwork>>,
+}
+
 impl ModelKind {
     /// Every model that is fitted to a history; simpler ones first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::LastValue,
         Self::SeasonalNaive,
         Self::SeasonalProfile,
@@ -106,6 +139,13 @@ impl ModelKind {
         Self::YesterdayRidge,
         Self::LagRidge,
         Self::CountRegression,
+        Self::ElasticNet,
+        Self::ElasticNetRecursive,
+        Self::RandomForest,
+        Self::ExtraTrees,
+        Self::BoostedTrees,
+        Self::SupportVectors,
+        Self::Lstm,
     ];
 
     /// A model that needs no training, which any other has to beat before it is used.
@@ -114,10 +154,16 @@ impl ModelKind {
         matches!(self, Self::LastValue | Self::SeasonalNaive)
     }
 
-    /// Whether a selection tries this model on such a series. Lags around the target's season are what others lack only
-    /// where the step is too short for them to hold a week of single steps.
+    /// Whether a selection tries this model on such a series without being asked: only what is cheap and adds to the
+    /// others does. Lags around the target's season are what the other regressions lack, but only where the step is too
+    /// short for these to hold a week of single steps.
     pub(crate) fn is_worth_trying(self, series: &Series) -> bool {
-        self != Self::LagRidge || 7 * series.day_steps() > deviation_ridge::MOST_SINGLE_STEPS
+        match self {
+            Self::LastValue | Self::SeasonalNaive | Self::SeasonalProfile => true,
+            Self::DaysRidge | Self::WeeksRidge | Self::LevelRidge | Self::YesterdayRidge => true,
+            Self::LagRidge => 7 * series.day_steps() > deviation_ridge::MOST_SINGLE_STEPS,
+            _ => false,
+        }
     }
 
     /// Name for logs, metrics and tables.
@@ -138,6 +184,13 @@ impl ModelKind {
             Self::Theta => "theta",
             Self::Intermittent => "intermittent",
             Self::CountRegression => "count-regression",
+            Self::ElasticNet => "elastic-net",
+            Self::ElasticNetRecursive => "elastic-net-recursive",
+            Self::RandomForest => "random-forest",
+            Self::ExtraTrees => "extra-trees",
+            Self::BoostedTrees => "boosted-trees",
+            Self::SupportVectors => "support-vectors",
+            Self::Lstm => "lstm",
         }
     }
 
@@ -146,6 +199,20 @@ impl ModelKind {
     /// # Errors
     /// The model has no use for so little history, or has no solution for it.
     pub fn fit(self, history: &History, end: usize, horizon_steps: usize) -> Result<FittedModel, ModelError> {
+        self.fit_with(&Globals::default(), history, end, horizon_steps)
+    }
+
+    /// As [`ModelKind::fit`], for models that draw on more than the series.
+    ///
+    /// # Errors
+    /// As [`ModelKind::fit`], and what is given forecasts fewer steps or has already seen what comes after `end`.
+    pub fn fit_with(
+        self,
+        globals: &Globals,
+        history: &History,
+        end: usize,
+        horizon_steps: usize,
+    ) -> Result<FittedModel, ModelError> {
         let model = match self {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
@@ -165,6 +232,13 @@ impl ModelKind {
             Self::CountRegression => {
                 Learned::CountRegression(count_regression::CountRegression::fit(history, end, horizon_steps)?)
             }
+            Self::ElasticNet => Learned::ElasticNet(Direct::fit(history, end, horizon_steps)?),
+            Self::ElasticNetRecursive => Learned::ElasticNetRecursive(Recursive::fit(history, end)?),
+            Self::RandomForest => Learned::RandomForest(Direct::fit(history, end, horizon_steps)?),
+            Self::ExtraTrees => Learned::ExtraTrees(Direct::fit(history, end, horizon_steps)?),
+            Self::BoostedTrees => Learned::BoostedTrees(Direct::fit(history, end, horizon_steps)?),
+            Self::SupportVectors => Learned::SupportVectors(Direct::fit(history, end, horizon_steps)?),
+            Self::Lstm => Learned::Lstm(lstm::Lstm::fit(globals, history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -196,6 +270,13 @@ enum Learned {
     Theta(theta::Theta),
     Intermittent(intermittent::Intermittent),
     CountRegression(count_regression::CountRegression),
+    ElasticNet(Direct<elastic_net::ElasticNet>),
+    ElasticNetRecursive(Recursive<elastic_net::ElasticNet>),
+    RandomForest(Direct<forest::Forest<forest::Bagged>>),
+    ExtraTrees(Direct<forest::Forest<forest::Extra>>),
+    BoostedTrees(Direct<boosted_trees::BoostedTrees>),
+    SupportVectors(Direct<support_vectors::SupportVectors>),
+    Lstm(lstm::Lstm),
 }
 
 impl Learned {
@@ -212,6 +293,13 @@ impl Learned {
             Self::Theta(model) => model,
             Self::Intermittent(model) => model,
             Self::CountRegression(model) => model,
+            Self::ElasticNet(model) => model,
+            Self::ElasticNetRecursive(model) => model,
+            Self::RandomForest(model) => model,
+            Self::ExtraTrees(model) => model,
+            Self::BoostedTrees(model) => model,
+            Self::SupportVectors(model) => model,
+            Self::Lstm(model) => model,
         }
     }
 }

@@ -35,29 +35,48 @@ const DAY_HARMONICS: u32 = 4;
 /// Sine and cosine pairs of the time of week: weekday against weekend.
 const WEEK_HARMONICS: u32 = 3;
 
+/// Weeks of history from which on the weekly features are used: one for the lag, two to tell a pattern from a week.
+const WEEKS_FOR_WEEKLY: usize = 3;
+/// The normaliser's floor as a share of the history's mean.
+const FLOOR_OF_MEAN: f64 = 0.1;
+/// The normaliser's floor for a history without any demand, in units per second.
+const FLOOR_RATE_PER_S: f64 = 1e-6;
+
 /// Added before the logarithm, as a share of the normaliser: rates well below the normaliser count linearly, bursts well
 /// above it by their ratio. (A smaller offset pulls forecasts of bursts that move in time down to the geometric mean.)
 const COMPRESSION_OFFSET: f64 = 1.0;
 
 /// Which features a fit uses, and the floor of its normaliser. Fixed at the fit, so that a row means the same later.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// Whether the history was long enough to learn from last week's values.
-    pub(super) weekly: bool,
+    pub(crate) weekly: bool,
     /// Smallest normaliser.
-    pub(super) floor: f64,
+    pub(crate) floor: f64,
 }
 
 impl Shape {
+    /// What can be learned from the first `end` steps of `history`.
+    pub(crate) fn of(history: &History, end: usize) -> Self {
+        let mean = history.mean(0, end).unwrap_or(0.0);
+        let weekly = end >= WEEKS_FOR_WEEKLY * history.week_steps();
+        Self { weekly, floor: (FLOOR_OF_MEAN * mean).max(FLOOR_RATE_PER_S) }
+    }
+
+    /// The first origin whose seasonal features are all from within the history.
+    pub(crate) fn first_origin(&self, history: &History) -> usize {
+        if self.weekly { history.week_steps() } else { history.day_steps() }
+    }
+
     /// The normaliser at `origin`: mean of the last week, floored.
-    pub(super) fn normaliser(&self, history: &History, origin: usize) -> f64 {
+    pub(crate) fn normaliser(&self, history: &History, origin: usize) -> f64 {
         let week_ago = origin.saturating_sub(history.week_steps());
         history.mean(week_ago, origin).unwrap_or(0.0).max(self.floor)
     }
 
     /// Appends the features for the step `lead` steps ahead (1 = `origin` itself).
     /// Uses values before `origin` only.
-    pub(super) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
+    pub(crate) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
         let level = self.normaliser(history, origin);
         let target = origin + lead - 1;
         let day = history.day_steps();
@@ -137,12 +156,12 @@ fn scaled(value: Option<f64>, level: f64) -> f64 {
 }
 
 /// A normalised rate on a logarithmic scale.
-pub(super) fn compressed(ratio: f64) -> f64 {
+pub(crate) fn compressed(ratio: f64) -> f64 {
     (ratio.max(0.0) + COMPRESSION_OFFSET).ln()
 }
 
 /// The inverse of [`compressed`].
-pub(super) fn expanded(compressed: f64) -> f64 {
+pub(crate) fn expanded(compressed: f64) -> f64 {
     compressed.exp() - COMPRESSION_OFFSET
 }
 

@@ -15,6 +15,7 @@ use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
 use super::lag_features::{Shape, compressed, expanded};
+use super::standard::standardise;
 use super::{Model, ridge};
 use crate::backtest::coprime_stride;
 use crate::error::ModelError;
@@ -27,14 +28,6 @@ const ROWS_PER_FEATURE: usize = 3;
 /// Ridge penalty per training row, on standardised columns: small, for the many lags are alike and need only be kept
 /// from cancelling each other out.
 const PENALTY_PER_ROW: f64 = 1e-3;
-/// Weeks of history from which on the weekly features are used: one for the lag, two to tell a pattern from a week.
-const WEEKS_FOR_WEEKLY: usize = 3;
-/// The normaliser's floor as a share of the history's mean.
-const FLOOR_OF_MEAN: f64 = 0.1;
-/// The normaliser's floor for a history without any demand, in units per second.
-const FLOOR_RATE_PER_S: f64 = 1e-6;
-/// A column that varies less than this does not count as varying.
-const MIN_DEVIATION: f64 = 1e-9;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LagRidge {
@@ -52,12 +45,9 @@ struct Line {
 
 impl LagRidge {
     pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
-        let (day, week) = (history.day_steps(), history.week_steps());
-        let weekly = end >= WEEKS_FOR_WEEKLY * week;
-        let mean = history.mean(0, end).unwrap_or(0.0);
-        let shape = Shape { weekly, floor: (FLOOR_OF_MEAN * mean).max(FLOOR_RATE_PER_S) };
-        let first = if weekly { week } else { day };
-        let stride = coprime_stride(end.saturating_sub(first), MAX_ROWS, day);
+        let shape = Shape::of(history, end);
+        let first = shape.first_origin(history);
+        let stride = coprime_stride(end.saturating_sub(first), MAX_ROWS, history.day_steps());
         let lines = solved_leads(horizon_steps)
             .into_iter()
             .map(|lead| {
@@ -155,43 +145,6 @@ impl Line {
     fn at(&self, row: &[f64]) -> f64 {
         self.weights.iter().zip(row).map(|(weight, feature)| weight * feature).sum::<f64>() + self.intercept
     }
-}
-
-struct Column {
-    mean: f64,
-    /// 1 for a constant column, which standardises to zeros and so gets no weight.
-    deviation: f64,
-}
-
-/// Brings each column of the row-wise matrix to mean 0 and deviation 1.
-fn standardise(rows: &mut [f64], width: usize) -> Vec<Column> {
-    let count = (rows.len() / width) as f64;
-    let mut means = vec![0.0; width];
-    for row in rows.chunks_exact(width) {
-        for (mean, feature) in means.iter_mut().zip(row) {
-            *mean += feature / count;
-        }
-    }
-    let mut variances = vec![0.0; width];
-    for row in rows.chunks_exact(width) {
-        for ((variance, mean), feature) in variances.iter_mut().zip(&means).zip(row) {
-            *variance += (feature - mean).powi(2) / count;
-        }
-    }
-    let columns: Vec<Column> = means
-        .into_iter()
-        .zip(variances)
-        .map(|(mean, variance)| {
-            let deviation = variance.sqrt();
-            Column { mean, deviation: if deviation > MIN_DEVIATION { deviation } else { 1.0 } }
-        })
-        .collect();
-    for row in rows.chunks_exact_mut(width) {
-        for (feature, column) in row.iter_mut().zip(&columns) {
-            *feature = (*feature - column.mean) / column.deviation;
-        }
-    }
-    columns
 }
 
 #[cfg(test)]

@@ -73,6 +73,13 @@ conforms! {
     yesterday_ridge: ModelKind::YesterdayRidge, [Follows::Day, Follows::TrendAndDay];
     lag_ridge: ModelKind::LagRidge, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
     count_regression: ModelKind::CountRegression, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    elastic_net: ModelKind::ElasticNet, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    elastic_net_recursive: ModelKind::ElasticNetRecursive, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
+    random_forest: ModelKind::RandomForest, [Follows::Day, Follows::DayAndWeek];
+    extra_trees: ModelKind::ExtraTrees, [Follows::Day, Follows::DayAndWeek];
+    boosted_trees: ModelKind::BoostedTrees, [Follows::Day, Follows::DayAndWeek];
+    support_vectors: ModelKind::SupportVectors, [Follows::Day];
+    lstm: ModelKind::Lstm, [Follows::Day, Follows::DayAndWeek];
     combination: ModelKind::Combination, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
 }
 

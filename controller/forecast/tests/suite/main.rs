@@ -8,6 +8,7 @@ mod conformance;
 mod generated;
 mod live;
 mod local_time;
+mod network;
 mod properties;
 mod real_traces;
 mod regularise;
