@@ -63,6 +63,12 @@ impl History {
         self.filled.is_empty()
     }
 
+    /// Length of a step in seconds.
+    #[must_use]
+    pub fn step_s(&self) -> i64 {
+        i64::from(self.step_s)
+    }
+
     /// Steps in a day.
     #[must_use]
     pub fn day_steps(&self) -> usize {
@@ -122,7 +128,9 @@ impl History {
         (f64::from(day_of_week(self.at_s(index))) + self.phase_of_day(index)) / 7.0
     }
 
-    fn at_s(&self, index: usize) -> i64 {
+    /// When step `index`, past or future, begins, unix seconds.
+    #[must_use]
+    pub fn at_s(&self, index: usize) -> i64 {
         self.start_s + index as i64 * i64::from(self.step_s)
     }
 }

@@ -47,6 +47,7 @@ pub use error::{ForecastError, ModelError, SeriesError};
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
+pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};
 pub use model::{FittedModel, Model, ModelKind};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};

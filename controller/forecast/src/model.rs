@@ -11,6 +11,7 @@
 mod lag_features;
 mod lag_ridge;
 mod last_value;
+pub(crate) mod prophet;
 mod seasonal_naive;
 
 use std::fmt;
@@ -50,11 +51,18 @@ pub enum ModelKind {
     SeasonalNaive,
     /// Ridge regression on lags, seasonal lags and calendar terms, one per lead.
     LagRidge,
+    /// Prophet's curve: a piecewise linear trend and Fourier seasons.
+    Prophet,
+    /// Prophet's curve, moved by what is left of the last miss.
+    ProphetCarried,
 }
 
 impl ModelKind {
     /// Every model; baselines first, so that on a tie the simpler one is kept.
     pub const ALL: [Self; 3] = [Self::LastValue, Self::SeasonalNaive, Self::LagRidge];
+
+    /// The models that take part only where they are asked for: they cost more than they bring to most series.
+    pub const EXPENSIVE: [Self; 2] = [Self::Prophet, Self::ProphetCarried];
 
     /// A model that needs no training, which any other has to beat before it is used.
     #[must_use]
@@ -69,7 +77,14 @@ impl ModelKind {
             Self::LastValue => "last-value",
             Self::SeasonalNaive => "seasonal-naive",
             Self::LagRidge => "lag-ridge",
+            Self::Prophet => "prophet",
+            Self::ProphetCarried => "prophet-carried",
         }
+    }
+
+    fn fit_prophet(self, history: &History, end: usize, horizon_steps: usize) -> Result<prophet::Prophet, ModelError> {
+        let options = prophet::ProphetOptions { carry_last_miss: self == Self::ProphetCarried, ..Default::default() };
+        prophet::Prophet::fit(history, end, horizon_steps, &options)
     }
 
     /// Fits this model to the first `end` steps of `history`.
@@ -81,6 +96,7 @@ impl ModelKind {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
             Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
+            Self::Prophet | Self::ProphetCarried => Learned::Prophet(self.fit_prophet(history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -98,6 +114,7 @@ enum Learned {
     LastValue(last_value::LastValue),
     SeasonalNaive(seasonal_naive::SeasonalNaive),
     LagRidge(lag_ridge::LagRidge),
+    Prophet(prophet::Prophet),
 }
 
 impl Learned {
@@ -106,6 +123,7 @@ impl Learned {
             Self::LastValue(model) => model,
             Self::SeasonalNaive(model) => model,
             Self::LagRidge(model) => model,
+            Self::Prophet(model) => model,
         }
     }
 }

@@ -6,5 +6,6 @@ mod conformance;
 mod generated;
 mod live;
 mod properties;
+mod prophet;
 mod real_traces;
 mod rolling;
