@@ -32,6 +32,7 @@ mod backtest;
 mod calendar;
 mod conformal;
 mod error;
+mod events;
 mod forecaster;
 mod history;
 mod live;
@@ -44,6 +45,10 @@ mod series;
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use conformal::ResidualQuantiles;
 pub use error::{ForecastError, ModelError, SeriesError};
+pub use events::{
+    Effect, Event, EventCalendar, EventError, EventForecast, EventModel, EventStep, Evidence, ExpectedUplift,
+    KindReport, MAX_EVENTS, Uplift, Zone,
+};
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};

@@ -3,6 +3,7 @@
 
 mod bursts;
 mod conformance;
+mod events;
 mod generated;
 mod live;
 mod properties;

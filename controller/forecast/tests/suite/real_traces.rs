@@ -26,7 +26,7 @@ const TRACES: [(&str, u32); 10] = [
 ];
 
 /// The first value column as means over `step_s`; a step without a row is missing.
-fn read(file: &Path, step_s: u32) -> Series {
+pub(crate) fn read(file: &Path, step_s: u32) -> Series {
     let mut rows = Vec::new();
     for record in csv::Reader::from_path(file).unwrap().records() {
         let record = record.unwrap();
