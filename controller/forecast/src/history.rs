@@ -123,6 +123,12 @@ impl History {
         self.filled.is_empty()
     }
 
+    /// Length of a step in seconds.
+    #[must_use]
+    pub fn step_s(&self) -> i64 {
+        i64::from(self.step_s)
+    }
+
     /// Steps in a day.
     #[must_use]
     pub fn day_steps(&self) -> usize {

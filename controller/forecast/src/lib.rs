@@ -33,6 +33,7 @@ mod calendar;
 mod compact;
 mod conformal;
 mod error;
+mod events;
 mod forecaster;
 mod history;
 mod live;
@@ -54,10 +55,15 @@ pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
 pub use error::{ForecastError, ModelError, SeriesError};
+pub use events::{
+    Effect, Event, EventCalendar, EventError, EventForecast, EventModel, EventStep, Evidence, ExpectedUplift, FeedZone,
+    KindReport, MAX_EVENTS, Uplift,
+};
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
+pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};
 pub use model::{FittedModel, Globals, Model, ModelKind};
 pub use network::{GlobalNetwork, NETWORK_QUANTILES, NetworkSettings};
 pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};

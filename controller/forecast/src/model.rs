@@ -25,6 +25,7 @@ mod last_value;
 mod lstm;
 mod mstl;
 mod nelder_mead;
+pub(crate) mod prophet;
 mod ridge;
 mod seasonal_naive;
 mod seasonal_profile;
@@ -112,6 +113,10 @@ pub enum ModelKind {
     SupportVectors,
     /// A recurrent network trained on many series, where one is given; else on this one.
     Lstm,
+    /// Prophet's curve: a piecewise linear trend and Fourier seasons.
+    Prophet,
+    /// Prophet's curve, moved by what is left of the last miss.
+    ProphetCarried,
     /// Weighted mean of the others; made by a selection, which knows what each is worth.
     Combination,
 }
@@ -125,7 +130,7 @@ pub struct Globals {
 
 impl ModelKind {
     /// Every model that is fitted to a history; simpler ones first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::LastValue,
         Self::SeasonalNaive,
         Self::SeasonalProfile,
@@ -146,6 +151,8 @@ impl ModelKind {
         Self::BoostedTrees,
         Self::SupportVectors,
         Self::Lstm,
+        Self::Prophet,
+        Self::ProphetCarried,
     ];
 
     /// A model that needs no training, which any other has to beat before it is used.
@@ -191,7 +198,14 @@ impl ModelKind {
             Self::BoostedTrees => "boosted-trees",
             Self::SupportVectors => "support-vectors",
             Self::Lstm => "lstm",
+            Self::Prophet => "prophet",
+            Self::ProphetCarried => "prophet-carried",
         }
+    }
+
+    fn fit_prophet(self, history: &History, end: usize, horizon_steps: usize) -> Result<prophet::Prophet, ModelError> {
+        let options = prophet::ProphetOptions { carry_last_miss: self == Self::ProphetCarried, ..Default::default() };
+        prophet::Prophet::fit(history, end, horizon_steps, &options)
     }
 
     /// Fits this model to the first `end` steps of `history`.
@@ -239,6 +253,7 @@ impl ModelKind {
             Self::BoostedTrees => Learned::BoostedTrees(Direct::fit(history, end, horizon_steps)?),
             Self::SupportVectors => Learned::SupportVectors(Direct::fit(history, end, horizon_steps)?),
             Self::Lstm => Learned::Lstm(lstm::Lstm::fit(globals, history, end, horizon_steps)?),
+            Self::Prophet | Self::ProphetCarried => Learned::Prophet(self.fit_prophet(history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -277,6 +292,7 @@ enum Learned {
     BoostedTrees(Direct<boosted_trees::BoostedTrees>),
     SupportVectors(Direct<support_vectors::SupportVectors>),
     Lstm(lstm::Lstm),
+    Prophet(prophet::Prophet),
 }
 
 impl Learned {
@@ -300,6 +316,7 @@ impl Learned {
             Self::BoostedTrees(model) => model,
             Self::SupportVectors(model) => model,
             Self::Lstm(model) => model,
+            Self::Prophet(model) => model,
         }
     }
 }

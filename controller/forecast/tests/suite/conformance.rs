@@ -80,6 +80,8 @@ conforms! {
     boosted_trees: ModelKind::BoostedTrees, [Follows::Day, Follows::DayAndWeek];
     support_vectors: ModelKind::SupportVectors, [Follows::Day];
     lstm: ModelKind::Lstm, [Follows::Day, Follows::DayAndWeek];
+    prophet: ModelKind::Prophet, [Follows::Day, Follows::TrendAndDay];
+    prophet_carried: ModelKind::ProphetCarried, [Follows::Day, Follows::TrendAndDay];
     combination: ModelKind::Combination, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
 }
 

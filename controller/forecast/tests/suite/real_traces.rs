@@ -27,7 +27,7 @@ const TRACES: [(&str, u32); 10] = [
 ];
 
 /// The first series as means over `step_s`.
-fn read(file: &Path, step_s: u32) -> Series {
+pub(crate) fn read(file: &Path, step_s: u32) -> Series {
     let table = Table::read(File::open(file).unwrap(), &Zone::utc()).unwrap();
     let how = Regularise { step_s: Some(step_s), ..Regularise::new(Measure::Level) };
     regularise(&table.observations(table.series().next().unwrap()), &how).unwrap().series
