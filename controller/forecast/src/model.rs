@@ -8,6 +8,7 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+mod arima;
 mod lag_features;
 mod lag_ridge;
 mod last_value;
@@ -50,11 +51,16 @@ pub enum ModelKind {
     SeasonalNaive,
     /// Ridge regression on lags, seasonal lags and calendar terms, one per lead.
     LagRidge,
+    /// ARIMA with automatic orders, with a season of its own or around harmonics of day and week.
+    Arima,
 }
 
 impl ModelKind {
     /// Every model; baselines first, so that on a tie the simpler one is kept.
     pub const ALL: [Self; 3] = [Self::LastValue, Self::SeasonalNaive, Self::LagRidge];
+
+    /// Models whose fit costs more than 20 ms of CPU on four weeks of hours; used only where they are asked for.
+    pub const EXPENSIVE: [Self; 1] = [Self::Arima];
 
     /// A model that needs no training, which any other has to beat before it is used.
     #[must_use]
@@ -69,6 +75,7 @@ impl ModelKind {
             Self::LastValue => "last-value",
             Self::SeasonalNaive => "seasonal-naive",
             Self::LagRidge => "lag-ridge",
+            Self::Arima => "arima",
         }
     }
 
@@ -81,6 +88,7 @@ impl ModelKind {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
             Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
+            Self::Arima => Learned::Arima(arima::Arima::fit(history, end)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -98,6 +106,7 @@ enum Learned {
     LastValue(last_value::LastValue),
     SeasonalNaive(seasonal_naive::SeasonalNaive),
     LagRidge(lag_ridge::LagRidge),
+    Arima(arima::Arima),
 }
 
 impl Learned {
@@ -106,6 +115,7 @@ impl Learned {
             Self::LastValue(model) => model,
             Self::SeasonalNaive(model) => model,
             Self::LagRidge(model) => model,
+            Self::Arima(model) => model,
         }
     }
 }

@@ -41,7 +41,7 @@ impl Default for Settings {
 /// What the selection saw and what it chose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelectionReport {
-    /// Every model, in the order of [`ModelKind::ALL`].
+    /// Every model of [`ModelKind::ALL`] in that order, then one that was asked for besides.
     pub candidates: Vec<CandidateScore>,
     /// The model that forecasts.
     pub chosen: ModelKind,
@@ -111,7 +111,7 @@ impl SelectionReport {
 /// # Errors
 /// The settings are out of range, or fewer values are known than two days of steps (and at least 48).
 pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    fit_chosen_by(history, settings, choose)
+    fit_chosen_by(history, settings, None, choose)
 }
 
 /// As [`fit`], with the model given instead of chosen; for comparisons and for the conformance suite.
@@ -119,12 +119,13 @@ pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, Forecast
 /// # Errors
 /// As [`fit`], and the model cannot be fitted to this history.
 pub fn fit_as(kind: ModelKind, history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    fit_chosen_by(history, settings, |_| (kind, Reason::AskedFor))
+    fit_chosen_by(history, settings, Some(kind), |_| (kind, Reason::AskedFor))
 }
 
 fn fit_chosen_by(
     series: &Series,
     settings: &Settings,
+    asked_for: Option<ModelKind>,
     choose: impl Fn(&[CandidateScore]) -> (ModelKind, Reason),
 ) -> Result<Forecaster, ForecastError> {
     check(series, settings)?;
@@ -133,7 +134,8 @@ fn fit_chosen_by(
     let folds = Folds::of(&history);
     let mut trials = Vec::new();
     let mut candidates = Vec::new();
-    for kind in ModelKind::ALL {
+    let others = asked_for.filter(|kind| !ModelKind::ALL.contains(kind));
+    for kind in ModelKind::ALL.into_iter().chain(others) {
         let outcome = Trial::run(kind, &history, &folds, settings.horizon_steps, mean_level).map(|trial| {
             let TrialScore { scale, relative_pinball, coverage } = trial.best_score(settings.upper_quantile);
             trials.push((kind, trial));
