@@ -182,6 +182,21 @@ fn exact_likelihoods_are_those_of_statsmodels() {
 }
 
 #[test]
+fn the_quick_form_agrees_with_the_filter_everywhere() {
+    let values = series();
+    for seed in 0..40 {
+        let orders = orders([seed % 4, 0, seed % 3, seed % 2, 0, (seed + 1) % 2, 12]);
+        let free: Vec<f64> = (0..orders.coefficients()).map(|i| 1.5 * ((seed * 7 + i) as f64 * 1.3).sin()).collect();
+        let Some(arma) = Arma::at(orders, &free) else { continue };
+        let quick = likelihood::exact(&values, 0.3, &arma).unwrap();
+        let mut filter = Filter::new(&arma, &[], &[]).unwrap();
+        values.iter().for_each(|value| filter.step(value - 0.3));
+        assert_near(quick.squares, filter.fit().squares, 1e-8, &format!("{arma:?}"));
+        assert_near(quick.log_variances, filter.fit().log_variances, 1e-8, &format!("{arma:?}"));
+    }
+}
+
+#[test]
 fn missing_values_are_left_out_as_statsmodels_does() {
     let mut values = series();
     for index in MISSING {

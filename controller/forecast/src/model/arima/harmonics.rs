@@ -27,7 +27,7 @@ const MAX_CORRELATION: f64 = 0.98;
 /// Penalty on each coefficient, as a share of its column's squares: keeps equations solvable that gaps have made singular.
 const PENALTY: f64 = 1e-9;
 
-/// Sine and cosine coefficients by harmonic, in the units of the series.
+/// Sine and cosine coefficients by harmonic, in the units that they were learned in.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Harmonics {
     day: Vec<[f64; 2]>,
@@ -35,29 +35,33 @@ pub(super) struct Harmonics {
     week: Vec<[f64; 2]>,
 }
 
-/// Which steps to learn from, and how.
+/// What to learn from, and how; the history says when a step is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lesson<'a> {
     pub(super) history: &'a History,
+    /// The step of the first value.
     pub(super) from: usize,
-    pub(super) to: usize,
+    /// What is learned, in any units; NaN is missing.
+    pub(super) values: &'a [f64],
     pub(super) differencing: &'a [Term],
     /// Whether the season of a day is the regression's or somebody else's.
     pub(super) with_day: bool,
 }
 
 impl Harmonics {
-    /// Estimates coefficients, at most [`MAX_DAY`] and [`MAX_WEEK`] of them; none where there is nothing to see.
-    pub(super) fn fit(lesson: Lesson) -> Self {
+    /// Estimates coefficients of at most [`MAX_DAY`] and [`MAX_WEEK`] harmonics, and tells the criterion per value by which
+    /// they were chosen; none, and infinity, where there is too little to see.
+    pub(super) fn fit(lesson: Lesson) -> (Self, f64) {
+        let nothing = || (Self::default(), f64::INFINITY);
         let history = lesson.history;
-        let (day_steps, steps) = (history.day_steps(), lesson.to - lesson.from);
+        let (day_steps, steps) = (history.day_steps(), lesson.values.len());
         let most_day = if lesson.with_day && steps >= 2 * day_steps { MAX_DAY.min((day_steps - 1) / 2) } else { 0 };
         let most_week =
             if steps >= 2 * history.week_steps() { MAX_WEEK.min((history.week_steps() - 1) / 2) } else { 0 };
         let columns = 2 * (most_day + most_week) + 1;
-        let Some(rows) = Rows::of(lesson, most_day, most_week) else { return Self::default() };
+        let Some(rows) = Rows::of(lesson, most_day, most_week) else { return nothing() };
         let plain: Vec<usize> = (0..columns).collect();
-        let Some((coefficients, _)) = rows.solve(&plain) else { return Self::default() };
+        let Some((coefficients, _)) = rows.solve(&plain) else { return nothing() };
         let rows = rows.whitened(&coefficients);
 
         // The constant first, then the day, then the week.
@@ -82,10 +86,11 @@ impl Harmonics {
         for week in (0..most_week).step_by(WEEK_BY) {
             consider(chosen.0, week);
         }
-        let Some((_, day, _, coefficients)) = best else { return Self::default() };
+        let Some((criterion, day, _, coefficients)) = best else { return nothing() };
         let pairs: Vec<[f64; 2]> =
             coefficients.as_slice()[1..].chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
-        Self { day: pairs[..day].to_vec(), week: pairs[day..].to_vec() }
+        let harmonics = Self { day: pairs[..day].to_vec(), week: pairs[day..].to_vec() };
+        (harmonics, criterion / rows.values.len() as f64)
     }
 
     /// The repeating part at step `index`, past or future, around zero.
@@ -139,10 +144,10 @@ struct Rows {
 
 impl Rows {
     fn of(lesson: Lesson, day: usize, week: usize) -> Option<Self> {
-        let Lesson { history, from, to, differencing, .. } = lesson;
+        let Lesson { history, from, values: learned, differencing, .. } = lesson;
         let width = 1 + 2 * (day + week);
         let reach = differencing.last().map_or(0, |(lag, _)| *lag);
-        let mut waves = DMatrix::zeros(width, to - from);
+        let mut waves = DMatrix::zeros(width, learned.len());
         for (mut column, index) in waves.column_iter_mut().zip(from..) {
             each_wave(history.phase_of_day(index), day, false, |place, [sin, cos]| {
                 (column[1 + 2 * place], column[2 + 2 * place]) = (sin, cos);
@@ -151,9 +156,9 @@ impl Rows {
                 (column[1 + 2 * (day + place)], column[2 + 2 * (day + place)]) = (sin, cos);
             });
         }
-        let known = |step: usize| history.known(from + step).then(|| history.value(from + step)).flatten();
+        let known = |step: usize| Some(learned[step]).filter(|value| !value.is_nan());
         let (mut rows, mut values, mut follows, mut last) = (Vec::new(), Vec::new(), Vec::new(), None);
-        for step in reach..to - from {
+        for step in reach..learned.len() {
             let before =
                 differencing.iter().map(|&(lag, c)| known(step - lag).map(|value| c * value)).sum::<Option<f64>>();
             let (Some(value), Some(before)) = (known(step), before) else { continue };
@@ -229,9 +234,10 @@ mod tests {
         let wave = |hour: usize, share: f64| (hour as f64 / share * std::f64::consts::TAU).sin();
         let noise = |hour: usize| f64::from((hour as u32).wrapping_mul(2_654_435_761) >> 16) / 65_536.0 - 0.5;
         let rate = |hour: usize| 100.0 + 20.0 * wave(hour, 24.0) + 10.0 * wave(hour, 12.0) + noise(hour);
-        let history = History::new(&Series::new(0, 3600, (0..672).map(rate).collect()).unwrap());
-        let lesson = Lesson { history: &history, from: 0, to: 672, differencing: &[], with_day: true };
-        let harmonics = Harmonics::fit(lesson);
+        let values: Vec<f64> = (0..672).map(rate).collect();
+        let history = History::new(&Series::new(0, 3600, values.clone()).unwrap());
+        let lesson = Lesson { history: &history, from: 0, values: &values, differencing: &[], with_day: true };
+        let (harmonics, _) = Harmonics::fit(lesson);
         let (day, week) = harmonics.counts();
         assert!((2..=5).contains(&day) && week <= WEEK_BY, "{day} of the day, {week} of the week");
         for hour in 0..48 {
@@ -250,9 +256,10 @@ mod tests {
                 100.0 + 0.3 * hour as f64 + 20.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).cos()
             }
         };
-        let history = History::new(&Series::new(0, 3600, (0..672).map(rate).collect()).unwrap());
-        let lesson = Lesson { history: &history, from: 0, to: 672, differencing: &[(1, 1.0)], with_day: true };
-        let harmonics = Harmonics::fit(lesson);
+        let values: Vec<f64> = (0..672).map(rate).collect();
+        let history = History::new(&Series::new(0, 3600, values.clone()).unwrap());
+        let lesson = Lesson { history: &history, from: 0, values: &values, differencing: &[(1, 1.0)], with_day: true };
+        let (harmonics, _) = Harmonics::fit(lesson);
         assert!((harmonics.at(&history, 672) - 20.0).abs() < 1e-3 && (harmonics.at(&history, 684) + 20.0).abs() < 1e-3);
     }
 }
