@@ -3,11 +3,11 @@
 //! `initialize_default(approximate_diffuse_variance=1e9)` and `ssm.loglikelihood_burn` of the differenced steps where values
 //! are missing; `ssm.tolerance = 0` in both.
 
+use super::estimate::{Fitted, differenced};
 use super::likelihood::{self, Fit, conditional};
 use super::order::{Search, is_integrated, kpss};
 use super::polynomial::{Arma, Orders};
 use super::state_space::Filter;
-use super::{Fitted, differenced};
 
 /// SplitMix64 and twelve uniforms a value, as in the suite's generator.
 fn series() -> Vec<f64> {
