@@ -8,6 +8,7 @@
 //! above [`EXPLOSION_FACTOR`] times the largest value ever seen becomes that. (A regression on a window that was flat
 //! until a burst has been seen to forecast a thousand times the burst.)
 
+mod arima;
 mod boosted_trees;
 pub(crate) mod combination;
 mod count_regression;
@@ -117,6 +118,8 @@ pub enum ModelKind {
     Prophet,
     /// Prophet's curve, moved by what is left of the last miss.
     ProphetCarried,
+    /// ARIMA with automatic orders, with a season of its own or around harmonics of day and week.
+    Arima,
     /// Weighted mean of the others; made by a selection, which knows what each is worth.
     Combination,
 }
@@ -130,7 +133,7 @@ pub struct Globals {
 
 impl ModelKind {
     /// Every model that is fitted to a history; simpler ones first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::LastValue,
         Self::SeasonalNaive,
         Self::SeasonalProfile,
@@ -153,6 +156,7 @@ impl ModelKind {
         Self::Lstm,
         Self::Prophet,
         Self::ProphetCarried,
+        Self::Arima,
     ];
 
     /// A model that needs no training, which any other has to beat before it is used.
@@ -200,6 +204,7 @@ impl ModelKind {
             Self::Lstm => "lstm",
             Self::Prophet => "prophet",
             Self::ProphetCarried => "prophet-carried",
+            Self::Arima => "arima",
         }
     }
 
@@ -254,6 +259,7 @@ impl ModelKind {
             Self::SupportVectors => Learned::SupportVectors(Direct::fit(history, end, horizon_steps)?),
             Self::Lstm => Learned::Lstm(lstm::Lstm::fit(globals, history, end, horizon_steps)?),
             Self::Prophet | Self::ProphetCarried => Learned::Prophet(self.fit_prophet(history, end, horizon_steps)?),
+            Self::Arima => Learned::Arima(arima::Arima::fit(history, end)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -293,6 +299,7 @@ enum Learned {
     SupportVectors(Direct<support_vectors::SupportVectors>),
     Lstm(lstm::Lstm),
     Prophet(prophet::Prophet),
+    Arima(arima::Arima),
 }
 
 impl Learned {
@@ -317,6 +324,7 @@ impl Learned {
             Self::SupportVectors(model) => model,
             Self::Lstm(model) => model,
             Self::Prophet(model) => model,
+            Self::Arima(model) => model,
         }
     }
 }

@@ -82,6 +82,7 @@ conforms! {
     lstm: ModelKind::Lstm, [Follows::Day, Follows::DayAndWeek];
     prophet: ModelKind::Prophet, [Follows::Day, Follows::TrendAndDay];
     prophet_carried: ModelKind::ProphetCarried, [Follows::Day, Follows::TrendAndDay];
+    arima: ModelKind::Arima, [Follows::Day, Follows::TrendAndDay];
     combination: ModelKind::Combination, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
 }
 
