@@ -23,8 +23,9 @@
 //! - a forecast lies after the history that it was made from;
 //! - the same input gives the same bits.
 //!
-//! The crate is pure: no I/O, no clock, no global, no randomness. It reads no time zone database (a [`Zone`] is data that
-//! the caller brings; without one the calendar is UTC), it does not store anything, and it does not decide what to reserve: that is the plan's work.
+//! The crate is pure: no I/O, no clock, no global, no chance but from a fixed seed. It reads no time zone database (a
+//! [`Zone`] is data that the caller brings; without one the calendar is UTC), it does not store anything, and it does not
+//! decide what to reserve: that is the plan's work.
 //!
 //! Adding a model is one file under `model/`, one variant of [`ModelKind`] and one row in the conformance suite.
 
