@@ -13,15 +13,25 @@ pub enum SeriesError {
         /// The refused step.
         step_s: u32,
     },
-    /// A rate is a finite number that is not negative, or NaN where it is missing.
-    #[error(
-        "checking a series: value {value} at index {index} is neither a rate (finite, not negative) nor missing (NaN)"
-    )]
+    /// A rate is a number from 0 to [`MAX_VALUE`](crate::MAX_VALUE), or NaN where it is missing.
+    #[error("checking a series: value {value} at index {index} is neither a rate (0 to 1e30) nor missing (NaN)")]
     Value {
         /// Where the value stands.
         index: usize,
         /// The refused value.
         value: f64,
+    },
+    /// A step that the series cannot be brought to.
+    #[error(
+        "aggregating a series: steps of {have_s} s from {start_s} cannot become steps of {asked_s} s; choose a multiple of {have_s} s"
+    )]
+    Coarser {
+        /// The step that the series has.
+        have_s: u32,
+        /// When it starts.
+        start_s: i64,
+        /// The refused step.
+        asked_s: u32,
     },
     /// A range that begins after it ends or that leaves the series.
     #[error("slicing a series: steps {from}..{to} are not within its {len} steps")]

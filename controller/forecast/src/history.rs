@@ -4,9 +4,17 @@
 //! was there one day before, else (in the first day) the last value before the gap; gaps at the very beginning take the
 //! first known value, and a history that knows nothing at all is zero. Filled values serve as inputs only. No model is
 //! trained towards one and no forecast is scored against one: [`History::known`] says which are real.
+//!
+//! Days and weeks are those of the series' zone. A day before is the same local time on the day before, which is 23 or 25
+//! hours earlier where clocks were changed in between; a time that was there twice is taken at the target's own offset,
+//! one that was skipped an hour later. Lengths of seasons in steps stay those of a plain day, so a model that holds a
+//! season as an array follows the change of the clock only as fast as it learns.
+
+use std::sync::Arc;
 
 use crate::calendar::{DAY_S, day_of_week, second_of_day};
 use crate::series::Series;
+use crate::zone::{LocalTime, Zone};
 
 /// A gapless view of a [`Series`]; see the module's text.
 #[derive(Debug, Clone)]
@@ -19,6 +27,7 @@ pub struct History {
     sums: Vec<f64>,
     /// `maxima[i]` is the largest of the first `i` filled values, 0 for none.
     maxima: Vec<f64>,
+    zone: Option<Arc<Zone>>,
 }
 
 impl History {
@@ -26,6 +35,7 @@ impl History {
     #[must_use]
     pub fn new(series: &Series) -> Self {
         let values = series.values();
+        let days = Seasons { start_s: series.start_s(), step_s: series.step_s(), zone: series.zone().map(Arc::as_ref) };
         let day_steps = series.day_steps();
         let known: Vec<bool> = values.iter().map(|value| !value.is_nan()).collect();
         let mut last = values.iter().copied().find(|value| !value.is_nan()).unwrap_or(0.0);
@@ -36,7 +46,7 @@ impl History {
         sums.push(sum);
         maxima.push(maximum);
         for (index, &value) in values.iter().enumerate() {
-            let value = match (value.is_nan(), index.checked_sub(day_steps)) {
+            let value = match (value.is_nan(), days.before(index, day_steps, 1)) {
                 (false, _) => value,
                 (true, Some(yesterday)) => filled[yesterday],
                 (true, None) => last,
@@ -48,7 +58,15 @@ impl History {
             sums.push(sum);
             maxima.push(maximum);
         }
-        Self { start_s: series.start_s(), step_s: series.step_s(), filled, known, sums, maxima }
+        Self {
+            start_s: series.start_s(),
+            step_s: series.step_s(),
+            filled,
+            known,
+            sums,
+            maxima,
+            zone: series.zone().cloned(),
+        }
     }
 
     /// Number of steps.
@@ -101,11 +119,12 @@ impl History {
         self.maxima[end.min(self.len())]
     }
 
-    /// The last `steps` values before `origin` that lie whole seasons before step `target`, newest first: the values at
-    /// `target - season`, `target - 2 * season` and so on. What is not before `origin` is passed over.
+    /// The values before `origin` that lie whole seasons before step `target`, newest first: those at `target - season`,
+    /// `target - 2 * season` and so on, in a zone at the same local time. What is not before `origin` is passed over.
     pub fn seasons_before(&self, target: usize, season: usize, origin: usize) -> impl Iterator<Item = f64> + '_ {
+        let seasons = self.seasons();
         (1..)
-            .map_while(move |k: usize| target.checked_sub(k * season))
+            .map_while(move |k: usize| seasons.before(target, season, k))
             .skip_while(move |&index| index >= origin)
             .map_while(|index| self.value(index))
     }
@@ -113,19 +132,19 @@ impl History {
     /// Where step `index`, past or future, begins in its day, as a share of the day in 0..1.
     #[must_use]
     pub fn phase_of_day(&self, index: usize) -> f64 {
-        f64::from(second_of_day(self.at_s(index))) / DAY_S as f64
+        f64::from(second_of_day(self.seasons().local_s(index))) / DAY_S as f64
     }
 
     /// Where step `index`, past or future, begins in its week (from Monday), as a share of the week in 0..1.
     #[must_use]
     pub fn phase_of_week(&self, index: usize) -> f64 {
-        (f64::from(day_of_week(self.at_s(index))) + self.phase_of_day(index)) / 7.0
+        (f64::from(day_of_week(self.seasons().local_s(index))) + self.phase_of_day(index)) / 7.0
     }
 
     /// When step `index`, past or future, begins, unix seconds.
     #[must_use]
     pub fn at_s(&self, index: usize) -> i64 {
-        self.start_s + index as i64 * i64::from(self.step_s)
+        self.seasons().at_s(index)
     }
 
     /// The first step that does not begin before `at_s`, cut to what exists and the step after it.
@@ -136,12 +155,65 @@ impl History {
         usize::try_from(steps).map_or(self.len(), |index| index.min(self.len()))
     }
 
-    /// Which of the `season_steps` places of a season step `index`, past or future, takes: counted in steps from 1970, so
-    /// that a step has the same place in every history of the same step. `season_steps` is at least 1.
+    /// Which of the `season_steps` places of a season step `index`, past or future, takes: counted in steps of the zone's
+    /// clock from 1970, so that a step has the same place in every history of the same step and zone. Over a change of the
+    /// clock a place is passed over or taken twice. `season_steps` is at least 1.
     #[must_use]
     pub fn place(&self, index: usize, season_steps: usize) -> usize {
-        let steps = self.at_s(index).div_euclid(i64::from(self.step_s));
+        let steps = self.seasons().local_s(index).div_euclid(i64::from(self.step_s));
         steps.rem_euclid(season_steps.max(1) as i64) as usize
+    }
+
+    fn seasons(&self) -> Seasons<'_> {
+        Seasons { start_s: self.start_s, step_s: self.step_s, zone: self.zone.as_deref() }
+    }
+}
+
+/// Steps on the clock of a zone.
+#[derive(Debug, Clone, Copy)]
+struct Seasons<'z> {
+    start_s: i64,
+    step_s: u32,
+    zone: Option<&'z Zone>,
+}
+
+impl Seasons<'_> {
+    fn at_s(&self, index: usize) -> i64 {
+        self.start_s + index as i64 * i64::from(self.step_s)
+    }
+
+    /// What the clock shows when step `index` begins.
+    fn local_s(&self, index: usize) -> i64 {
+        let at_s = self.at_s(index);
+        self.zone.map_or(at_s, |zone| zone.local_s(at_s))
+    }
+
+    /// The step `count` seasons of `season` steps before step `target`; of whole days, the one at the same local time.
+    fn before(&self, target: usize, season: usize, count: usize) -> Option<usize> {
+        let Some(zone) = self.zone else { return target.checked_sub(count * season) };
+        let season_s = season as i64 * i64::from(self.step_s);
+        if season_s % DAY_S != 0 {
+            return target.checked_sub(count * season);
+        }
+        let (target_s, offset_s) = (self.at_s(target), zone.offset_at(self.at_s(target)));
+        let as_long_s = target_s - count as i64 * season_s;
+        let at_s = if zone.offset_at(as_long_s) == offset_s {
+            as_long_s
+        } else {
+            match zone.unix_s(as_long_s + offset_s) {
+                LocalTime::Once(at_s) | LocalTime::Never(at_s) => at_s,
+                LocalTime::Twice(earlier, later) => {
+                    if zone.offset_at(earlier) == offset_s {
+                        earlier
+                    } else {
+                        later
+                    }
+                }
+            }
+        };
+        let steps = (at_s - self.start_s).div_euclid(i64::from(self.step_s));
+        // Never the target or later, whatever a zone does.
+        usize::try_from(steps).ok().filter(|index| *index < target)
     }
 }
 
@@ -186,5 +258,70 @@ mod tests {
         // From origin 5, the value at index 5 is not known yet.
         let values: Vec<f64> = history.seasons_before(9, 4, 5).collect();
         assert_eq!(values, [1.0]);
+    }
+
+    /// Clocks in Berlin went forward on 31 March 2024 at 01:00 UTC and back on 27 October 2024 at 01:00 UTC.
+    const CHANGES_S: [(i64, i32); 2] = [(1_711_846_800, 7200), (1_729_990_800, 3600)];
+
+    /// The local hour of the day as value, from the midnight in UTC two days before a change of the clock.
+    fn local_hours(change_s: i64) -> History {
+        let zone = Arc::new(Zone::new(3600, CHANGES_S.to_vec()).unwrap());
+        let start_s = change_s - 3600 - 2 * DAY_S;
+        let hour = |index: i64| second_of_day(zone.local_s(start_s + index * 3600)) / 3600;
+        let values = (0..96).map(|index| f64::from(hour(index))).collect();
+        History::new(&Series::new(start_s, 3600, values).unwrap().in_zone(zone))
+    }
+
+    #[test]
+    fn a_day_before_is_the_same_local_time_over_both_changes_of_the_clock() {
+        for (change_s, _) in CHANGES_S {
+            let history = local_hours(change_s);
+            for target in 25..130 {
+                let hour = (history.phase_of_day(target) * 24.0).round();
+                let values: Vec<f64> = history.seasons_before(target, 24, 96).collect();
+                assert!(values.len() >= (target.min(96) - 25) / 24, "{target}: {values:?}");
+                for value in values {
+                    // 02:00 was skipped in March; what stands for it is the hour after.
+                    let is_skipped = change_s == CHANGES_S[0].0 && hour == 2.0 && value == 3.0;
+                    assert!(value == hour || is_skipped, "{target}: {value} stands for {hour}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn days_with_a_change_of_the_clock_have_23_and_25_hours() {
+        let zone = Zone::new(3600, CHANGES_S.to_vec()).unwrap();
+        for ((change_s, _), hours) in CHANGES_S.into_iter().zip([23, 25]) {
+            let seasons = Seasons { start_s: change_s - 49 * 3600, step_s: 3600, zone: Some(&zone) };
+            // Noon, local, after the change: 10 or 11 hours later.
+            let noon = 49 + if hours == 23 { 9 } else { 10 };
+            assert_eq!(second_of_day(seasons.local_s(noon)), 12 * 3600);
+            assert_eq!(seasons.before(noon, 24, 1), Some(noon - hours));
+            assert_eq!(seasons.before(noon, 24, 2), Some(noon - hours - 24));
+            assert_eq!(seasons.before(noon, 5, 1), Some(noon - 5), "no season of whole days");
+        }
+    }
+
+    #[test]
+    fn gaps_take_the_value_of_the_same_local_time() {
+        let zone = Arc::new(Zone::new(3600, CHANGES_S.to_vec()).unwrap());
+        let mut values: Vec<f64> = (0..72).map(f64::from).collect();
+        values[60] = f64::NAN;
+        let series = Series::new(CHANGES_S[0].0 - 49 * 3600, 3600, values).unwrap();
+        assert_eq!(History::new(&series).value(60), Some(36.0));
+        assert_eq!(History::new(&series.in_zone(zone)).value(60), Some(37.0));
+    }
+
+    #[test]
+    fn a_zone_without_offset_changes_nothing() {
+        let series = Series::new(0, 3600, (0..400).map(|hour| f64::from(hour % 25)).collect()).unwrap();
+        let far_future = Arc::new(Zone::new(0, vec![(i64::MAX / 2, 3600)]).unwrap());
+        let (plain, zoned) = (History::new(&series), History::new(&series.clone().in_zone(far_future)));
+        for target in 0..500 {
+            assert_eq!(plain.phase_of_week(target).to_bits(), zoned.phase_of_week(target).to_bits());
+            assert!(plain.seasons_before(target, 24, 390).eq(zoned.seasons_before(target, 24, 390)));
+            assert!(plain.seasons_before(target, 168, 390).eq(zoned.seasons_before(target, 168, 390)));
+        }
     }
 }

@@ -23,8 +23,8 @@
 //! - a forecast lies after the history that it was made from;
 //! - the same input gives the same bits.
 //!
-//! The crate is pure: no I/O, no clock, no global, no randomness. It does not know time zones (the calendar is UTC), it
-//! does not store anything, and it does not decide what to reserve: that is the plan's work.
+//! The crate is pure: no I/O, no clock, no global, no randomness. It reads no time zone database (a [`Zone`] is data that
+//! the caller brings; without one the calendar is UTC), it does not store anything, and it does not decide what to reserve: that is the plan's work.
 //!
 //! Adding a model is one file under `model/`, one variant of [`ModelKind`] and one row in the conformance suite.
 
@@ -36,10 +36,15 @@ mod forecaster;
 mod history;
 mod live;
 mod model;
+mod observation;
+mod regularise;
 mod scale;
 mod score;
 mod selection;
 mod series;
+mod stamp;
+mod table;
+mod zone;
 
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use conformal::ResidualQuantiles;
@@ -48,7 +53,14 @@ pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use model::{FittedModel, Model, ModelKind};
+pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
+pub use regularise::{
+    Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
+};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use selection::{CandidateScore, Reason, Score, SelectionReport, Settings, fit, fit_as};
 pub use series::Series;
+pub use stamp::{StampError, parse_stamp};
+pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};
+pub use zone::{LocalTime, MAX_ZONE_CHANGES, Zone, ZoneError};
