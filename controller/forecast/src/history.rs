@@ -203,11 +203,12 @@ impl History {
         usize::try_from(steps).map_or(self.len(), |index| index.min(self.len()))
     }
 
-    /// Which of the `season_steps` places of a season step `index`, past or future, takes: counted in steps from 1970, so
-    /// that a step has the same place in every history of the same step. `season_steps` is at least 1.
+    /// Which of the `season_steps` places of a season step `index`, past or future, takes: counted in steps of the zone's
+    /// clock from 1970, so that a step has the same place in every history of the same step and zone. Over a change of the
+    /// clock a place is passed over or taken twice. `season_steps` is at least 1.
     #[must_use]
     pub fn place(&self, index: usize, season_steps: usize) -> usize {
-        let steps = self.at_s(index).div_euclid(i64::from(self.step_s));
+        let steps = self.seasons().local_s(index).div_euclid(i64::from(self.step_s));
         steps.rem_euclid(season_steps.max(1) as i64) as usize
     }
 

@@ -27,8 +27,8 @@ use crate::error::ModelError;
 use crate::history::History;
 use irls::{Table, mean, overdispersion, solve};
 
-/// Most training rows over all leads: 3,000 rows x 30^2 / 2 products x some 10 iterations are 14 million multiplications.
-const MAX_ROWS: usize = 3_000;
+/// Most training rows over all leads: 2,000 rows x 24^2 / 2 products x some 10 iterations are 6 million multiplications.
+const MAX_ROWS: usize = 2_000;
 /// Fewest rows per feature.
 const ROWS_PER_FEATURE: usize = 3;
 /// Weeks of history that rows are taken from.

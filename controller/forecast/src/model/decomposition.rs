@@ -16,8 +16,12 @@ use crate::history::History;
 
 /// Steps that are decomposed: four weeks of five minutes, 48 weeks of hours.
 const MAX_STEPS: usize = 4 * 2_016;
+/// Steps at the end of the rest that its course is learned from: a week of five minutes, 12 weeks of hours.
+const LESSON_STEPS: usize = 2_016;
 /// Longest day in steps: one a minute.
 const MAX_DAY_STEPS: usize = 1_440;
+/// Smallest mean squared difference told apart, in squared means of the series.
+const MIN_SQUARE: f64 = 1e-18;
 /// Cycles of each season that a history has to hold.
 const MIN_CYCLES: usize = 2;
 
@@ -29,17 +33,16 @@ pub(super) struct Decomposition {
     pub(super) rest: Vec<f64>,
     /// The last cycle of the day's and of the week's season by place; none is empty.
     pub(super) figures: [Vec<f64>; SEASONS],
-    /// What makes Akaike's criterion comparable between units.
-    pub(super) criterion_correction: f64,
 }
 
 impl Decomposition {
-    /// Plain and compressed. `model` is who asks, for the error.
-    pub(super) fn both(model: &'static str, history: &History, end: usize) -> Result<[Self; 2], ModelError> {
-        Ok([Self::of(model, history, end, false)?, Self::of(model, history, end, true)?])
+    /// The end of the rest, from which its course is learned.
+    pub(super) fn lesson(&self) -> &[f64] {
+        &self.rest[self.rest.len().saturating_sub(LESSON_STEPS)..]
     }
 
-    fn of(model: &'static str, history: &History, end: usize, compressed: bool) -> Result<Self, ModelError> {
+    /// Takes the end of a history apart. `model` is who asks, for the error.
+    pub(super) fn of(model: &'static str, history: &History, end: usize) -> Result<Self, ModelError> {
         let (day, week) = (history.day_steps(), history.week_steps());
         if day > MAX_DAY_STEPS {
             return Err(ModelError::SeasonTooLong { model, season_steps: day, most: MAX_DAY_STEPS });
@@ -57,14 +60,15 @@ impl Decomposition {
             (false, _) => &[week],
         };
         let values: Vec<f64> = (from..end).filter_map(|index| history.value(index)).collect();
-        let unit = Unit::of(mean_known(&values), compressed);
+        let unit = unit_of(&values, day);
         let mut rest: Vec<f64> = values.iter().map(|&value| unit.inward(value)).collect();
         let parts = Mstl::fit(&rest, seasons)
             .map_err(|error| ModelError::NotEstimated { model, message: error.to_string() })?;
         let mut figures: [Vec<f64>; SEASONS] = [Vec::new(), Vec::new()];
         for ((&steps, part), figures) in seasons.iter().zip(parts.seasonal()).zip(&mut figures) {
             *figures = vec![0.0; steps];
-            for (index, figure) in (from..end).zip(part).skip(part.len() - steps) {
+            // The last cycle stands; earlier ones are for places that a change of the clock has left out of it.
+            for (index, figure) in (from..end).zip(part) {
                 figures[history.place(index, steps)] = *figure;
             }
             for (value, figure) in rest.iter_mut().zip(part) {
@@ -74,8 +78,22 @@ impl Decomposition {
         for (value, _) in rest.iter_mut().zip(from..).filter(|(_, index)| !history.known(*index)) {
             *value = f64::NAN;
         }
-        Ok(Self { unit, rest, figures, criterion_correction: unit.criterion_correction(&values) })
+        Ok(Self { unit, rest, figures })
     }
+}
+
+/// The unit in which a value is nearer to that of a day before: plain where seasons and noise add up, compressed where they
+/// multiply. By Akaike's criterion of the two differences, since their sizes are not comparable as they stand.
+fn unit_of(values: &[f64], day: usize) -> Unit {
+    let mean = mean_known(values);
+    let [plain, compressed] = [false, true].map(|compressed| {
+        let unit = Unit::of(mean, compressed);
+        let later = &values[day..];
+        let square = |(now, before): (&f64, &f64)| (unit.inward(*now) - unit.inward(*before)).powi(2);
+        let mean_square = later.iter().zip(values).map(square).sum::<f64>() / later.len() as f64;
+        (later.len() as f64 * mean_square.max(MIN_SQUARE).ln() + unit.criterion_correction(later), unit)
+    });
+    if compressed.0 < plain.0 { compressed.1 } else { plain.1 }
 }
 
 #[cfg(test)]
@@ -90,21 +108,30 @@ mod tests {
         let rate = |hour: usize| if hour == 600 { f64::NAN } else { 200.0 + day(hour) + week(hour) };
         // Not from a place 0 on: figures are found by calendar.
         let history = History::new(&Series::new(5 * 3600, 3600, (0..28 * 24).map(rate).collect()).unwrap());
-        let [plain, compressed] = Decomposition::both("test", &history, 28 * 24).unwrap();
-        assert!(plain.unit != compressed.unit && plain.rest[600].is_nan());
-        let level = mean_known(&plain.rest);
+        let parts = Decomposition::of("test", &history, 28 * 24).unwrap();
+        assert!(parts.rest[600].is_nan());
+        let level = mean_known(&parts.rest);
         for hour in 0..168 {
-            let figures = plain.figures.each_ref().map(|figures| figures[history.place(hour, figures.len())]);
-            let together = plain.unit.outward(level + figures[0] + figures[1]);
+            let figures = parts.figures.each_ref().map(|figures| figures[history.place(hour, figures.len())]);
+            let together = parts.unit.outward(level + figures[0] + figures[1]);
             assert!((together - rate(hour)).abs() < 4.0, "hour {hour}: {together} for {}", rate(hour));
         }
+    }
+
+    #[test]
+    fn what_multiplies_is_compressed_and_what_adds_up_is_not() {
+        let wave = |hour: usize| (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
+        let other = |hour: usize| (hour as f64 / 37.0).sin();
+        let compressed = |rate: &dyn Fn(usize) -> f64| unit_of(&(0..600).map(rate).collect::<Vec<_>>(), 24).compressed;
+        assert!(!compressed(&|hour| 100.0 + 50.0 * wave(hour) + 20.0 * other(hour)));
+        assert!(compressed(&|hour| 100.0 * (wave(hour) + 0.3 * other(hour)).exp()));
     }
 
     #[test]
     fn what_is_too_short_or_too_long_is_refused() {
         let of = |step_s: u32, steps: usize| {
             let history = History::new(&Series::new(0, step_s, vec![1.0; steps]).unwrap());
-            Decomposition::both("test", &history, steps).unwrap_err()
+            Decomposition::of("test", &history, steps).unwrap_err()
         };
         assert_eq!(of(3600, 47), ModelError::TooFewSteps { model: "test", have: 47, need: 48 });
         let refused = ModelError::SeasonTooLong { model: "test", season_steps: 86_400, most: 1_440 };

@@ -26,9 +26,11 @@ use crate::error::ModelError;
 use crate::history::History;
 
 const NAME: &str = "ets";
-/// Steps that are learned from: four weeks of five minutes, 48 weeks of hours. 6 searches x 90 walks x 8,064 steps are
-/// 4.4 million steps of some 15 ns.
+/// Steps that are looked at: four weeks of five minutes, 48 weeks of hours.
 const MAX_STEPS: usize = 4 * 2_016;
+/// Steps at the end that constants are learned on: a week of five minutes, 12 weeks of hours. 6 searches x 60 walks x 2,016
+/// steps are 0.7 million steps of some 20 ns.
+const MAX_LESSON_STEPS: usize = 2_016;
 /// Longest day in steps: one a minute.
 const MAX_DAY_STEPS: usize = 1_440;
 /// Fewest steps: what the largest form's constants need.
@@ -62,7 +64,9 @@ impl Ets {
         let mean = mean_known(&values);
         // The first part, in whole weeks or days, and which seasons it can show.
         let whole = if values.len() >= 2 * week { week } else { day };
-        let learned_from = (values.len() / whole / LEARNED_SHARE).max(1) * whole;
+        let share = values.len() / whole / LEARNED_SHARE;
+        let all_but_lesson = values.len().saturating_sub(MAX_LESSON_STEPS) / whole;
+        let learned_from = share.max(all_but_lesson).max(1) * whole;
         let learned_from = if values.len() >= 2 * day { learned_from } else { values.len() / 2 };
         let seasons: &[[usize; 2]] = match values.len() {
             steps if steps >= 2 * week => &[[0, 0], [day, 0], [day, week]],
@@ -75,14 +79,10 @@ impl Ets {
         let (early, late) = values.split_at(learned_from);
         let attempt = |form: Form, unit: Unit, seasons: [usize; 2]| {
             let inward: Vec<f64> = values.iter().map(|&value| unit.inward(value)).collect();
-            let places = |index: usize| Places(seasons.map(|steps| history.place(index, steps)));
-            let mut state = first_state(&inward[..early.len()], places(from), seasons);
-            let lesson = Lesson {
-                values: &inward[early.len()..],
-                first: places(from + early.len()),
-                leads: &leads,
-                least_alpha,
-            };
+            let places: Vec<Places> = (from..end).map(|index| Places::of(history, index, seasons)).collect();
+            let mut state = first_state(&inward[..early.len()], &places, seasons);
+            let lesson =
+                Lesson { values: &inward[early.len()..], places: &places[early.len()..], leads: &leads, least_alpha };
             let learned = learn(form, &state, &lesson);
             let criterion = learned.criterion() + unit.criterion_correction(late);
             let constants = learned.constants;
@@ -109,10 +109,6 @@ impl Ets {
         }
         Ok(ets)
     }
-
-    fn places(&self, history: &History, index: usize) -> Places {
-        Places(self.seasons.map(|steps| history.place(index, steps)))
-    }
 }
 
 impl Walk for Ets {
@@ -124,11 +120,12 @@ impl Walk for Ets {
 
     fn take(&self, state: &mut State, history: &History, index: usize) {
         let value = history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN);
-        state.take(&self.constants, self.places(history, index), self.unit.inward(value));
+        state.take(&self.constants, Places::of(history, index, state.lengths()), self.unit.inward(value));
     }
 
     fn look_ahead(&self, state: &State, history: &History, origin: usize, out: &mut [f64]) {
-        state.look_ahead(&self.constants, self.places(history, origin), out);
+        let places = (origin..).map(|index| Places::of(history, index, state.lengths()));
+        state.look_ahead(&self.constants, places, out);
         for point in out {
             *point = self.unit.outward(*point);
         }
@@ -136,12 +133,12 @@ impl Walk for Ets {
 }
 
 /// Averages over the first part: figures by place, and the level of its last day.
-fn first_state(values: &[f64], first: Places, seasons: [usize; 2]) -> State {
+fn first_state(values: &[f64], places: &[Places], seasons: [usize; 2]) -> State {
     let mut rest = values.to_vec();
     let mut figures: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     for (season, steps) in seasons.into_iter().enumerate().filter(|(_, steps)| *steps > 0) {
         let (mut sums, mut counts) = (vec![0.0; steps], vec![0.0; steps]);
-        let place = |index: usize| (first.0[season] + index) % steps;
+        let place = |index: usize| places[index].0[season];
         for (number, block) in rest.chunks(steps).enumerate() {
             let level = mean_known(block);
             for (index, value) in block.iter().enumerate().filter(|(_, value)| !value.is_nan()) {

@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn the_rate_of_sparse_demand_is_found() {
         // 6 every tenth hour or so: 0.6 an hour.
-        let rate = |hour: usize| if (hour * 7 + hour / 10) % 10 == 0 { 6.0 } else { 0.0 };
+        let rate = |hour: usize| if (hour * 7 + hour / 10).is_multiple_of(10) { 6.0 } else { 0.0 };
         let history = History::new(&Series::new(0, 3600, (0..1_000).map(rate).collect()).unwrap());
         let mean = ahead(&history, 900);
         assert!((mean - 0.6).abs() < 0.1, "{mean}");
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_service_that_nobody_calls_any_more_is_forgotten() {
         // Busy, then dead: what the fit has seen of dying makes it forget what comes after as well.
-        let rate = |hour: usize| if hour < 600 && hour % 5 == 0 { 10.0 } else { 0.0 };
+        let rate = |hour: usize| if hour < 600 && hour.is_multiple_of(5) { 10.0 } else { 0.0 };
         let history = History::new(&Series::new(0, 3600, (0..1_600).map(rate).collect()).unwrap());
         let mean = ahead(&history, 1_000);
         assert!(mean < 0.02, "{mean}");

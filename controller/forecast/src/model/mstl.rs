@@ -2,9 +2,8 @@
 //! last cycle, and the rest as exponential smoothing says.
 //!
 //! The intuition: unlike smoothing from left to right, a decomposition sees each value from both sides, so its figures are
-//! good ones after few weeks ([`decomposition`](super::decomposition)). Values are taken plain or compressed (seasons that
-//! add up, seasons that multiply), and the rest is smoothed with or without a damped trend, whichever Akaike's criterion
-//! prefers.
+//! good ones after few weeks ([`decomposition`](super::decomposition)). Values are taken plain or compressed, as seasons
+//! add up or multiply, and the rest is smoothed with or without a damped trend, whichever Akaike's criterion prefers.
 //!
 //! At origins after the fit the figures stay as they are, and level, trend and carried error
 //! ([`smoothing`](super::smoothing)) take in each value less its figures, so a forecast costs nothing that grows with the
@@ -15,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decomposition::Decomposition;
 use super::smoothing::{
-    Constants, Form, Learned, Lesson, Places, State, Unit, learn, least_alpha, mean_known, spread_leads, walk,
+    Constants, Form, Lesson, Places, State, Unit, learn, least_alpha, mean_known, spread_leads, walk,
 };
 use super::walk::Walk;
 use crate::error::ModelError;
@@ -40,24 +39,17 @@ impl Mstl {
         let end = end.min(history.len());
         let leads = spread_leads(horizon_steps);
         let least_alpha = least_alpha(history.day_steps());
-        let [plain, compressed] = Decomposition::both("mstl", history, end)?.map(|parts| {
-            // The rest has no seasons; the state gets its figures when the rest has been walked through.
-            let lesson = Lesson { values: &parts.rest, first: Places::default(), leads: &leads, least_alpha };
-            let first_day = &parts.rest[..history.day_steps().min(parts.rest.len())];
-            let mut state = State { level: mean_known(first_day), ..State::default() };
-            let [simple, with_trend] = FORMS.map(|form| learn(form, &state, &lesson));
-            let better = |a: Learned, b: Learned| if b.criterion() < a.criterion() { b } else { a };
-            let learned = better(simple, with_trend);
-            walk(&learned.constants, &mut state, &lesson);
-            state.seasons = parts.figures;
-            let criterion = learned.criterion() + parts.criterion_correction;
-            (criterion, Self { end_s: history.at_s(end), unit: parts.unit, constants: learned.constants, state })
-        });
-        Ok(if compressed.0 < plain.0 { compressed.1 } else { plain.1 })
-    }
-
-    fn places(&self, history: &History, index: usize) -> Places {
-        Places(self.state.lengths().map(|steps| history.place(index, steps)))
+        let parts = Decomposition::of("mstl", history, end)?;
+        // The rest has no seasons; the state gets its figures when the rest has been walked through.
+        let lesson = Lesson { values: parts.lesson(), places: &[], leads: &leads, least_alpha };
+        let first_day = &lesson.values[..history.day_steps().min(lesson.values.len())];
+        let mut state = State { level: mean_known(first_day), ..State::default() };
+        let [simple, with_trend] = FORMS.map(|form| learn(form, &state, &lesson));
+        let learned = if with_trend.criterion() < simple.criterion() { with_trend } else { simple };
+        let constants = learned.constants;
+        walk(&constants, &mut state, &lesson);
+        state.seasons = parts.figures;
+        Ok(Self { end_s: history.at_s(end), unit: parts.unit, constants, state })
     }
 }
 
@@ -70,11 +62,12 @@ impl Walk for Mstl {
 
     fn take(&self, state: &mut State, history: &History, index: usize) {
         let value = history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN);
-        state.take(&self.constants, self.places(history, index), self.unit.inward(value));
+        state.take(&self.constants, Places::of(history, index, state.lengths()), self.unit.inward(value));
     }
 
     fn look_ahead(&self, state: &State, history: &History, origin: usize, out: &mut [f64]) {
-        state.look_ahead(&self.constants, self.places(history, origin), out);
+        let places = (origin..).map(|index| Places::of(history, index, state.lengths()));
+        state.look_ahead(&self.constants, places, out);
         for point in out {
             *point = self.unit.outward(*point);
         }

@@ -24,6 +24,7 @@ mod unit;
 use serde::{Deserialize, Serialize};
 
 use super::nelder_mead::{Search, minimise};
+use crate::history::History;
 pub(super) use unit::{Unit, mean_known};
 
 /// A day's and a week's.
@@ -95,38 +96,22 @@ impl State {
         error
     }
 
-    /// Writes what is expected of the next steps, the first of which lies at `next`.
-    pub(super) fn look_ahead(&self, constants: &Constants, next: Places, out: &mut [f64]) {
-        let (mut places, mut level, mut grown, mut carried) = (next, self.level, self.trend, self.carried);
-        for point in out {
+    /// Writes what is expected of the next steps, which lie at `places`.
+    pub(super) fn look_ahead(&self, constants: &Constants, places: impl Iterator<Item = Places>, out: &mut [f64]) {
+        let (mut level, mut grown, mut carried) = (self.level, self.trend, self.carried);
+        for (point, places) in out.iter_mut().zip(places) {
             grown *= constants.damping;
             level += grown;
             carried *= constants.carry;
             *point = level + carried + self.season(places);
-            places = places.later(1, self.lengths());
         }
     }
 }
 
 impl Places {
-    pub(super) fn later(self, steps: usize, lengths: [usize; SEASONS]) -> Self {
-        let mut places = self.0;
-        for (place, length) in places.iter_mut().zip(lengths) {
-            *place = if length > 0 { (*place + steps) % length } else { 0 };
-        }
-        Self(places)
-    }
-
-    /// As [`Places::later`] for less than one season.
-    fn soon(self, steps: [usize; SEASONS], lengths: [usize; SEASONS]) -> Self {
-        let mut places = self.0;
-        for season in 0..SEASONS {
-            places[season] += steps[season];
-            if places[season] >= lengths[season] {
-                places[season] -= lengths[season];
-            }
-        }
-        Self(places)
+    /// Where a step lies in seasons of these lengths.
+    pub(super) fn of(history: &History, index: usize, lengths: [usize; SEASONS]) -> Self {
+        Self(lengths.map(|steps| if steps > 0 { history.place(index, steps) } else { 0 }))
     }
 }
 
@@ -134,8 +119,8 @@ impl Places {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lesson<'a> {
     pub(super) values: &'a [f64],
-    /// Where the first value lies.
-    pub(super) first: Places,
+    /// Where each value lies; none where there is no season.
+    pub(super) places: &'a [Places],
     /// Leads whose errors count, nearest first.
     pub(super) leads: &'a [usize],
     /// The smallest alpha that is allowed; see [`least_alpha`].
@@ -218,30 +203,23 @@ pub(super) fn learn(form: Form, start: &State, lesson: &Lesson<'_>) -> Learned {
 
 /// Takes in the whole lesson and gives the mean over its leads of the mean squared error.
 pub(super) fn walk(constants: &Constants, state: &mut State, lesson: &Lesson<'_>) -> f64 {
-    let lengths = state.lengths();
-    let seasonal = lengths != [0; SEASONS];
-    let ahead: Vec<Ahead> = lesson.leads.iter().map(|&lead| Ahead::of(constants, lead, lengths)).collect();
+    let ahead: Vec<Ahead> = lesson.leads.iter().map(|&lead| Ahead::of(constants, lead)).collect();
     let mut sums = vec![(0.0, 0.0_f64); ahead.len()];
-    let mut places = lesson.first;
-    let one = lengths.map(|length| if length > 0 { 1 % length } else { 0 });
+    let places = |index: usize| lesson.places.get(index).copied().unwrap_or_default();
     for (index, &value) in lesson.values.iter().enumerate() {
         // From before this step: lead 1 is this step.
         for (ahead, (square, count)) in ahead.iter().zip(&mut sums) {
-            let Some(actual) = lesson.values.get(index + ahead.lead - 1) else { continue };
-            let mut expected = state.level + ahead.trend * state.trend + ahead.carry * state.carried;
-            if seasonal {
-                expected += state.season(places.soon(ahead.places, lengths));
-            }
+            let target = index + ahead.lead - 1;
+            let Some(actual) = lesson.values.get(target) else { continue };
+            let expected =
+                state.level + ahead.trend * state.trend + ahead.carry * state.carried + state.season(places(target));
             let error = actual - expected;
             if !error.is_nan() {
                 *square += error * error;
                 *count += 1.0;
             }
         }
-        state.take(constants, places, value);
-        if seasonal {
-            places = places.soon(one, lengths);
-        }
+        state.take(constants, places(index), value);
     }
     let leads = sums.iter().filter(|(_, count)| *count > 0.0).count().max(1) as f64;
     sums.iter().map(|(square, count)| square / count.max(1.0)).sum::<f64>() / leads
@@ -252,23 +230,16 @@ struct Ahead {
     lead: usize,
     trend: f64,
     carry: f64,
-    /// How many places further on than lead 1's.
-    places: [usize; SEASONS],
 }
 
 impl Ahead {
-    fn of(constants: &Constants, lead: usize, lengths: [usize; SEASONS]) -> Self {
+    fn of(constants: &Constants, lead: usize) -> Self {
         let (mut trend, mut power) = (0.0, 1.0);
         for _ in 0..lead {
             power *= constants.damping;
             trend += power;
         }
-        Self {
-            lead,
-            trend,
-            carry: constants.carry.powi(lead as i32),
-            places: lengths.map(|length| if length > 0 { (lead - 1) % length } else { 0 }),
-        }
+        Self { lead, trend, carry: constants.carry.powi(lead as i32) }
     }
 }
 
@@ -279,7 +250,7 @@ mod tests {
     const NAN: f64 = f64::NAN;
 
     fn lesson<'a>(values: &'a [f64], leads: &'a [usize]) -> Lesson<'a> {
-        Lesson { values, first: Places::default(), leads, least_alpha: 0.0 }
+        Lesson { values, places: &[], leads, least_alpha: 0.0 }
     }
 
     #[test]
@@ -302,19 +273,19 @@ mod tests {
             seasons: [vec![1.0, 0.0, -1.0], vec![0.5, 0.0, -0.5, 0.0, 0.2, -0.2]],
         };
         for lead in [1, 2, 7, 13] {
-            let square = walk(&constants, &mut start.clone(), &lesson(&values, &[lead]));
-            let (mut state, mut places) = (start.clone(), Places::default());
+            let places: Vec<Places> = (0..60).map(|index| Places([index % 3, index % 6])).collect();
+            let square = walk(&constants, &mut start.clone(), &Lesson { places: &places, ..lesson(&values, &[lead]) });
+            let mut state = start.clone();
             let (mut sum, mut count) = (0.0, 0.0);
             let mut out = vec![0.0; lead];
             for index in 0..values.len() {
-                state.look_ahead(&constants, places, &mut out);
+                state.look_ahead(&constants, (index..).map(|index| Places([index % 3, index % 6])), &mut out);
                 let error = values.get(index + lead - 1).map_or(NAN, |value| value - out[lead - 1]);
                 if !error.is_nan() {
                     sum += error * error;
                     count += 1.0;
                 }
-                state.take(&constants, places, values[index]);
-                places = places.later(1, state.lengths());
+                state.take(&constants, places[index], values[index]);
             }
             assert!((square - sum / count).abs() < 1e-9, "lead {lead}: {square} for {}", sum / count);
         }
@@ -339,10 +310,11 @@ mod tests {
         ];
         for (constants, trend, seasons, sum_of_squares, forecasts) in cases {
             let mut state = State { level: 32.0, trend, carried: 0.0, seasons };
-            let square = walk(&constants, &mut state, &lesson(&VALUES, &[1]));
+            let places: Vec<Places> = (0..42).map(|index| Places([index % 4, 0])).collect();
+            let square = walk(&constants, &mut state, &Lesson { places: &places, ..lesson(&VALUES, &[1]) });
             assert!((square * 40.0 - sum_of_squares).abs() < 1e-6, "{constants:?}: {}", square * 40.0);
             let mut out = [0.0; 2];
-            state.look_ahead(&constants, Places::default(), &mut out);
+            state.look_ahead(&constants, places[40..].iter().copied(), &mut out);
             for (point, forecast) in out.into_iter().zip(forecasts) {
                 assert!((point - forecast).abs() < 1e-9, "{constants:?}: {point} for {forecast}");
             }

@@ -4,7 +4,7 @@
 //! smoothing, which knows the present. The line is refitted with every value ("dynamic"), and how much of its slope is
 //! taken along and how fast the level forgets are learned ("optimised"), by the squared error at the next step, in the
 //! middle and at the end of the horizon. Seasons are taken out by decomposition ([`decomposition`](super::decomposition)),
-//! plain or compressed, whichever leaves less to explain, and put back in at their places.
+//! plain or compressed, as they add up or multiply, and put back in at their places.
 //!
 //! After the fit the seasonal figures stay, and level and line take in each value less its figures. A missing value is
 //! taken to be what was expected.
@@ -29,8 +29,6 @@ const TOLERANCE: f64 = 1e-3;
 const FAR_ORIGINS: usize = 50;
 /// Values that only start the line: two points always lie on one.
 const UNSCORED: usize = 3;
-/// Smallest mean squared error told apart, in squared means of the series.
-const MIN_SQUARE: f64 = 1e-18;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Theta {
@@ -89,24 +87,21 @@ impl Theta {
     pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
         let end = end.min(history.len());
         let leads = spread_leads(horizon_steps);
-        let [plain, compressed] = Decomposition::both("theta", history, end)?.map(|parts| {
-            let level = mean_known(&parts.rest[..history.day_steps().min(parts.rest.len())]);
-            let search = Search {
-                start: &[0.3, 0.5],
-                bounds: &[(0.01, 0.99), (0.0, 1.0)],
-                spread: 0.3,
-                evaluations: MAX_WALKS,
-                tolerance: TOLERANCE,
-            };
-            let constants = |at: &[f64]| Constants { alpha: at[0], share: at[1] };
-            let (at, square) = minimise(&search, |at| walk(constants(at), level, &parts.rest, &leads).0);
-            let lines = walk(constants(&at), level, &parts.rest, &[1]).1;
-            let count = parts.rest.iter().filter(|value| !value.is_nan()).count() as f64;
-            let criterion = count * square.max(MIN_SQUARE).ln() + parts.criterion_correction;
-            let Decomposition { unit, figures, .. } = parts;
-            (criterion, Self { end_s: history.at_s(end), unit, figures, constants: constants(&at), lines })
-        });
-        Ok(if compressed.0 < plain.0 { compressed.1 } else { plain.1 })
+        let parts = Decomposition::of("theta", history, end)?;
+        let lesson = parts.lesson();
+        let level = mean_known(&lesson[..history.day_steps().min(lesson.len())]);
+        let search = Search {
+            start: &[0.3, 0.5],
+            bounds: &[(0.01, 0.99), (0.0, 1.0)],
+            spread: 0.3,
+            evaluations: MAX_WALKS,
+            tolerance: TOLERANCE,
+        };
+        let constants = |at: &[f64]| Constants { alpha: at[0], share: at[1] };
+        let (at, _) = minimise(&search, |at| walk(constants(at), level, lesson, &leads).0);
+        let constants = constants(&at);
+        let lines = walk(constants, level, lesson, &[1]).1;
+        Ok(Self { end_s: history.at_s(end), unit: parts.unit, figures: parts.figures, constants, lines })
     }
 
     fn figure(&self, history: &History, index: usize) -> f64 {
@@ -125,7 +120,7 @@ fn walk(constants: Constants, level: f64, values: &[f64], leads: &[usize]) -> (f
     for (index, &value) in values.iter().enumerate().skip(1) {
         let expected = lines.expected(constants);
         if index >= UNSCORED {
-            let reach = if index % stride == 0 { farthest } else { 1 };
+            let reach = if index.is_multiple_of(stride) { farthest } else { 1 };
             let mut ahead = lines;
             for lead in 1..=reach {
                 let point = ahead.expected(constants);

@@ -20,7 +20,7 @@ fn rate(zone: &Zone, at_s: i64) -> f64 {
 }
 
 /// Sum of misses of the two days after a change of the clock, as share of demand, forecast from the midnight before it.
-fn missed(change_s: i64, in_zone: bool) -> f64 {
+fn missed(kind: ModelKind, change_s: i64, in_zone: bool) -> f64 {
     let zone = berlin();
     let midnight_s = change_s - change_s.rem_euclid(86_400);
     let start_s = midnight_s - DAYS * 86_400;
@@ -28,7 +28,7 @@ fn missed(change_s: i64, in_zone: bool) -> f64 {
     let series = Series::new(start_s, HOUR_S as u32, values).unwrap();
     let series = if in_zone { series.in_zone(Arc::new(zone.clone())) } else { series };
     let settings = Settings { horizon_steps: 48, ..Settings::default() };
-    let forecaster = fit_as(ModelKind::SeasonalNaive, &series, &settings).unwrap();
+    let forecaster = fit_as(kind, &series, &settings).unwrap();
     let steps = forecaster.predict(&series).unwrap().steps;
     let actual: Vec<f64> = steps.iter().map(|step| rate(&zone, step.start_s)).collect();
     let misses: f64 = steps.iter().zip(&actual).map(|(step, actual)| (step.quantile(0.5) - actual).abs()).sum();
@@ -38,7 +38,18 @@ fn missed(change_s: i64, in_zone: bool) -> f64 {
 #[test]
 fn forecasts_in_a_zone_follow_its_clock_over_a_change() {
     for change_s in [FORWARD_S, BACK_S] {
-        let (in_zone, in_utc) = (missed(change_s, true), missed(change_s, false));
+        let missed = |in_zone| missed(ModelKind::SeasonalNaive, change_s, in_zone);
+        let (in_zone, in_utc) = (missed(true), missed(false));
         assert!(in_zone < 0.005 && in_utc > 0.05, "missed {in_zone} in the zone, {in_utc} in UTC");
+    }
+}
+
+#[test]
+fn models_that_hold_a_season_follow_it_too() {
+    for kind in [ModelKind::SeasonalProfile, ModelKind::Ets, ModelKind::Mstl, ModelKind::Theta] {
+        for change_s in [FORWARD_S, BACK_S] {
+            let (in_zone, in_utc) = (missed(kind, change_s, true), missed(kind, change_s, false));
+            assert!(in_zone < in_utc / 2.0, "{kind}: missed {in_zone} in the zone, {in_utc} in UTC");
+        }
     }
 }

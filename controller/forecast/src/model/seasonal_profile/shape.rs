@@ -24,8 +24,8 @@ pub(super) struct Bins {
     pub(super) steps: usize,
     pub(super) day: usize,
     pub(super) values: Vec<f64>,
-    /// Bin of the week of the first value.
-    first_place: usize,
+    /// The bin of the week of each.
+    places: Vec<usize>,
 }
 
 impl Bins {
@@ -33,7 +33,7 @@ impl Bins {
     pub(super) fn of(history: &History, from: usize, end: usize) -> Self {
         let steps = history.day_steps().div_ceil(MAX_DAY_BINS);
         // A day that is no whole number of bins would let bins slide; the step then is its own bin's divisor.
-        let steps = (steps..=history.day_steps()).find(|steps| history.day_steps() % steps == 0).unwrap_or(1);
+        let steps = (steps..=history.day_steps()).find(|steps| history.day_steps().is_multiple_of(*steps)).unwrap_or(1);
         let from = from + (steps - history.place(from, steps)) % steps;
         let mean = |begin: usize| {
             let known = (begin..begin + steps).filter(|&index| history.known(index));
@@ -42,9 +42,9 @@ impl Bins {
                 .fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
             sum / count
         };
-        let values = (from..(end + 1).saturating_sub(steps)).step_by(steps).map(mean).collect();
-        let first_place = history.place(from, history.week_steps()) / steps;
-        Self { steps, day: history.day_steps() / steps, values, first_place }
+        let begins = (from..(end + 1).saturating_sub(steps)).step_by(steps);
+        let places = begins.clone().map(|begin| history.place(begin, history.week_steps()) / steps).collect();
+        Self { steps, day: history.day_steps() / steps, values: begins.map(mean).collect(), places }
     }
 
     pub(super) fn week(&self) -> usize {
@@ -53,7 +53,7 @@ impl Bins {
 
     /// The place of bin `index` in a season of a day or a week (or of one bin).
     pub(super) fn place(&self, index: usize, season: usize) -> usize {
-        (self.first_place + index) % season
+        self.places[index] % season
     }
 
     /// The bins before `end`.
