@@ -28,12 +28,14 @@
 //!
 //! Adding a model is one file under `model/`, one variant of [`ModelKind`] and one row in the conformance suite.
 
+mod anomaly;
 mod backtest;
 mod calendar;
 mod conformal;
 mod error;
 mod forecaster;
 mod history;
+mod lifecycle;
 mod live;
 mod model;
 mod scale;
@@ -41,11 +43,16 @@ mod score;
 mod selection;
 mod series;
 
+pub use anomaly::{
+    Anomaly, Applied, Change, Detector, Direction, Entry, Expected, HostileTraffic, Label, LabelKind, Ledger,
+    Reason as ExclusionReason, Treatment, Verdict, Why,
+};
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use conformal::ResidualQuantiles;
 pub use error::{ForecastError, ModelError, SeriesError};
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
+pub use lifecycle::{Evidence, PageHinkley, Refit, RefitSchedule, RefitScope, RefitTrigger, Triggers};
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use model::{FittedModel, Model, ModelKind};
 pub use scale::ScaleKind;

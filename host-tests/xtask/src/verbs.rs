@@ -43,13 +43,14 @@ Usage: cargo xtask bench [NAME [ARGUMENTS OF THE BENCH]]
 
 /// Every bench: its cargo name, how it is compiled, and what it measures. A new bench is one row here and one file in
 /// host-tests/benches (or, when the compiler's work is what is measured, in the measured crate's own).
-const BENCHES: [(&str, Build, &str); 6] = [
+const BENCHES: [(&str, Build, &str); 7] = [
     ("overhead", Build::Stack, "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay"),
     ("attribution", Build::Stack, "Envoy CPU microseconds of each call that a wasm filter can make per request"),
     ("leases", Build::Stack, "eight workers on one hot key: shared data per request, fairness, lost units"),
     ("queue", Build::Stack, "how late 1,000 waiting streams on Envoy are resumed or refused, in milliseconds"),
     ("idle", Build::Stack, "CPU of an Envoy without traffic, with Forebay and without any filter"),
     ("decision", Build::Optimised("forebay-engine"), "the decision natively, beside the governor crate's keyed check"),
+    ("anomalies", Build::Optimised("forebay-forecast"), "anomalies on labelled series: F1, delay, false alarms a week"),
 ];
 
 /// How a bench is compiled.
