@@ -2,9 +2,9 @@
 //!
 //! The intuition: a forecast says how far off it usually is. One step far off is noise, or a glitch that nobody can act
 //! on. Several in a row, each a little too far, are something that happens. So [`Detector`] adds up how far each step
-//! lies beyond what is usual (a CUSUM), and sounds when the sum exceeds what it reaches by itself about once in four
-//! weeks, as learned from the same series. When the deviation stays where it is, it is no longer an anomaly but how
-//! things are now: a change, after which the new level is normal.
+//! lies beyond what is usual (a CUSUM), and sounds when the sum exceeds what it reaches by itself about once a year, as
+//! learned from the same series. When the deviation stays where it is, it is no longer an anomaly but how things are now:
+//! a change, after which the new level is normal. So is what comes again at the same time of the next day or week.
 //!
 //! [`Ledger`] is the audit trail: which steps were kept out of training, why, and by whom; a label takes any of it back.
 //! [`HostileTraffic`] is how hostile demand enters it: it is subtracted and never becomes demand.

@@ -52,7 +52,11 @@ pub use conformal::ResidualQuantiles;
 pub use error::{ForecastError, ModelError, SeriesError};
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
-pub use lifecycle::{Evidence, PageHinkley, Refit, RefitSchedule, RefitScope, RefitTrigger, Triggers};
+pub use lifecycle::{
+    Choice, Choices, Chosen, ColdStart, ColdStartError, Evidence, Lineup, LineupEvent, ModelVersion, PageHinkley,
+    Parameter, ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError,
+    Trial, Triggers,
+};
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use model::{FittedModel, Model, ModelKind};
 pub use scale::ScaleKind;

@@ -87,14 +87,14 @@ impl Blocks {
         self.standard_errors() > TRIP_STANDARD_ERRORS
     }
 
-    /// Whole blocks that the mean rests on, older ones counting less.
-    pub(crate) fn effective(&self) -> f64 {
-        self.weight * self.weight / self.squared_weight.max(f64::MIN_POSITIVE)
+    /// Samples that make one block.
+    pub(crate) fn samples_per_block(&self) -> u64 {
+        self.samples_per_block
     }
 
     /// How many standard errors the mean over whole blocks lies above zero; 0 with fewer than two blocks.
     pub(crate) fn standard_errors(&self) -> f64 {
-        let effective = self.effective();
+        let effective = self.weight * self.weight / self.squared_weight.max(f64::MIN_POSITIVE);
         if effective < 1.5 {
             return 0.0;
         }

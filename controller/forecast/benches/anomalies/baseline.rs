@@ -17,9 +17,11 @@ pub(crate) enum Reference {
 const NORMAL_PER_MAD: f64 = 1.4826;
 /// Least deviation as a share of the median, as the detector has it.
 const FLOOR_OF_MEDIAN: f64 = 0.02;
-/// The detector's blocks: four hours, 168 in four weeks, twelve before anything is judged.
+/// The detector's blocks: four hours, 168 remembered, 2,184 in its return period of a year, twelve before anything is
+/// judged.
 const BLOCK_S: i64 = 4 * 3600;
 const BLOCKS: usize = 168;
+const RETURN_BLOCKS: f64 = 2184.0;
 const MIN_BLOCKS: usize = 12;
 
 /// Steps at which the score exceeds the return level of its own peaks so far.
@@ -75,5 +77,5 @@ fn return_level(peaks: &VecDeque<f64>) -> f64 {
     let rank = |p: f64| ascending[(p * (ascending.len() - 1) as f64).ceil() as usize];
     let gumbel = |p: f64| -(-f64::ln(p)).ln();
     let scale = (rank(0.9) - rank(0.5)) / (gumbel(0.9) - gumbel(0.5));
-    rank(0.5) + scale * (gumbel(1.0 - 1.0 / BLOCKS as f64) - gumbel(0.5))
+    rank(0.5) + scale * (gumbel(1.0 - 1.0 / RETURN_BLOCKS) - gumbel(0.5))
 }

@@ -17,7 +17,7 @@
 //!
 //! The baseline is the distance from the median over the day before (or over the same time of the last seven days,
 //! whichever finds more on all series together) in median absolute deviations. Its threshold is the return level of its
-//! daily peaks for the same four weeks, by the same estimate, kept up as the series goes on.
+//! peaks for the same period, by the same estimate, kept up as the series goes on.
 
 mod baseline;
 mod labelled;

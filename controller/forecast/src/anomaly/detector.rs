@@ -5,6 +5,10 @@
 //! calibrated for just that distance. When its horizon ends, the newest forecast stands in. The forecasts given here are
 //! references and not the ones that are acted on: the caller makes them with anomalous steps and those far out missing.
 //!
+//! What comes again is no anomaly twice: a step that deviates as much as one did a day or a week before, at the same time
+//! of day, is how things are now. So a new daily peak alarms once, and a forecast that keeps anomalous days out of its
+//! training can not go on being surprised by them.
+//!
 //! Bounds: one step adds at most [`CAP`] - [`ALLOWANCE`], and the alarm never sounds below [`CAP`], so one step alone
 //! can not sound it. An episode ends after [`QUIET_STEPS`] usual steps, and after a day at the latest, as a change.
 
@@ -12,7 +16,7 @@ use std::collections::VecDeque;
 
 use super::threshold::Threshold;
 use super::{Anomaly, Change, Direction, Expected, Verdict, Why};
-use crate::calendar::DAY_S;
+use crate::calendar::{DAY_S, WEEK_S};
 use crate::forecaster::Forecast;
 
 /// Usual deviations that every step is allowed: half of the smallest shift that is worth finding, four (Page, 1954).
@@ -33,6 +37,9 @@ const STEADY_DRIFT: f64 = 0.25;
 /// Least usual deviation as a share of the forecast, and of the mean level: below lies rounding, not demand.
 const FLOOR_OF_MEDIAN: f64 = 0.02;
 const FLOOR_OF_LEVEL: f64 = 0.005;
+
+/// Deviating steps remembered, for a week: two days of five-minute steps, 576 x 24 bytes is 14 KiB.
+const MAX_REMEMBERED: usize = 576;
 
 /// One side's sum and the level that sounds its alarm.
 #[derive(Debug, Clone)]
@@ -87,6 +94,8 @@ pub struct Detector {
     /// Fading mean of demand, over about a day.
     level: Option<f64>,
     far_out: bool,
+    /// Steps that deviated lately, oldest first: when they began, and their values.
+    deviating: VecDeque<(i64, f64)>,
 }
 
 impl Detector {
@@ -102,6 +111,7 @@ impl Detector {
             episode: None,
             level: None,
             far_out: false,
+            deviating: VecDeque::new(),
         }
     }
 
@@ -122,9 +132,8 @@ impl Detector {
         let expected = self.expected(forecast, at_s).unwrap_or_else(|| Expected::of(fresh));
         let level = self.level.unwrap_or(actual);
         let floor = FLOOR_OF_MEDIAN * expected.median + FLOOR_OF_LEVEL * level;
-        let deviations = expected.deviation(actual, floor.max(f64::MIN_POSITIVE));
+        let deviations = self.unseen(expected, at_s, actual, floor.max(f64::MIN_POSITIVE));
         self.level = Some(level + (actual - level) / day_steps(self.step_s) as f64);
-        self.far_out = deviations.abs() >= CAP;
         self.above.add(at_s, deviations);
         self.below.add(at_s, deviations);
         if self.above.sum == 0.0 && self.below.sum == 0.0 && self.episode.is_none() {
@@ -135,6 +144,35 @@ impl Detector {
             self.suspicion.get_or_insert_with(|| Suspicion { forecast: forecast.clone(), from_s: at_s }).from_s;
         let why = Why { actual, expected: expected.median, deviations, steps: self.steps_since(from_s, at_s) };
         self.judge(from_s, why)
+    }
+
+    /// Usual deviations from what was forecast, or from what deviated at this time of an earlier day, if that is closer.
+    fn unseen(&mut self, expected: Expected, at_s: i64, actual: f64, floor: f64) -> f64 {
+        let deviations = expected.deviation(actual, floor);
+        self.far_out = deviations.abs() >= CAP;
+        while self.deviating.front().is_some_and(|(then_s, _)| at_s - then_s > WEEK_S) {
+            self.deviating.pop_front();
+        }
+        let again = |season_s: i64| {
+            let at = self.deviating.binary_search_by_key(&(at_s - season_s), |(then_s, _)| *then_s).ok()?;
+            let (_, value) = self.deviating.get(at)?;
+            // As wide as at the level of the forecast, and in proportion where the earlier value lies above it.
+            let scale = (value / expected.median.max(floor)).max(1.0);
+            let Expected { below, above, .. } = expected;
+            let seen = Expected { median: *value, below: scale * below, above: scale * above };
+            Some(seen.deviation(actual, floor))
+        };
+        let closest = [again(DAY_S), again(WEEK_S)]
+            .into_iter()
+            .flatten()
+            .fold(deviations, |closest, other| if other.abs() < closest.abs() { other } else { closest });
+        if deviations.abs() >= ALLOWANCE {
+            if self.deviating.len() == MAX_REMEMBERED {
+                self.deviating.pop_front();
+            }
+            self.deviating.push_back((at_s, actual));
+        }
+        closest
     }
 
     /// What the kept forecast said about this step; past its horizon, the newest forecast with the last kept width.

@@ -1,5 +1,4 @@
-//! How much accumulated deviation is too much on this series: a level that it reaches by itself about once in
-//! [`RETURN_WEEKS`].
+//! How much accumulated deviation is too much on this series: a level that it reaches by itself about once a year.
 //!
 //! No formula knows it. Residuals of real demand are correlated and heavy-tailed, so the chance that a sum of them gets
 //! high is neither that of normal noise nor that of independent noise. What can be seen is how high the sum got in each
@@ -16,12 +15,17 @@ use crate::calendar::WEEK_S;
 /// Length of a block, seconds: a morning, an evening. Longer than most correlations of residuals, and short enough that
 /// two days give a distribution.
 const BLOCK_S: i64 = 4 * 3600;
-/// Weeks between two false alarms on one side, if the peaks follow their distribution: two sides give one in two weeks.
-const RETURN_WEEKS: i64 = 4;
-/// Blocks that are remembered: the return period, 168 blocks x 8 bytes.
-const MAX_BLOCKS: usize = (RETURN_WEEKS * WEEK_S / BLOCK_S) as usize;
+/// Weeks between two false alarms on one side, if the peaks follow their distribution. A person reads them: with two sides
+/// and 1,000 keys, a year makes 40 a week, and four weeks would make 500.
+const RETURN_WEEKS: i64 = 52;
+/// Blocks in the return period.
+const RETURN_BLOCKS: f64 = (RETURN_WEEKS * WEEK_S / BLOCK_S) as f64;
+/// Blocks that are remembered: four weeks, 168 blocks x 8 bytes. How noisy a series is changes with the season.
+const MAX_BLOCKS: usize = (4 * WEEK_S / BLOCK_S) as usize;
 /// Blocks before anything is judged: two days.
 const MIN_BLOCKS: usize = 12;
+/// Blocks of a week. Before them the first weekend is still to come, and the level is twice what the peaks say.
+const WEEK_BLOCKS: usize = (WEEK_S / BLOCK_S) as usize;
 
 /// Peaks of the accumulated deviation on one side; see the module's text.
 #[derive(Debug, Clone)]
@@ -66,7 +70,8 @@ impl Threshold {
         let rank = |p: f64| ascending[(p * (ascending.len() - 1) as f64).ceil() as usize];
         let (median, decile) = (rank(0.5), rank(0.9));
         let scale = (decile - median) / (gumbel(0.9) - gumbel(0.5));
-        (median + scale * (gumbel(1.0 - 1.0 / MAX_BLOCKS as f64) - gumbel(0.5))).max(self.floor)
+        let caution = if ascending.len() < WEEK_BLOCKS { 2.0 } else { 1.0 };
+        (median + scale * (gumbel(1.0 - 1.0 / RETURN_BLOCKS) - gumbel(0.5))).max(self.floor) * caution
     }
 }
 
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn gumbel_peaks_are_exceeded_once_in_the_return_period() {
         let peaks = (1..=168).map(|rank| 5.0 + 2.0 * gumbel(f64::from(rank) / 169.0));
-        let expected = 5.0 + 2.0 * gumbel(1.0 - 1.0 / 168.0);
+        let expected = 5.0 + 2.0 * gumbel(1.0 - 1.0 / 2184.0);
         let level = level(peaks).unwrap();
         assert!((level / expected - 1.0).abs() < 0.03, "{level} against {expected}");
     }
@@ -109,7 +114,8 @@ mod tests {
     #[test]
     fn two_days_come_first_and_the_floor_holds() {
         assert_eq!(level([9.0; 11]), None);
-        assert_eq!(level([9.0; 12]), Some(9.0));
-        assert_eq!(level([0.0; 12]), Some(1.0));
+        assert_eq!(level([9.0; 12]), Some(18.0), "no weekend was seen");
+        assert_eq!(level([9.0; 42]), Some(9.0));
+        assert_eq!(level([0.0; 42]), Some(1.0));
     }
 }

@@ -82,6 +82,14 @@ fn a_new_level_becomes_normal_and_an_episode_that_comes_and_goes_does_not() {
 }
 
 #[test]
+fn what_comes_again_at_the_same_time_of_day_alarms_once() {
+    let verdicts =
+        judge(2 * DAY + 100, |step| if (30..36).contains(&(step % DAY)) { 3.0 * at(step) } else { at(step) });
+    let found = anomalous(&verdicts);
+    assert!(!found.is_empty() && found.iter().all(|step| *step < 40), "{found:?}");
+}
+
+#[test]
 fn what_is_no_rate_changes_nothing() {
     let history = Series::new(0, STEP_S as u32, (0..8 * DAY).map(usual).collect()).unwrap();
     let forecast = fit(&history, &Settings::default()).unwrap().predict(&history).unwrap();
