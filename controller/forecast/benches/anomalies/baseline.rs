@@ -17,35 +17,38 @@ pub(crate) enum Reference {
 const NORMAL_PER_MAD: f64 = 1.4826;
 /// Least deviation as a share of the median, as the detector has it.
 const FLOOR_OF_MEDIAN: f64 = 0.02;
-/// The detector's blocks: four hours, 168 remembered, 2,184 in its return period of a year, twelve before anything is
-/// judged.
-const BLOCK_S: i64 = 4 * 3600;
-const BLOCKS: usize = 168;
-const RETURN_BLOCKS: f64 = 2184.0;
-const MIN_BLOCKS: usize = 12;
+/// The detector's blocks, as length, least and most of them: four hours, and days once there is a week.
+const BLOCKS: [(i64, usize, usize); 2] = [(4 * 3600, 12, 168), (86_400, 7, 56)];
+/// The detector's return period, seconds.
+const RETURN_S: f64 = 364.0 * 86_400.0;
 
 /// Steps at which the score exceeds the return level of its own peaks so far.
 pub(crate) fn alarms(labelled: &Labelled, reference: Reference) -> Vec<bool> {
     let series = &labelled.series;
     let values = series.values();
-    let (mut peaks, mut open, mut block) = (VecDeque::new(), 0.0_f64, None);
+    let mut peaks = [VecDeque::new(), VecDeque::new()];
+    let mut open = [None; 2];
     let mut level = f64::INFINITY;
     let mut alarms = vec![false; values.len()];
     for (index, &value) in values.iter().enumerate() {
         let Some(score) = score(values, index, reference).filter(|_| !value.is_nan()) else { continue };
-        let this = series.at_s(index).div_euclid(BLOCK_S);
-        if block.is_some_and(|open| open != this) {
-            if peaks.len() == BLOCKS {
-                peaks.pop_front();
-            }
-            peaks.push_back(open);
-            open = 0.0;
-            if peaks.len() >= MIN_BLOCKS {
-                level = return_level(&peaks);
-            }
+        for ((&(block_s, _, most), peaks), open) in BLOCKS.iter().zip(&mut peaks).zip(&mut open) {
+            let block = series.at_s(index).div_euclid(block_s);
+            *open = match *open {
+                Some((same, peak)) if same == block => Some((block, score.max(peak))),
+                earlier => {
+                    peaks.extend(earlier.map(|(_, peak): (i64, f64)| peak));
+                    if peaks.len() > most {
+                        peaks.pop_front();
+                    }
+                    Some((block, score))
+                }
+            };
         }
-        block = Some(this);
-        open = open.max(score);
+        let [short, long] = [0, 1].map(|which| return_level(&peaks[which], BLOCKS[which]));
+        if let Some(short) = short {
+            level = long.map_or(2.0 * short, |long: f64| long.max(short));
+        }
         alarms[index] = score > level;
     }
     alarms
@@ -71,11 +74,14 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-fn return_level(peaks: &VecDeque<f64>) -> f64 {
+fn return_level(peaks: &VecDeque<f64>, (block_s, least, _): (i64, usize, usize)) -> Option<f64> {
+    if peaks.len() < least {
+        return None;
+    }
     let mut ascending: Vec<f64> = peaks.iter().copied().collect();
     ascending.sort_by(f64::total_cmp);
     let rank = |p: f64| ascending[(p * (ascending.len() - 1) as f64).ceil() as usize];
     let gumbel = |p: f64| -(-f64::ln(p)).ln();
     let scale = (rank(0.9) - rank(0.5)) / (gumbel(0.9) - gumbel(0.5));
-    rank(0.5) + scale * (gumbel(1.0 - 1.0 / RETURN_BLOCKS) - gumbel(0.5))
+    Some(rank(0.5) + scale * (gumbel(1.0 - block_s as f64 / RETURN_S) - gumbel(0.5)))
 }
