@@ -121,12 +121,12 @@ fn live(labelled: &Labelled) -> Vec<bool> {
     let mut forecaster: Option<Forecaster> = None;
     let mut alarms = vec![false; series.len()];
     for index in 0..series.len() {
-        if index % day == 0 {
-            if let Ok((refitted, trained)) = refit(series, index, &ledger) {
-                forecaster = Some(refitted);
-                // Steps that were merely far out are history by now.
-                masked[index - trained.len()..index].copy_from_slice(trained.values());
-            }
+        if index % day == 0
+            && let Ok((refitted, trained)) = refit(series, index, &ledger)
+        {
+            forecaster = Some(refitted);
+            // Steps that were merely far out are history by now.
+            masked[index - trained.len()..index].copy_from_slice(trained.values());
         }
         let Some(forecaster) = &mut forecaster else { continue };
         let from = index.saturating_sub(forecaster.recent_steps());
