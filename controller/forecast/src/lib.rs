@@ -29,6 +29,7 @@
 //!
 //! Adding a model is one file under `model/`, one variant of [`ModelKind`] and one row in the conformance suite.
 
+mod anomaly;
 mod backtest;
 mod calendar;
 mod compact;
@@ -37,6 +38,7 @@ mod error;
 mod events;
 mod forecaster;
 mod history;
+mod lifecycle;
 mod live;
 mod measures;
 mod model;
@@ -52,6 +54,10 @@ mod stamp;
 mod table;
 mod zone;
 
+pub use anomaly::{
+    Anomaly, Applied, Change, Detector, Direction, Entry, Expected, HostileTraffic, Label, LabelKind, Ledger,
+    Reason as ExclusionReason, Treatment, Verdict, Why,
+};
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
@@ -62,6 +68,11 @@ pub use events::{
 };
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
+pub use lifecycle::{
+    Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
+    ParameterRange, Point, PromotionEvidence, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search,
+    SearchError, Trial, Triggers,
+};
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
 pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};

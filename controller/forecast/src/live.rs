@@ -45,7 +45,7 @@ pub struct LiveScore {
 
 /// By how much the forecasts lost more than the naive ones: fading mean and spread over blocks of time.
 #[derive(Debug, Clone, PartialEq)]
-struct Blocks {
+pub(crate) struct Blocks {
     samples_per_block: u64,
     decay: f64,
     open_samples: u64,
@@ -57,7 +57,7 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(day_samples: usize) -> Self {
+    pub(crate) fn new(day_samples: usize) -> Self {
         Self {
             samples_per_block: (day_samples as u64).div_ceil(BLOCKS_PER_DAY).max(1),
             decay: 0.5_f64.powf(1.0 / (HALF_LIFE_DAYS * BLOCKS_PER_DAY as f64)),
@@ -70,7 +70,7 @@ impl Blocks {
         }
     }
 
-    fn record(&mut self, difference: f64) {
+    pub(crate) fn record(&mut self, difference: f64) {
         self.open += difference;
         self.open_samples += 1;
         if self.open_samples == self.samples_per_block {
@@ -84,13 +84,24 @@ impl Blocks {
 
     /// Whether the mean over whole blocks lies too far above zero for a chance. Two blocks at least.
     fn is_significant(&self) -> bool {
+        self.standard_errors() > TRIP_STANDARD_ERRORS
+    }
+
+    /// Samples that make one block.
+    pub(crate) fn samples_per_block(&self) -> u64 {
+        self.samples_per_block
+    }
+
+    /// How many standard errors the mean over whole blocks lies above zero; 0 with fewer than two blocks.
+    pub(crate) fn standard_errors(&self) -> f64 {
         let effective = self.weight * self.weight / self.squared_weight.max(f64::MIN_POSITIVE);
         if effective < 1.5 {
-            return false;
+            return 0.0;
         }
         let mean = self.sum / self.weight;
         let variance = (self.squares / self.weight - mean * mean).max(0.0) * effective / (effective - 1.0);
-        mean > TRIP_STANDARD_ERRORS * (variance / effective).sqrt()
+        let error = (variance / effective).sqrt();
+        if mean == 0.0 { 0.0 } else { mean / error }
     }
 }
 

@@ -1,0 +1,261 @@
+//! When a series is fitted again, and why: one small state machine that the daemon asks after every scored step.
+//!
+//! Five signals, in the order in which they are believed. A change point: the old level is gone, so the fit looks at what
+//! came after it as soon as there is enough. The gate: lately a naive forecast would have been better. Calibration: the
+//! upper quantile is missed too often, or hardly ever. Drift: losses creep up (Page-Hinkley) though the gate still holds.
+//! And time. The loudest wins, since one fit answers them all.
+//!
+//! A fit is not the answer to everything: [`RefitSchedule::least_s`] lies between two, whatever is the matter, so that a
+//! series that nothing can forecast costs no more than that. A change is let through that gap once.
+
+use serde::{Deserialize, Serialize};
+
+use super::drift::PageHinkley;
+
+/// How often at most and at least a series is fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefitSchedule {
+    /// Seconds after which a fit is due whatever happened.
+    pub every_s: i64,
+    /// Seconds between two fits at least.
+    pub least_s: i64,
+}
+
+impl Default for RefitSchedule {
+    /// Daily, and not more than every two hours: at 60 ms of CPU a fit, 1,000 keys in trouble take 0.8 % of a core.
+    fn default() -> Self {
+        Self { every_s: 86_400, least_s: 7_200 }
+    }
+}
+
+/// What a scored step has to say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PromotionEvidence {
+    /// When the step ended, unix seconds.
+    pub at_s: i64,
+    /// Pinball loss of the forecast over that of the naive one, or any other loss in a steady unit; NaN if not scored.
+    pub loss: f64,
+    /// Whether the naive forecast has lately been the better one; see [`LiveScore`](crate::LiveScore).
+    pub worse_than_naive: bool,
+    /// Whether the upper quantile held; `None` if the step was not scored.
+    pub covered: Option<bool>,
+    /// When a new level began, if the detector has just said so.
+    pub changed_from_s: Option<i64>,
+}
+
+/// Why a fit is due.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum RefitTrigger {
+    /// The series has a new level since then.
+    Changed {
+        /// Unix seconds.
+        from_s: i64,
+    },
+    /// A naive forecast has lately been the better one.
+    WorseThanNaive,
+    /// The upper quantile held this often in place of as often as promised.
+    Miscalibrated {
+        /// Share of steps that were covered lately.
+        coverage: f64,
+    },
+    /// Losses have crept up.
+    Drifted {
+        /// Height of the Page-Hinkley sum over its threshold.
+        height: f64,
+    },
+    /// The last fit is old enough.
+    Scheduled,
+}
+
+/// How much is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefitScope {
+    /// The chosen model with its residuals anew: the model is fine, its width is not.
+    Recalibrate,
+    /// Selection among all candidates.
+    Select,
+    /// Selection on what came since a change, as soon as that is enough to fit.
+    SelectSince {
+        /// Unix seconds.
+        from_s: i64,
+    },
+}
+
+/// A fit that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Refit {
+    /// How much.
+    pub what: RefitScope,
+    /// Why.
+    pub why: RefitTrigger,
+}
+
+/// Steps after which a covered step counts half. About the day of five-minute steps.
+const COVERAGE_HALF_LIFE: f64 = 288.0;
+/// Steps that are scored before coverage is judged: with half as many, five misses at 95 % are no surprise.
+const COVERAGE_MIN: f64 = 96.0;
+/// Standard errors from which coverage is off by no chance. Three, since it is looked at after every step and misses come
+/// in groups.
+const COVERAGE_STANDARD_ERRORS: f64 = 3.0;
+/// Least gap in coverage worth a fit.
+const COVERAGE_GAP: f64 = 0.03;
+
+/// The state machine; see the module's text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Triggers {
+    schedule: RefitSchedule,
+    upper_quantile: f64,
+    fitted_s: i64,
+    drift: PageHinkley,
+    covered: f64,
+    weight: f64,
+    squared_weight: f64,
+    changed_from_s: Option<i64>,
+}
+
+impl Triggers {
+    /// Starts after a fit at `fitted_s` whose upper quantile has probability `upper_quantile`.
+    #[must_use]
+    pub fn new(schedule: RefitSchedule, upper_quantile: f64, fitted_s: i64) -> Self {
+        Self {
+            schedule,
+            upper_quantile,
+            fitted_s,
+            drift: PageHinkley::default(),
+            covered: 0.0,
+            weight: 0.0,
+            squared_weight: 0.0,
+            changed_from_s: None,
+        }
+    }
+
+    /// Takes in a step; a fit that is due, if any. It is said again at every step until [`Triggers::fitted`].
+    pub fn observe(&mut self, evidence: &PromotionEvidence) -> Option<Refit> {
+        self.drift.observe(evidence.loss);
+        if let Some(covered) = evidence.covered {
+            let decay = 0.5_f64.powf(1.0 / COVERAGE_HALF_LIFE);
+            self.covered = self.covered * decay + f64::from(u8::from(covered));
+            self.weight = self.weight * decay + 1.0;
+            self.squared_weight = self.squared_weight * decay * decay + 1.0;
+        }
+        self.changed_from_s = evidence.changed_from_s.or(self.changed_from_s);
+        if let Some(from_s) = self.changed_from_s {
+            return Some(Refit { what: RefitScope::SelectSince { from_s }, why: RefitTrigger::Changed { from_s } });
+        }
+        let age_s = evidence.at_s.saturating_sub(self.fitted_s);
+        let why = if age_s < self.schedule.least_s { None } else { self.why(evidence.worse_than_naive, age_s) };
+        why.map(|why| Refit { what: scope(why), why })
+    }
+
+    /// A fit was made: everything but the schedule begins anew.
+    pub fn fitted(&mut self, at_s: i64) {
+        *self = Self::new(self.schedule, self.upper_quantile, at_s);
+    }
+
+    /// Share of steps that the upper quantile covered lately; `None` before enough were scored.
+    #[must_use]
+    pub fn coverage(&self) -> Option<f64> {
+        let effective = self.weight * self.weight / self.squared_weight.max(f64::MIN_POSITIVE);
+        (effective >= COVERAGE_MIN).then(|| self.covered / self.weight)
+    }
+
+    fn why(&self, worse_than_naive: bool, age_s: i64) -> Option<RefitTrigger> {
+        if worse_than_naive {
+            return Some(RefitTrigger::WorseThanNaive);
+        }
+        if let Some(coverage) = self.coverage().filter(|coverage| self.is_off(*coverage)) {
+            return Some(RefitTrigger::Miscalibrated { coverage });
+        }
+        if self.drift.has_drifted() {
+            return Some(RefitTrigger::Drifted { height: self.drift.height() });
+        }
+        (age_s >= self.schedule.every_s).then_some(RefitTrigger::Scheduled)
+    }
+
+    fn is_off(&self, coverage: f64) -> bool {
+        let effective = self.weight * self.weight / self.squared_weight;
+        let error = (self.upper_quantile * (1.0 - self.upper_quantile) / effective).sqrt();
+        (coverage - self.upper_quantile).abs() > COVERAGE_GAP.max(COVERAGE_STANDARD_ERRORS * error)
+    }
+}
+
+fn scope(why: RefitTrigger) -> RefitScope {
+    match why {
+        RefitTrigger::Changed { from_s } => RefitScope::SelectSince { from_s },
+        RefitTrigger::Miscalibrated { .. } => RefitScope::Recalibrate,
+        RefitTrigger::WorseThanNaive | RefitTrigger::Drifted { .. } | RefitTrigger::Scheduled => RefitScope::Select,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP_S: i64 = 300;
+
+    fn calm(step: i64) -> PromotionEvidence {
+        PromotionEvidence {
+            at_s: step * STEP_S,
+            loss: 1.0 + ((step * 7919) % 100) as f64 / 100.0,
+            worse_than_naive: false,
+            // Nineteen of twenty.
+            covered: Some(step % 20 != 0),
+            changed_from_s: None,
+        }
+    }
+
+    /// The first fit that is due in three days, and at which step.
+    fn first(evidence: impl Fn(i64) -> PromotionEvidence) -> Option<(i64, Refit)> {
+        let schedule = RefitSchedule { every_s: 10 * 86_400, ..RefitSchedule::default() };
+        let mut triggers = Triggers::new(schedule, 0.95, 0);
+        (1..3 * 288).find_map(|step| Some((step, triggers.observe(&evidence(step))?)))
+    }
+
+    #[test]
+    fn calm_steps_wait_for_the_schedule_and_a_fit_starts_it_anew() {
+        assert_eq!(first(calm), None);
+        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
+        for day in 1..=2 {
+            let due = (1..2 * 288).find(|step| triggers.observe(&calm((day - 1) * 288 + step)).is_some());
+            assert_eq!(due, Some(288));
+            assert_eq!(triggers.observe(&calm(day * 288)).map(|refit| refit.why), Some(RefitTrigger::Scheduled));
+            triggers.fitted(day * 86_400);
+        }
+    }
+
+    #[test]
+    fn each_signal_is_named_and_waits_for_the_least_gap() {
+        let (step, refit) = first(|step| PromotionEvidence { worse_than_naive: true, ..calm(step) }).unwrap();
+        assert_eq!((step, refit), (24, Refit { what: RefitScope::Select, why: RefitTrigger::WorseThanNaive }));
+
+        let (step, refit) = first(|step| PromotionEvidence { covered: Some(step % 5 != 0), ..calm(step) }).unwrap();
+        assert_eq!(refit.what, RefitScope::Recalibrate);
+        assert!(matches!(refit.why, RefitTrigger::Miscalibrated { coverage } if coverage < 0.85), "{refit:?}");
+        assert!((96..200).contains(&step), "{step}");
+
+        let risen =
+            |step: i64| PromotionEvidence { loss: calm(step).loss + if step > 200 { 0.5 } else { 0.0 }, ..calm(step) };
+        let (step, refit) = first(risen).unwrap();
+        assert!(matches!(refit.why, RefitTrigger::Drifted { .. }), "{refit:?}");
+        assert!((201..250).contains(&step), "{step}");
+    }
+
+    #[test]
+    fn a_change_is_let_through_at_once_and_until_it_was_fitted() {
+        let from_s = 4 * STEP_S;
+        let evidence = |step| PromotionEvidence { changed_from_s: (step == 10).then_some(from_s), ..calm(step) };
+        let (step, refit) = first(evidence).unwrap();
+        assert_eq!(step, 10);
+        assert_eq!(refit.what, RefitScope::SelectSince { from_s });
+        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
+        triggers.observe(&evidence(10));
+        assert!(triggers.observe(&calm(11)).is_some());
+        triggers.fitted(12 * STEP_S);
+        assert_eq!(triggers.observe(&calm(13)), None);
+    }
+
+    #[test]
+    fn steps_that_were_not_scored_say_nothing() {
+        assert_eq!(first(|step| PromotionEvidence { loss: f64::NAN, covered: None, ..calm(step) }), None);
+    }
+}
