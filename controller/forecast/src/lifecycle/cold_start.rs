@@ -271,7 +271,7 @@ mod tests {
     fn a_key_without_demand_so_far_and_levels_far_apart_stay_finite() {
         let own = Series::new(0, 3600, vec![0.0; 30]).unwrap();
         let donors: Vec<Series> =
-            (0..5).map(|number| tenant(number, 10_f64.powi(60 * number as i32 - 6), HOURS)).collect();
+            (0..5).map(|number| tenant(number, 10_f64.powi(8 * number as i32 - 6), HOURS)).collect();
         let start = ColdStart::fit(&donors, &own).unwrap();
         for p in [0.0, 0.5, 0.99, 1.0] {
             let quantile = start.quantile(0, p);
