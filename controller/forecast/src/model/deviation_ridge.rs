@@ -105,29 +105,24 @@ struct Stretch {
 impl DeviationRidge {
     pub(super) fn fit(base: Base, history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
         let day = history.day_steps();
+        let season = base.season(history).map_or(0, |(steps, _)| steps);
         let last = (end + 1).saturating_sub(horizon_steps);
-        let (stretches, first) = [Memory::Week, Memory::Day]
+        let too_short =
+            || ModelError::TooFewSteps { model: base.name(), have: end, need: day + day.max(season) + horizon_steps };
+        let (stretches, origins) = [Memory::Week, Memory::Day]
             .into_iter()
             .map(|memory| {
                 let stretches = stretches(base, history, memory);
-                let reach = stretches.last().map_or(0, |stretch| stretch.oldest);
-                (stretches, reach.max(day) + base.season(history).map_or(0, |(steps, _)| steps))
+                let first = stretches.last().map_or(day, |stretch| stretch.oldest.max(day)) + season;
+                let stride = coprime_stride(last.saturating_sub(first), MAX_ROWS, day);
+                let origins = (first..last).step_by(stride).filter(|&origin| history.known(origin));
+                (stretches, origins.collect::<Vec<_>>())
             })
-            .find(|(stretches, first)| last >= first + rows_needed(stretches.len()))
-            .ok_or_else(|| ModelError::TooFewSteps {
-                model: base.name(),
-                have: end,
-                need: day + base.season(history).map_or(day, |(steps, _)| steps) + horizon_steps,
-            })?;
+            .find(|(stretches, origins)| origins.len() >= rows_needed(stretches.len()))
+            .ok_or_else(too_short)?;
         let offset = (OFFSET_OF_MEAN * history.mean(0, end).unwrap_or(0.0)).max(MIN_OFFSET_PER_S);
         let leads = solved_leads(horizon_steps);
         let view = View::new(base, history, offset, 0..end);
-        let stride = coprime_stride(last - first, MAX_ROWS, day);
-        let origins: Vec<usize> = (first..last).step_by(stride).filter(|&origin| history.known(origin)).collect();
-        let need = rows_needed(stretches.len());
-        if origins.len() < need {
-            return Err(ModelError::TooFewRows { have: origins.len(), need });
-        }
 
         // A column of each matrix is one origin, so that what belongs together lies together.
         let mut rows = DMatrix::zeros(stretches.len(), origins.len());
