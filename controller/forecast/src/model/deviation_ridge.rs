@@ -146,9 +146,7 @@ impl DeviationRidge {
 
     fn forecast_from(&self, view: &View, row: &mut [f64], origin: usize, out: &mut [f64]) {
         view.write_row(&self.stretches, origin, row);
-        let deviation = |solved: usize| -> f64 {
-            self.weights.get(solved).map_or(0.0, |weights| weights.iter().zip(&*row).map(|(w, x)| w * x).sum())
-        };
+        let deviation = |solved: usize| self.weights.get(solved).map_or(0.0, |weights| ridge::dot(weights, row));
         let highest = self.highest.max(view.highest + HEADROOM);
         let (mut after, mut earlier, mut later) = (0, deviation(0), deviation(0));
         for (point, lead) in out.iter_mut().zip(1..) {
