@@ -80,11 +80,10 @@ impl Trial {
             let origins = MAX_RESIDUALS.min(MAX_SAMPLES / horizon_steps).max(1);
             let stride = coprime_stride(fold.len(), origins, history.day_steps());
             let mut by_lead = vec![Vec::new(); horizon_steps];
-            let mut points = vec![0.0; horizon_steps];
-            for origin in fold.clone().step_by(stride) {
-                model.forecast(history, origin, &mut points);
+            let origins: Vec<usize> = fold.clone().step_by(stride).collect();
+            model.roll(history, &origins, horizon_steps, |origin, points| {
                 let ceiling = model.ceiling(history, origin);
-                for ((target, &point), samples) in (origin..fold.end).zip(&points).zip(&mut by_lead) {
+                for ((target, &point), samples) in (origin..fold.end).zip(points).zip(&mut by_lead) {
                     if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
                         let scales = ScaleKind::ALL.map(|scale| scale.at(history, origin, target, point, mean_level));
                         samples.push(Sample {
@@ -96,7 +95,7 @@ impl Trial {
                         });
                     }
                 }
-            }
+            });
             Ok(by_lead)
         };
         Ok(Self { calibrating: roll(&folds.calibrating)?, scoring: roll(&folds.scoring)? })

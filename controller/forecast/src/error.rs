@@ -47,13 +47,13 @@ pub enum ForecastError {
         /// Known values needed at this step length and horizon.
         need: usize,
     },
-    /// A horizon of no steps, or of more than a day.
-    #[error("fitting: horizon of {horizon_steps} steps is not within 1..={day_steps} (one day)")]
+    /// A horizon of no steps, or of more than a week.
+    #[error("fitting: horizon of {horizon_steps} steps is not within 1..={longest} (one week)")]
     Horizon {
         /// The refused horizon.
         horizon_steps: usize,
         /// The longest horizon.
-        day_steps: usize,
+        longest: usize,
     },
     /// An upper quantile outside 0.5..1.
     #[error("fitting: upper quantile {quantile} is not between 0.5 and 1")]
@@ -85,6 +85,34 @@ pub enum ModelError {
         have: usize,
         /// Rows needed.
         need: usize,
+    },
+    /// Fewer steps of history than the model needs to know its parameters.
+    #[error("fitting {model}: {have} steps of history, {need} are needed")]
+    TooFewSteps {
+        /// The model's name.
+        model: &'static str,
+        /// Steps of history.
+        have: usize,
+        /// Steps needed.
+        need: usize,
+    },
+    /// A season that the model cannot hold: its cost or its memory would leave every bound.
+    #[error("fitting {model}: a season of {season_steps} steps, at most {most} can be used")]
+    SeasonTooLong {
+        /// The model's name.
+        model: &'static str,
+        /// Steps in the season.
+        season_steps: usize,
+        /// The longest that the model takes.
+        most: usize,
+    },
+    /// The model's parameters could not be estimated from this history.
+    #[error("fitting {model}: {message}")]
+    NotEstimated {
+        /// The model's name.
+        model: &'static str,
+        /// What did not work.
+        message: String,
     },
     /// The regression has no solution.
     #[error("fitting a regression for lead {lead}: {message}")]

@@ -14,7 +14,8 @@ mod last_value;
 mod seasonal_naive;
 
 use std::fmt;
-use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
@@ -24,14 +25,24 @@ use crate::history::History;
 pub(crate) const EXPLOSION_FACTOR: f64 = 3.0;
 
 /// A fitted model: points for the steps after an origin.
-pub trait Model: fmt::Debug + Send + Sync {
+pub trait Model {
     /// Writes the forecasts for steps `origin`, `origin + 1`, ... into `out`, made from the values before `origin` only.
     /// `out` is at most as long as the horizon of the fit. `history` need not be the one that was fitted.
     fn forecast(&self, history: &History, origin: usize, out: &mut [f64]);
+
+    /// Forecasts `steps` steps from each of the ascending `origins` and hands them to `visit`; the same figures as
+    /// [`Model::forecast`] gives one by one. A model that has to walk through the history to know its state walks once.
+    fn roll(&self, history: &History, origins: &[usize], steps: usize, visit: &mut dyn FnMut(usize, &mut [f64])) {
+        let mut points = vec![0.0; steps];
+        for &origin in origins {
+            self.forecast(history, origin, &mut points);
+            visit(origin, &mut points);
+        }
+    }
 }
 
 /// The models there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ModelKind {
     /// What was last.
     LastValue,
@@ -66,10 +77,10 @@ impl ModelKind {
     /// # Errors
     /// The model has no use for so little history, or has no solution for it.
     pub fn fit(self, history: &History, end: usize, horizon_steps: usize) -> Result<FittedModel, ModelError> {
-        let model: Arc<dyn Model> = match self {
-            Self::LastValue => Arc::new(last_value::LastValue),
-            Self::SeasonalNaive => Arc::new(seasonal_naive::SeasonalNaive::fit(history, end)),
-            Self::LagRidge => Arc::new(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
+        let model = match self {
+            Self::LastValue => Learned::LastValue(last_value::LastValue),
+            Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
+            Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
@@ -81,11 +92,30 @@ impl fmt::Display for ModelKind {
     }
 }
 
-/// A fitted model whose forecasts are held within bounds.
-#[derive(Debug, Clone)]
+/// What each kind of model has learned. An enum and not a trait object, so that a fitted model can be stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Learned {
+    LastValue(last_value::LastValue),
+    SeasonalNaive(seasonal_naive::SeasonalNaive),
+    LagRidge(lag_ridge::LagRidge),
+}
+
+impl Learned {
+    fn model(&self) -> &dyn Model {
+        match self {
+            Self::LastValue(model) => model,
+            Self::SeasonalNaive(model) => model,
+            Self::LagRidge(model) => model,
+        }
+    }
+}
+
+/// A fitted model whose forecasts are held within bounds. Serialised by what was learned, so that a stored one forecasts
+/// the same bits; what stores it adds a version, since models change.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FittedModel {
     kind: ModelKind,
-    model: Arc<dyn Model>,
+    model: Learned,
     max_seen: f64,
 }
 
@@ -98,10 +128,22 @@ impl FittedModel {
 
     /// Bounded forecasts for the steps from `origin` on; see [`Model::forecast`].
     pub fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
-        self.model.forecast(history, origin, out);
+        self.model.model().forecast(history, origin, out);
+        self.bound(history, origin, out);
+    }
+
+    /// Bounded forecasts of `steps` steps from each of the ascending `origins`; see [`Model::roll`].
+    pub fn roll(&self, history: &History, origins: &[usize], steps: usize, mut visit: impl FnMut(usize, &[f64])) {
+        self.model.model().roll(history, origins, steps, &mut |origin, points| {
+            self.bound(history, origin, points);
+            visit(origin, points);
+        });
+    }
+
+    fn bound(&self, history: &History, origin: usize, points: &mut [f64]) {
         let ceiling = self.ceiling(history, origin);
         let last = last_value::before(history, origin);
-        for point in out {
+        for point in points {
             *point = if point.is_finite() { point.clamp(0.0, ceiling) } else { last };
         }
     }
@@ -118,21 +160,13 @@ mod tests {
     use super::*;
     use crate::series::Series;
 
-    #[derive(Debug)]
-    struct Wild;
-
-    impl Model for Wild {
-        fn forecast(&self, _: &History, _: usize, out: &mut [f64]) {
-            out.copy_from_slice(&[-5.0, 1e12, f64::NAN, 7.0]);
-        }
-    }
-
     #[test]
     fn what_a_model_says_is_bounded() {
         let history = History::new(&Series::new(0, 3600, vec![1.0, 10.0, 4.0]).unwrap());
-        let fitted = FittedModel { kind: ModelKind::LagRidge, model: Arc::new(Wild), max_seen: 2.0 };
-        let mut out = [0.0; 4];
-        fitted.forecast(&history, 3, &mut out);
-        assert_eq!(out, [0.0, 30.0, 4.0, 7.0]);
+        let model = Learned::LastValue(last_value::LastValue);
+        let fitted = FittedModel { kind: ModelKind::LastValue, model, max_seen: 2.0 };
+        let mut points = [-5.0, 1e12, f64::NAN, 7.0];
+        fitted.bound(&history, 3, &mut points);
+        assert_eq!(points, [0.0, 30.0, 4.0, 7.0]);
     }
 }

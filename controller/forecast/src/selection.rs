@@ -18,13 +18,15 @@ use crate::series::Series;
 const MIN_DAYS: usize = 2;
 /// Known values that a fit needs whatever the step is.
 const MIN_STEPS: usize = 48;
+/// Days that can be forecast at once: capacity that takes longer to come is not ordered by forecast.
+const LONGEST_HORIZON_DAYS: usize = 7;
 /// Share of the best baseline's loss by which another model has to be better.
 const REQUIRED_GAIN: f64 = 0.02;
 
 /// What to fit for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Steps ahead that are forecast, 1 to one day of steps.
+    /// Steps ahead that are forecast, 1 to one week of steps.
     pub horizon_steps: usize,
     /// The upper quantile whose coverage is measured, between 0.5 and 1. Any other can still be asked for.
     pub upper_quantile: f64,
@@ -160,8 +162,9 @@ fn fit_chosen_by(
 
 fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
     let day_steps = series.day_steps();
-    if !(1..=day_steps).contains(&settings.horizon_steps) {
-        return Err(ForecastError::Horizon { horizon_steps: settings.horizon_steps, day_steps });
+    let longest = LONGEST_HORIZON_DAYS * day_steps;
+    if !(1..=longest).contains(&settings.horizon_steps) {
+        return Err(ForecastError::Horizon { horizon_steps: settings.horizon_steps, longest });
     }
     let quantile = settings.upper_quantile;
     if !(quantile > 0.5 && quantile < 1.0) {
@@ -238,8 +241,8 @@ mod tests {
         let series = Series::new(0, 3600, vec![1.0; 47]).unwrap();
         let refused = fit(&series, &Settings::default()).unwrap_err();
         assert_eq!(refused, ForecastError::TooShort { have: 47, need: 48 });
-        let refused = fit(&series, &Settings { horizon_steps: 25, ..Settings::default() }).unwrap_err();
-        assert_eq!(refused, ForecastError::Horizon { horizon_steps: 25, day_steps: 24 });
+        let refused = fit(&series, &Settings { horizon_steps: 169, ..Settings::default() }).unwrap_err();
+        assert_eq!(refused, ForecastError::Horizon { horizon_steps: 169, longest: 168 });
         let refused = fit(&series, &Settings { upper_quantile: 0.5, ..Settings::default() }).unwrap_err();
         assert_eq!(refused, ForecastError::Quantile { quantile: 0.5 });
     }

@@ -12,6 +12,8 @@
 //! "today runs 20 % above yesterday". Where a value lies before the history's beginning, the normaliser stands in; what a
 //! gap takes is [`History`]'s business.
 
+use serde::{Deserialize, Serialize};
+
 use std::f64::consts::TAU;
 
 use crate::history::History;
@@ -38,7 +40,7 @@ const WEEK_HARMONICS: u32 = 3;
 const COMPRESSION_OFFSET: f64 = 1.0;
 
 /// Which features a fit uses, and the floor of its normaliser. Fixed at the fit, so that a row means the same later.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Shape {
     /// Whether the history was long enough to learn from last week's values.
     pub(super) weekly: bool,

@@ -14,6 +14,8 @@ use smartcore::linalg::basic::arrays::Array;
 use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linear::ridge_regression::{RidgeRegression, RidgeRegressionParameters};
 
+use serde::{Deserialize, Serialize};
+
 use super::Model;
 use super::lag_features::{Shape, compressed, expanded};
 use crate::backtest::coprime_stride;
@@ -37,7 +39,7 @@ const FLOOR_RATE_PER_S: f64 = 1e-6;
 /// A column that varies less than this does not count as varying.
 const MIN_DEVIATION: f64 = 1e-9;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LagRidge {
     shape: Shape,
     /// One per lead.
@@ -45,7 +47,7 @@ pub(super) struct LagRidge {
 }
 
 /// A linear function of a row, in compressed normalised units.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {
     intercept: f64,
     weights: Vec<f64>,

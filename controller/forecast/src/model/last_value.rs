@@ -1,9 +1,11 @@
 //! The next steps are as the last one: the baseline that nothing beats on demand that wanders without a pattern.
 
+use serde::{Deserialize, Serialize};
+
 use super::Model;
 use crate::history::History;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LastValue;
 
 impl Model for LastValue {

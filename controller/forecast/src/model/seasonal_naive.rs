@@ -3,10 +3,12 @@
 //! Day or week is chosen by the mean absolute error of both on the end of the history. A week needs two weeks of
 //! history to be compared; without a whole season before the target the last value stands in.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Model, last_value};
 use crate::history::History;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SeasonalNaive {
     season_steps: usize,
 }

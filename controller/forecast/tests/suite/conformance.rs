@@ -1,14 +1,40 @@
-//! The suite that every model passes: one row per model, one check per hazard.
+//! The suite that every model passes: one row per model, one check per hazard. A row says besides which shapes the model
+//! claims to follow; these it has to follow, without noise, within [`FOLLOWED_WITHIN`] of the mean.
 
-use forebay_forecast::{Forecast, ForecastError, ModelKind, Series, Settings, fit, fit_as};
+use forebay_forecast::{FittedModel, Forecast, ForecastError, History, ModelKind, Series, Settings, fit, fit_as};
 
 use crate::generated::{Bursts, Random, demand};
 
 const HOUR_S: u32 = 3600;
 const PROBABILITIES: [f64; 9] = [0.001, 0.05, 0.25, 0.4999, 0.5, 0.75, 0.95, 0.99, 0.9999];
 
+/// Largest error on a shape that a model claims to follow, as a share of the shape's mean.
+const FOLLOWED_WITHIN: f64 = 0.03;
+
+/// A shape without noise that a model may claim to follow.
+#[derive(Debug, Clone, Copy)]
+enum Follows {
+    Day,
+    DayAndWeek,
+    TrendAndDay,
+}
+
+impl Follows {
+    /// The rate in an hour since the beginning.
+    fn rate(self, hour: usize) -> f64 {
+        let day = 40.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
+        let weekend = if hour / 24 % 7 >= 5 { 0.5 } else { 1.0 };
+        let trend = 0.1 * hour as f64;
+        match self {
+            Self::Day => 100.0 + day,
+            Self::DayAndWeek => (100.0 + day) * weekend,
+            Self::TrendAndDay => 100.0 + trend + day,
+        }
+    }
+}
+
 macro_rules! conforms {
-    ($($name:ident: $kind:expr,)*) => {
+    ($($name:ident: $kind:expr, $follows:expr;)*) => {
         $(mod $name {
             use super::*;
             #[test] fn forecasts_lie_in_the_future() { super::forecasts_lie_in_the_future($kind); }
@@ -18,6 +44,11 @@ macro_rules! conforms {
             #[test] fn no_demand_is_forecast_as_none() { super::no_demand_is_forecast_as_none($kind); }
             #[test] fn bounded_after_a_burst_out_of_nothing() { super::bounded_after_a_burst_out_of_nothing($kind); }
             #[test] fn short_recent_history_will_do() { super::short_recent_history_will_do($kind); }
+            #[test] fn rolls_as_it_forecasts() { super::rolls_as_it_forecasts($kind); }
+            #[test] fn stored_and_read_back() { super::stored_and_read_back($kind); }
+            #[test] fn scaled_demand_is_forecast_scaled() { super::scaled_demand_is_forecast_scaled($kind); }
+            #[test] fn too_little_is_refused_or_forecast() { super::too_little_is_refused_or_forecast($kind); }
+            #[test] fn follows_what_it_claims() { super::follows_what_it_claims($kind, &$follows); }
         })*
 
         #[test]
@@ -28,9 +59,9 @@ macro_rules! conforms {
 }
 
 conforms! {
-    last_value: ModelKind::LastValue,
-    seasonal_naive: ModelKind::SeasonalNaive,
-    lag_ridge: ModelKind::LagRidge,
+    last_value: ModelKind::LastValue, [];
+    seasonal_naive: ModelKind::SeasonalNaive, [Follows::Day, Follows::DayAndWeek];
+    lag_ridge: ModelKind::LagRidge, [Follows::Day, Follows::DayAndWeek, Follows::TrendAndDay];
 }
 
 fn settings() -> Settings {
@@ -143,6 +174,69 @@ fn short_recent_history_will_do(kind: ModelKind) {
     assert_eq!(refused, ForecastError::StepMismatch { fitted_s: 3600, got_s: 300 });
 }
 
+fn points(model: &FittedModel, history: &History, origin: usize) -> Vec<f64> {
+    let mut points = vec![0.0; settings().horizon_steps];
+    model.forecast(history, origin, &mut points);
+    points
+}
+
+fn rolls_as_it_forecasts(kind: ModelKind) {
+    let history = History::new(&noisy(700));
+    let model = kind.fit(&history, 500, settings().horizon_steps).unwrap();
+    let origins = [500, 501, 530, 699, 700];
+    let mut visited = vec![];
+    model.roll(&history, &origins, settings().horizon_steps, |origin, rolled| {
+        for (rolled, alone) in rolled.iter().zip(points(&model, &history, origin)) {
+            assert!((rolled - alone).abs() <= 1e-9 * alone.max(1.0), "origin {origin}: {rolled} for {alone}");
+        }
+        visited.push(origin);
+    });
+    assert_eq!(visited, origins);
+}
+
+fn stored_and_read_back(kind: ModelKind) {
+    let history = History::new(&noisy(600));
+    let model = kind.fit(&history, 500, settings().horizon_steps).unwrap();
+    let stored = postcard::to_allocvec(&model).unwrap();
+    let read: FittedModel = postcard::from_bytes(&stored).unwrap();
+    assert_eq!(points(&read, &history, 600), points(&model, &history, 600));
+    assert_eq!(read.kind(), kind);
+}
+
+fn scaled_demand_is_forecast_scaled(kind: ModelKind) {
+    let (history, factor) = (noisy(600), 1000.0);
+    let scaled = hourly(history.values().iter().map(|value| value * factor).collect());
+    let forecast = |series: &Series| {
+        let history = History::new(series);
+        points(&kind.fit(&history, 600, settings().horizon_steps).unwrap(), &history, 600)
+    };
+    for (plain, scaled) in forecast(&history).into_iter().zip(forecast(&scaled)) {
+        assert!((scaled / factor / plain - 1.0).abs() < 1e-3, "{scaled} is not {factor} times {plain}");
+    }
+}
+
+fn too_little_is_refused_or_forecast(kind: ModelKind) {
+    for steps in [0, 1, 2, 3, 25, 49, 100, 200] {
+        let history = History::new(&noisy(steps));
+        if let Ok(model) = kind.fit(&history, steps, settings().horizon_steps) {
+            assert!(points(&model, &history, steps).iter().all(|point| point.is_finite()), "{steps} steps");
+        }
+    }
+}
+
+fn follows_what_it_claims(kind: ModelKind, claims: &[Follows]) {
+    let hours = 35 * 24;
+    for claim in claims {
+        let history = History::new(&hourly((0..hours).map(|hour| claim.rate(hour)).collect()));
+        let model = kind.fit(&history, hours, settings().horizon_steps).unwrap();
+        let mean = history.mean(0, hours).unwrap();
+        for (ahead, point) in points(&model, &history, hours).into_iter().enumerate() {
+            let actual = claim.rate(hours + ahead);
+            assert!((point - actual).abs() < FOLLOWED_WITHIN * mean, "{claim:?}, {ahead} ahead: {point} for {actual}");
+        }
+    }
+}
+
 #[test]
 fn the_shortest_history_is_forecast_by_a_baseline() {
     let history = noisy(48);
@@ -152,11 +246,11 @@ fn the_shortest_history_is_forecast_by_a_baseline() {
 }
 
 #[test]
-fn the_longest_horizon_is_a_day() {
+fn the_longest_horizon_is_a_week() {
     let history = noisy(28 * 24);
-    let forecaster = fit(&history, &Settings { horizon_steps: 24, ..settings() }).unwrap();
+    let forecaster = fit(&history, &Settings { horizon_steps: 168, ..settings() }).unwrap();
     let forecast = forecaster.predict(&history).unwrap();
-    assert_eq!(forecast.steps.len(), 24);
+    assert_eq!(forecast.steps.len(), 168);
     assert_sound(&forecast);
 }
 
