@@ -53,7 +53,7 @@ proptest! {
         };
         let grant =
             Grant { standard: limit(rate, burst), safe: limit(50, 10), slots: (1..=slots).map(slot).collect(), pool: None };
-        let (mut filled, mut unfilled) = (Proxy::new(2, &[grant.clone()]), Unfilled::new(2, &grant));
+        let (mut filled, mut unfilled) = (Proxy::new(2, std::slice::from_ref(&grant)), Unfilled::new(2, &grant));
         filled.valid_until = Nanos(valid_ms * Nanos::MILLI);
         unfilled.proxy.valid_until = filled.valid_until;
         let mut now = Nanos(Nanos::MILLI);
@@ -85,7 +85,7 @@ proptest! {
 fn costs_the_counterfactual_at_most_a_lease() {
     let limit = limit(10_000, 2_000);
     let grant = Grant::fixed(limit);
-    let (mut filled, mut unfilled) = (Proxy::new(1, &[grant.clone()]), Unfilled::new(1, &grant));
+    let (mut filled, mut unfilled) = (Proxy::new(1, std::slice::from_ref(&grant)), Unfilled::new(1, &grant));
     let (mut now, mut lanes) = (Nanos(Nanos::SECOND), Tally::default());
     for request in 0..40_000u64 {
         // A second at half the rate, then three at four times of it.
