@@ -1,46 +1,31 @@
-//! One worker's account with one key: the leases it holds, what it remembers of an empty bucket, what it counted.
+//! One worker's account with one key: what the next request needs of it in one cache line, all else in its books.
 //!
-//! [`Account::secure`] is the order of admission: shadow, else standard, else borrow. It answers from the worker's own
-//! leases as long as they cover the request, at every instant that the coarse clock allows; else it reads the clock and
-//! draws on the shared state ([`lease`](crate::lease) says how much). What is leased has left the shared bucket; what
-//! lies idle goes back ([`Account::give_back_idle`]).
+//! The [`till`] says what a plain decision touches and why; [`books`] are the leases, what is remembered of an empty
+//! bucket, and what was counted. Whoever wants more than the till has opens the books, which closes the till.
+
+mod books;
+mod till;
 
 use alloc::boxed::Box;
 
-use crate::borrow::{Borrower, Short};
 use crate::bucket::Wait;
-use crate::claims::{Claimed, RENEW_AFTER};
+use crate::claims::Claimed;
 use crate::counts::Counts;
 use crate::decision::{Receipt, Source};
-use crate::dry::Dry;
-use crate::grant::{Grant, Terms};
-use crate::lease::{IDLE, Lease};
-use crate::ledger::{Clock, Conditions, Ledger};
-use crate::pool::Pool;
-use crate::score::PlainScore;
-use crate::shadow::Slot;
+use crate::grant::Grant;
+use crate::lease::IDLE;
+use crate::ledger::{Clock, Conditions, Contended, Ledger};
 use crate::units::Nanos;
 
-/// How long a request waits after losing every compare-and-set race: refuse, never allow.
-const CONTENDED_WAIT: u64 = Nanos::MILLI;
+pub(crate) use books::{Books, pool_of};
+use till::Till;
 
-/// A worker's account with one key.
+/// A worker's account with one key. Aligned, so that none lies across two cache lines.
 #[derive(Clone, Debug, Default)]
+#[repr(align(64))]
 pub struct Account {
-    pub(crate) grant: Grant,
-    /// The grant's terms as of the last look; empty before the first.
-    terms: Terms,
-    pub(crate) standard: Lease,
-    /// For the standard lease, in the shared state.
-    pub(crate) claimed: Claimed,
-    pub(crate) shadow: Lease,
-    pub(crate) shadow_slot_id: u64,
-    pub(crate) standard_dry: Dry,
-    pub(crate) shadow_dry: Dry,
-    pub(crate) borrower: Option<Box<Borrower>>,
-    last_spent: Nanos,
-    pub(crate) counts: Counts,
-    score: PlainScore,
+    till: Till,
+    books: Box<Books>,
     /// Who holds it, where accounts pass from one holder to the next.
     holder: u32,
 }
@@ -48,13 +33,12 @@ pub struct Account {
 impl Account {
     /// An account under `grant`, with nothing leased.
     pub fn new(grant: Grant) -> Self {
-        let borrower = grant.pool.map(|_| Box::default());
-        Self { grant, borrower, ..Self::default() }
+        Self::held_by(0, grant)
     }
 
     /// A new account, for the holder of this number, where accounts pass from one to the next.
     pub fn held_by(holder: u32, grant: Grant) -> Self {
-        Self { holder, ..Self::new(grant) }
+        Self { till: Till::default(), books: Box::new(Books::new(grant)), holder }
     }
 
     /// Whether a receipt is of this account's holder, and not of one before.
@@ -65,56 +49,49 @@ impl Account {
     /// Takes a new grant into force. Leases stay: they are paid for. Only what was borrowed from a pool that is no
     /// longer this key's is void.
     pub fn set_grant(&mut self, grant: Grant) {
-        if self.grant == grant {
-            return;
-        }
-        let same_pool = self.grant.pool.map(|member| member.pool) == grant.pool.map(|member| member.pool);
-        if !same_pool {
-            self.borrower = grant.pool.map(|_| Box::default());
-        }
-        self.grant = grant;
-        self.look_again();
+        self.open_books().set_grant(grant);
     }
 
     /// The grant in force.
     pub fn grant(&self) -> &Grant {
-        &self.grant
+        &self.books.grant
     }
 
     /// Units held outside the shared state, all buckets together.
     pub fn leased_units(&self) -> u64 {
-        let borrowed = self.borrower.as_ref().map_or(0, |borrower| borrower.held());
-        self.standard.units.saturating_add(self.shadow.units).saturating_add(borrowed)
+        self.books.leased_units().saturating_sub(self.till.spent().units)
     }
 
     /// Whether the shared state has to hear of this account when it lies idle.
     pub fn holds_lease(&self) -> bool {
-        self.leased_units() > 0 || self.claimed.units > 0
+        self.leased_units() > 0 || self.books.claimed.units > 0
     }
 
     /// What the shared state keeps room for, until this account settles or the claim ends.
     pub fn claimed(&self) -> Claimed {
-        self.claimed
+        self.books.claimed
     }
 
     /// Units held of the standard bucket alone.
     pub fn standard_leased_units(&self) -> u64 {
-        self.standard.units
+        self.books.standard.units.saturating_sub(self.till.spent().units)
     }
 
     /// Counts since [`Account::clear_counts`].
     pub fn counts(&self) -> Counts {
-        self.counts
+        let mut counts = self.books.counts;
+        counts.standard.absorb(&self.till.spent());
+        counts
     }
 
     /// Adds what was counted elsewhere.
     pub fn add_counts(&mut self, more: &Counts) {
-        self.counts.absorb(more);
+        self.books.counts.absorb(more);
     }
 
     /// Starts counting from zero.
     pub fn clear_counts(&mut self) {
-        self.counts = Counts::default();
+        self.open_books().counts = Counts::default();
     }
 
     /// Gets `cost` units into this account's hands and says where from, without spending them.
@@ -129,207 +106,104 @@ impl Account {
         clock: &mut Clock,
         ledger: &mut impl Ledger,
     ) -> Result<Source, Wait> {
-        if let Some(source) = self.covered(cost, conditions, clock) {
-            return Ok(source);
+        if self.till.covers(cost, conditions.valid_until, clock) {
+            return Ok(Source::Standard);
         }
-        let now = clock.read(ledger);
-        let terms = self.terms_at(now, conditions);
-        if terms.slot.is_some_and(|slot| self.shadow_held(&slot) >= cost) {
-            return Ok(Source::Shadow);
+        let books = self.open_books();
+        let source = books.secure(key, cost, conditions, clock, ledger)?;
+        if let Some(float) = books.float(conditions, clock) {
+            self.till.open(float);
         }
-        let slot = terms.slot.filter(|_| !self.shadow_dry.covers(cost, now));
-        let leased = self.standard_held(now) >= cost;
-        // A lease that is to be renewed is, whatever is known of the bucket.
-        let empty = self.standard.units < cost && self.standard_dry.covers(cost, now);
-        let own = if slot.is_some() || (!leased && !empty) {
-            self.draw(key, cost, &Terms { slot, ..terms }, conditions, now, ledger)
-        } else if leased {
-            Ok(Source::Standard)
-        } else {
-            Err(Short::Dry(self.standard_dry.wait_for_look(terms.standard, cost)))
-        };
-        let borrowed = match own {
-            Err(Short::Dry(_)) if now < conditions.valid_until => self.borrow(cost, conditions, now, ledger),
-            other => other,
-        };
-        match (own, borrowed) {
-            (Ok(source), _) | (_, Ok(source)) => Ok(source),
-            (Err(Short::Contended), _) | (_, Err(Short::Contended)) => Err(Wait::Until(now.plus(CONTENDED_WAIT))),
-            (Err(Short::Dry(own)), Err(Short::Dry(borrowed))) => {
-                Err(own.min(borrowed).min(self.shadow_wait(&terms, cost, conditions, now)))
-            }
-        }
+        Ok(source)
     }
 
-    /// Spends what [`Account::secure`] got; `now` may be coarse.
-    pub(crate) fn spend(&mut self, key: usize, source: Source, cost: u64, now: Nanos) -> Receipt {
-        self.last_spent = self.last_spent.max(now);
-        match (source, &mut self.borrower) {
-            (Source::Shadow, _) => {
-                self.shadow.spend(cost);
-                self.counts.reserved.add(cost);
-            }
-            (Source::Pool, Some(borrower)) => {
-                borrower.pooled.spend(cost);
-                self.counts.borrowed.add(cost);
-            }
-            (Source::Overcommit, Some(borrower)) => {
-                borrower.overcommit.spend(cost);
-                self.counts.borrowed.add(cost);
-                self.counts.overcommitted.add(cost);
-            }
-            // Without membership nothing is ever borrowed.
-            (Source::Standard | Source::Pool | Source::Overcommit, _) => {
-                self.standard.spend(cost);
-                self.counts.standard.add(cost);
-            }
+    /// Spends what [`Account::secure`] got under the same `clock`, and counts the request.
+    pub(crate) fn spend(&mut self, source: Source, cost: u64, conditions: &Conditions, clock: &Clock) {
+        let now = clock.earliest();
+        if source == Source::Standard && self.till.spend(cost, now) {
+            return;
         }
-        let slot_id = if source == Source::Shadow { self.shadow_slot_id } else { 0 };
-        Receipt { key, source, slot_id, units: cost, holder: self.holder }
+        self.till.used_at(now);
+        let books = self.open_books();
+        books.spend(source, cost);
+        books.observe(cost, true, conditions, clock);
     }
 
-    /// Counts a request, once it is decided: what came, and what a plain bucket would have made of it.
-    pub(crate) fn observe(&mut self, cost: u64, admitted: bool, conditions: &Conditions, clock: &Clock) {
-        if !admitted {
-            self.counts.refused.add(cost);
-        }
-        let valid = clock.earliest() < conditions.valid_until;
-        let limit = if valid { self.grant.standard } else { self.grant.safe };
-        match (self.score.admits(limit, conditions.workers, cost, clock), admitted) {
-            (false, true) => {
-                self.counts.would_have_refused_plain.add(cost);
-                self.counts.rescued.add(cost);
-            }
-            (false, false) => self.counts.would_have_refused_plain.add(cost),
-            (true, false) => self.counts.worse_than_plain.add(cost),
-            (true, true) => {}
-        }
-        self.note_demand(cost, valid, clock);
+    /// What a charge took that has just been spent.
+    pub(crate) fn receipt(&self, key: usize, source: Source, units: u64) -> Receipt {
+        let slot_id = if source == Source::Shadow { self.books.shadow_slot_id } else { 0 };
+        Receipt { key, source, slot_id, units, holder: self.holder }
+    }
+
+    /// Counts a request that is refused for want of this charge.
+    pub(crate) fn refuse(&mut self, cost: u64, conditions: &Conditions, clock: &Clock) {
+        self.open_books().observe(cost, false, conditions, clock);
     }
 
     /// Counts a request that is refused though its charge could be had.
     pub(crate) fn turn_away(&mut self, cost: u64, conditions: &Conditions, clock: &Clock) {
-        self.counts.refused.add(cost);
-        self.note_demand(cost, clock.earliest() < conditions.valid_until, clock);
-    }
-
-    fn note_demand(&mut self, cost: u64, valid: bool, clock: &Clock) {
-        let (slot, at) = (&self.terms.slot, clock.earliest());
-        if valid && slot.is_some_and(|slot| slot.start <= at && at < slot.end) {
-            self.counts.in_slot.add(cost);
-        }
+        self.open_books().turn_away(cost, conditions, clock);
     }
 
     /// Returns leases that were not used for [`IDLE`], and tells the pool what is still to be told. For the tick.
     pub fn give_back_idle(&mut self, key: usize, conditions: &Conditions, now: Nanos, ledger: &mut impl Ledger) {
-        if now.since(self.last_spent) < IDLE {
-            return;
-        }
-        let terms = self.terms_at(now, conditions);
-        if self.standard.units > 0 || self.claimed.units > 0 || self.shadow.units > 0 {
-            let shadow = terms.slot.map(|slot| (slot, self.shadow_held(&slot)));
-            let returned = ledger.replace(key, &mut |state| {
-                let mut state = state?;
-                state.give_back(terms.standard, self.standard.units, self.claimed, now);
-                if let Some((slot, units)) = shadow {
-                    state.shadow.give_back(&slot, units, now);
-                }
-                Some(state)
-            });
-            // After a lost race the lease simply stays until the next try.
-            if returned.is_ok() {
-                (self.standard, self.claimed) = (Lease::default(), Claimed::default());
-                self.shadow = Lease::default();
-                if let (Some(borrower), Some((_, units))) = (&mut self.borrower, shadow) {
-                    borrower.owner_returned(units);
-                }
-            }
-        }
-        if let (Some(pool), Some(borrower)) = (pool_of(&self.grant, conditions), &mut self.borrower) {
-            // The same here.
-            let _ = borrower.give_back(pool, conditions, now, ledger);
+        if now.since(self.till.last_spent()) >= IDLE {
+            self.open_books().give_back(key, conditions, now, ledger);
         }
     }
 
-    /// What surely covers the request at every instant that `clock` allows, without a look at it.
-    fn covered(&self, cost: u64, conditions: &Conditions, clock: &Clock) -> Option<Source> {
-        let (terms, latest) = (&self.terms, clock.latest());
-        if clock.earliest() < terms.from || latest >= terms.until.min(conditions.valid_until) {
-            return None;
-        }
-        if let Some(slot) = &terms.slot {
-            if self.shadow_held(slot) >= cost {
-                return Some(Source::Shadow);
-            }
-            if !self.shadow_dry.covers(cost, latest) {
-                return None;
-            }
-        }
-        (self.standard_held(latest) >= cost).then_some(Source::Standard)
+    /// Charges what a request has used so far (`used` units in all) beyond what is accounted for. Never refunds.
+    ///
+    /// # Errors
+    /// [`Contended`]: some or all of it is still to be charged; `receipt` says how much is.
+    pub fn settle_so_far(
+        &mut self,
+        receipt: &mut Receipt,
+        used: u64,
+        conditions: &Conditions,
+        clock: &mut Clock,
+        ledger: &mut impl Ledger,
+    ) -> Result<(), Contended> {
+        self.open_books().settle_so_far(receipt, used, conditions, clock, ledger)
     }
 
-    /// Units held of the standard bucket; none when their claim is due, so that the next request renews it.
-    pub(crate) fn standard_held(&self, now: Nanos) -> u64 {
-        let is_due = self.claimed.units > 0 && now.since(self.standard.drawn_at) >= RENEW_AFTER;
-        if is_due { 0 } else { self.standard.units }
-    }
-
-    /// The terms at an exact instant, kept for the next requests.
-    pub(crate) fn terms_at(&mut self, now: Nanos, conditions: &Conditions) -> Terms {
-        if now >= conditions.valid_until {
-            return self.grant.safe_terms();
-        }
-        if now < self.terms.from || now >= self.terms.until {
-            self.terms = self.grant.terms(now);
-        }
-        self.terms
-    }
-
-    /// Units held of exactly this slot; what was leased from an earlier one is void.
-    pub(crate) fn shadow_held(&self, slot: &Slot) -> u64 {
-        if self.shadow_slot_id == slot.id { self.shadow.units } else { 0 }
+    /// Settles a request that has ended: `used` units in all. The difference to what is accounted for is charged or
+    /// refunded.
+    ///
+    /// # Errors
+    /// [`Contended`]: some or all of it is still to be done; `receipt` says what is accounted for.
+    pub fn settle(
+        &mut self,
+        receipt: &mut Receipt,
+        used: u64,
+        conditions: &Conditions,
+        clock: &mut Clock,
+        ledger: &mut impl Ledger,
+    ) -> Result<(), Contended> {
+        self.open_books().settle(receipt, used, conditions, clock, ledger)
     }
 
     /// Forgets every drought and the terms, because they may have changed, or those of the pool.
     pub fn look_again(&mut self) {
-        self.terms = Terms::default();
-        (self.standard_dry, self.shadow_dry) = (Dry::default(), Dry::default());
-        if let Some(borrower) = &mut self.borrower {
-            borrower.look_again();
-        }
+        self.open_books().look_again();
     }
 
-    fn borrow(
-        &mut self,
-        cost: u64,
-        conditions: &Conditions,
-        now: Nanos,
-        ledger: &mut impl Ledger,
-    ) -> Result<Source, Short> {
-        let may_borrow = self.grant.pool.is_some_and(|member| member.may_borrow);
-        match (pool_of(&self.grant, conditions), &mut self.borrower) {
-            (Some(pool), Some(borrower)) if may_borrow => borrower.secure(pool, cost, conditions, now, ledger),
-            _ => Err(Short::Dry(Wait::Never)),
+    /// The books, with all that went through the till.
+    fn open_books(&mut self) -> &mut Books {
+        let spent = self.till.close();
+        if spent.requests > 0 {
+            self.books.take_in(spent, self.till.last_spent());
         }
-    }
-
-    /// When a shadow slot could cover `cost`: the running one by its pace, or one that is still to come.
-    fn shadow_wait(&self, terms: &Terms, cost: u64, conditions: &Conditions, now: Nanos) -> Wait {
-        if now >= conditions.valid_until {
-            return Wait::Never;
-        }
-        let running = terms.slot.filter(|_| self.shadow_dry.covers(cost, now));
-        let paced = running.map_or(Wait::Never, |slot| match self.shadow_dry.wait(slot.pace, cost) {
-            Wait::Until(at) if at < slot.end => Wait::Until(at),
-            _ => Wait::Never,
-        });
-        let coming = self.grant.next_slot(cost, now).filter(|start| *start < conditions.valid_until);
-        paced.min(coming.map_or(Wait::Never, Wait::Until))
+        &mut self.books
     }
 }
 
-/// The pool that a grant belongs to, with its number.
-pub(crate) fn pool_of<'a>(grant: &Grant, conditions: &Conditions<'a>) -> Option<(usize, &'a Pool)> {
-    let number = grant.pool?.pool;
-    conditions.pools.get(number).map(|pool| (number, pool))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_one_cache_line() {
+        assert_eq!(size_of::<Account>(), 64);
+    }
 }

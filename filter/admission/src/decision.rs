@@ -180,7 +180,7 @@ pub fn count_refused(
     for charge in charges.iter().take(MAX_CHARGES) {
         let Some(account) = accounts.get_mut(charge.key) else { continue };
         match cause {
-            Cause::TooLittle => account.observe(charge.cost, false, conditions, clock),
+            Cause::TooLittle => account.refuse(charge.cost, conditions, clock),
             Cause::Other => account.turn_away(charge.cost, conditions, clock),
         }
     }
@@ -257,11 +257,10 @@ pub fn spend(
 ) {
     for (place, (charge, source)) in charges.iter().zip(secured.sources).enumerate() {
         if let Some(account) = accounts.get_mut(charge.key) {
-            let receipt = account.spend(charge.key, source, charge.cost, clock.earliest());
+            account.spend(source, charge.cost, conditions, clock);
             if let Some(written) = receipts.as_mut().and_then(|receipts| receipts.receipts.get_mut(place)) {
-                *written = Some(receipt);
+                *written = Some(account.receipt(charge.key, source, charge.cost));
             }
-            account.observe(charge.cost, true, conditions, clock);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One look of an account at its key's shared state: shadow first, else standard, and what is remembered of it.
 
-use crate::account::{Account, pool_of};
+use crate::account::{Books, pool_of};
 use crate::borrow::Short;
 use crate::bucket::Wait;
 use crate::claims::Claimed;
@@ -36,7 +36,7 @@ struct Drawn {
     claimed: Claimed,
 }
 
-impl Account {
+impl Books {
     /// Draws what `cost` needs and a lease on top, out of the shadow slot of `terms` or else the standard bucket.
     pub(crate) fn draw(
         &mut self,
@@ -117,7 +117,7 @@ impl Account {
         draw
     }
 
-    /// The part of [`Account::draw_from`] that is about the standard bucket: settles the former claim, draws, claims anew.
+    /// The part of [`Books::draw_from`] that is about the standard bucket: settles the former claim, draws, claims anew.
     fn draw_standard(
         &self,
         draw: &mut Draw,

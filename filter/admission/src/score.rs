@@ -8,10 +8,16 @@
 //! more than its part counts too many refusals, by as much as a local limiter per worker would refuse. Coarse instants
 //! let a request use what arrives within [`COARSE_MAX`](crate::ledger::COARSE_MAX), so over any time the simulated bucket
 //! admits at most 50 ms of rate more. A key that begins starts full.
+//!
+//! As long as the simulated bucket has what a lease holds, every request that the lease covers would have been admitted by
+//! it too. Such requests are not put to it one by one ([`PlainScore::surely`]); what they took is taken out when the books
+//! are opened next, at the latest with the lease's renewal ([`PlainScore::charge`]). What arrived at a brim meanwhile is
+//! lost to it, so after a time in which it was full it may count a lease's worth of refusals too many
+//! (`admission/tests/model/till.rs`).
 
 use crate::bucket::Bucket;
 use crate::ledger::Clock;
-use crate::units::{Limit, NANO, Rate};
+use crate::units::{Limit, NANO, Nanos, Rate};
 
 /// The simulated bucket of one worker and key.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,13 +31,7 @@ pub(crate) struct PlainScore {
 impl PlainScore {
     /// Whether the plain bucket would have admitted a request of `cost`.
     pub(crate) fn admits(&mut self, limit: Limit, workers: u64, cost: u64, clock: &Clock) -> bool {
-        if (self.whole, self.workers) != (limit, workers) {
-            // A worker that has not been counted yet takes itself for the only one.
-            let counted = if workers == u64::MAX { 1 } else { workers.max(1) };
-            let rate = Rate::from_milli_per_s(limit.rate.milli_per_s() / counted);
-            self.part = Limit::new(rate, limit.burst.div_ceil(counted));
-            (self.whole, self.workers) = (limit, workers);
-        }
+        self.follow(limit, workers);
         if cost > limit.burst {
             return false;
         }
@@ -48,12 +48,35 @@ impl PlainScore {
         }
         admits
     }
+
+    /// Units that the plain bucket would admit from `now` on whenever they came: what it holds.
+    pub(crate) fn surely(&mut self, limit: Limit, workers: u64, now: Nanos) -> u64 {
+        self.follow(limit, workers);
+        let bucket = self.bucket.get_or_insert(Bucket::full(self.part, now));
+        bucket.available(self.part, now)
+    }
+
+    /// Takes `units` out that it would surely have admitted, the last of them at `last`.
+    pub(crate) fn charge(&mut self, units: u64, last: Nanos) {
+        if let Some(bucket) = &mut self.bucket {
+            bucket.charge(self.part, units, u64::MAX, last);
+        }
+    }
+
+    fn follow(&mut self, limit: Limit, workers: u64) {
+        if (self.whole, self.workers) != (limit, workers) {
+            // A worker that has not been counted yet takes itself for the only one.
+            let counted = if workers == u64::MAX { 1 } else { workers.max(1) };
+            let rate = Rate::from_milli_per_s(limit.rate.milli_per_s() / counted);
+            self.part = Limit::new(rate, limit.burst.div_ceil(counted));
+            (self.whole, self.workers) = (limit, workers);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Nanos;
     use proptest::prelude::*;
 
     fn limit(rate: u64, burst: u64) -> Limit {

@@ -1,7 +1,7 @@
 //! Settling afterwards: a request that was admitted with an estimate is accounted with what it really used.
 //!
 //! The caller keeps the [`Receipt`] and says how much was used *in all*: as often as it likes while a stream runs
-//! ([`Account::settle_so_far`], which only ever charges more), and once at its end ([`Account::settle`], which also
+//! ([`Account::settle_so_far`](crate::Account::settle_so_far), which only ever charges more), and once at its end ([`Account::settle`](crate::Account::settle), which also
 //! refunds). Receipts make repeating harmless: what is accounted for is in them.
 //!
 //! | from | refund | charge |
@@ -14,7 +14,7 @@
 //! units used, `used <= rate x time + burst + leases + MAX_OWED_BURSTS x burst`; and over a long time the debt term is
 //! paid once, since repaying it is taken from what arrives. Forgiven units are the only ones outside, and are counted.
 
-use crate::account::{Account, pool_of};
+use crate::account::{Books, pool_of};
 use crate::claims::Claimed;
 use crate::decision::{Receipt, Source};
 use crate::key_state::KeyState;
@@ -25,12 +25,9 @@ use crate::units::Nanos;
 /// The most that a standard bucket may owe, in bursts: repaid after at most so many times `burst / rate`.
 pub const MAX_OWED_BURSTS: u64 = 4;
 
-impl Account {
-    /// Charges what a request has used so far (`used` units in all) beyond what is accounted for. Never refunds.
-    ///
-    /// # Errors
-    /// [`Contended`]: some or all of it is still to be charged; `receipt` says how much is.
-    pub fn settle_so_far(
+impl Books {
+    /// See [`Account::settle_so_far`](crate::Account::settle_so_far).
+    pub(crate) fn settle_so_far(
         &mut self,
         receipt: &mut Receipt,
         used: u64,
@@ -53,12 +50,8 @@ impl Account {
         self.charge_standard(receipt, used, conditions, now, ledger)
     }
 
-    /// Settles a request that has ended: `used` units in all. The difference to what is accounted for is charged or
-    /// refunded.
-    ///
-    /// # Errors
-    /// [`Contended`]: some or all of it is still to be done; `receipt` says what is accounted for.
-    pub fn settle(
+    /// See [`Account::settle`](crate::Account::settle).
+    pub(crate) fn settle(
         &mut self,
         receipt: &mut Receipt,
         used: u64,

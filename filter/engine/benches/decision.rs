@@ -1,9 +1,11 @@
 //! `cargo xtask bench decision`: the decision natively, beside the `governor` crate's keyed check, in one binary.
 //!
 //! Same work on both sides: look the tenant's name up among all keys, decide whether one unit is there, remember it. Same
-//! keys, same limit, same order of requests, same clock (governor's own `FakeRelativeClock`, one atomic number that both
-//! sides read once per request; a real clock would add the same to both). Every request is admitted. All of it on one
-//! thread, which spares governor's sharded map its locks' contention and Forebay nothing.
+//! keys, same limit, same order of requests, same kind of clock (governor's own `FakeRelativeClock`, one atomic number that
+//! either side reads once per request; a real clock would add the same to both). Everybody has a clock of its own, so that
+//! its requests come without a pause in which the others run: leases would grow old in it without a tick that gives them
+//! back. Every request is admitted. All of it on one thread, which spares governor's sharded map its locks' contention and
+//! Forebay nothing.
 //!
 //! Forebay's side is what the filter runs between the tenant's header and the verdict: name to row, row to key, `admit`
 //! with leases; the ledger behind the leases is a vector here, as shared data is the host's. The whole engine
@@ -85,7 +87,7 @@ fn main() -> ExitCode {
         let mut line = serde_json::to_value(&json).unwrap_or_default();
         line["conditions"] = serde_json::json!({
             "keys": args.keys, "rounds": args.rounds, "requests_per_round": args.requests, "governor": "0.10",
-            "governor_store": "dashmap, its default", "clock": "governor's FakeRelativeClock, read by both",
+            "governor_store": "dashmap, its default", "clock": "governor's FakeRelativeClock, one each",
         });
         println!("{line}");
     }
@@ -131,15 +133,15 @@ type Decide<'a> = Box<dyn FnMut(&[usize]) + 'a>;
 
 /// Median nanoseconds of each, and median ratio to governor's default.
 fn compare(args: &Args, tenants: &[String], order: &[usize]) -> Vec<(&'static str, f64, f64)> {
-    let clock = FakeRelativeClock::default();
+    let clocks: [FakeRelativeClock; 5] = Default::default();
     let quota = Quota::per_second(NonZeroU32::new(RATE_PER_S).unwrap_or(NonZeroU32::MIN));
     let default_store = DashMapStateStore::<String>::default();
     let hashed_store = DashMapStateStore::<String, DefaultHashBuilder>::with_hasher(DefaultHashBuilder::default());
     let plain_store = HashMapStateStore::<String>::new(Default::default());
-    let mut default_governor = limiter(quota, default_store, &clock);
-    let mut hashed_governor = limiter(quota, hashed_store, &clock);
-    let mut plain_governor = limiter(quota, plain_store, &clock);
-    let mut forebay = Forebay::new(tenants, clock.clone());
+    let mut default_governor = limiter(quota, default_store, &clocks[0]);
+    let mut hashed_governor = limiter(quota, hashed_store, &clocks[3]);
+    let mut plain_governor = limiter(quota, plain_store, &clocks[4]);
+    let mut forebay = Forebay::new(tenants, clocks[1].clone());
     let mut engine = Engine::new(tenants);
     let mut runs: Vec<(&'static str, Decide<'_>)> = vec![
         ("governor", Box::new(move |batch| check(&mut default_governor, tenants, batch))),
@@ -156,7 +158,7 @@ fn compare(args: &Args, tenants: &[String], order: &[usize]) -> Vec<(&'static st
             let place = (place + round) % runs.len();
             let started = Instant::now();
             for batch in order.chunks(BATCH) {
-                clock.advance(GAP * BATCH as u32);
+                clocks[place].advance(GAP * BATCH as u32);
                 (runs[place].1)(batch);
             }
             figures[place] = started.elapsed().as_nanos() as f64 / order.len() as f64;

@@ -11,3 +11,4 @@ mod queue;
 mod settling;
 mod strangers;
 mod support;
+mod till;
