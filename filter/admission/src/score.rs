@@ -49,11 +49,11 @@ impl PlainScore {
         admits
     }
 
-    /// Units that the plain bucket would admit from `now` on whenever they came: what it holds.
+    /// Units that the plain bucket would admit from `now` on whenever they came: what it holds. The first request of a key
+    /// is always put to it, since its cost may be more than a worker's part.
     pub(crate) fn surely(&mut self, limit: Limit, workers: u64, now: Nanos) -> u64 {
         self.follow(limit, workers);
-        let bucket = self.bucket.get_or_insert(Bucket::full(self.part, now));
-        bucket.available(self.part, now)
+        self.bucket.map_or(0, |bucket| bucket.available(self.part, now))
     }
 
     /// Takes `units` out that it would surely have admitted, the last of them at `last`.

@@ -103,3 +103,14 @@ fn costs_the_counterfactual_at_most_a_lease() {
     assert!(exact.requests > 20_000, "an overload: {exact:?}");
     assert!(lazy.requests.abs_diff(exact.requests) <= claim_cap(limit.burst, 1, 1), "{lazy:?}, exactly {exact:?}");
 }
+
+#[test]
+fn a_first_request_above_a_workers_part_is_put_to_the_plain_bucket() {
+    let mut proxy = Proxy::new(8, &[Grant::fixed(limit(800, 800))]);
+    assert_eq!(proxy.request(0, &one(150), Nanos(Nanos::SECOND)), Verdict::Admit(Lane::Standard));
+    assert_eq!(
+        proxy.workers[0][0].counts().would_have_refused_plain,
+        Tally::default(),
+        "an eighth of the burst is 100"
+    );
+}
