@@ -8,7 +8,9 @@
 //! *ghost*: the poorest that any name which lost a slot here can be by now, a bucket that refills like theirs. A newcomer
 //! starts at the ghost's level, because it may be that poorest one. Two bounds follow, and tests hold them:
 //! - A name never takes more than a bucket of its own would have given it, however often it loses its slot and comes
-//!   back: its level in a slot is never above the level which that bucket would have.
+//!   back: its level in a slot is never above the level which that bucket would have at the same instant. The instant is
+//!   the latest that any worker has written to the set: a worker whose clock lags finds what arrived until then, and the
+//!   refill goes on from there, so that lag is never granted twice.
 //! - A slot gives never more than one bucket, however many names pass through it: the ghost is at most the level of
 //!   whoever gives way, so a replacement never raises a level. All slots together admit at most
 //!   `slots x (level at boot + rate x time)`, the level at boot being one second of the rate, at most the burst.
@@ -177,6 +179,7 @@ impl SlotSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bucket::Wait;
     use crate::units::Rate;
 
     const S: u64 = Nanos::SECOND;
@@ -244,5 +247,26 @@ mod tests {
         set.claim(name(11), 100, limit(), now.plus(2 * S));
         assert_eq!(level(&set, 11, now.plus(2 * S)), 2, "the ghost refills like a bucket");
         assert!(!set.update(1, name(2), spent, 0, now), "name 2 has lost its way");
+    }
+
+    #[test]
+    fn a_newcomer_by_a_lagging_clock_stands_at_the_latest_instant_and_gets_nothing_twice() {
+        const MS: u64 = Nanos::MILLI;
+        let limit = Limit::new(Rate::from_milli_per_s(1_950), 2);
+        let mut set = SlotSet::at_boot(limit, Nanos(0));
+        // 1.95 at boot, so the ghost is full at 25.64 ms: not yet by the clock of the second name's worker.
+        assert_eq!(set.claim(name(1), 2, limit, Nanos(26 * MS)), Claim::Entered(0));
+        let lagging = Nanos(25 * MS);
+        assert_eq!(set.claim(name(2), 2, limit, lagging), Claim::Entered(1));
+        let mut bucket = set.bucket(1, name(2)).unwrap();
+        assert_eq!((bucket.at(), bucket.level_nano()), (Nanos(26 * MS), limit.burst_nano()));
+        assert_eq!(bucket.take(limit, 2, lagging), Ok(()));
+        // One unit takes 512.8 ms, from 26 ms on.
+        assert_eq!(bucket.take(limit, 1, lagging), Err(Wait::Until(Nanos(538_820_513))));
+
+        let mut own = Bucket::at_boot(limit, Nanos(0));
+        assert_eq!(own.take(limit, 2, lagging), Err(Wait::Until(Nanos(25_641_026))));
+        assert_eq!(own.take(limit, 2, Nanos(26 * MS)), Ok(()));
+        assert_eq!(own, bucket, "its own bucket, asked at the same instant, is the same from then on");
     }
 }
