@@ -248,7 +248,6 @@ mod tests {
                 }
             }
             let shares = [below_middle, covered].map(|part| f64::from(part) / f64::from(count));
-            println!("with {own_hours} own hours, 0.5 and 0.9 cover {shares:.3?}");
             // Never less than promised; with 20 donors the rank rounds upwards by a twentieth or two.
             assert!((0.4..=0.65).contains(&shares[0]) && shares[1] >= 0.88, "{own_hours} h: {shares:?}");
         }

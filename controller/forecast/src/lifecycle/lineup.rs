@@ -263,7 +263,6 @@ mod tests {
         let promoted = (0..1000)
             .filter(|&seed| matches!(contest(&mut challenged(), 0, seed, 1.0), Some((_, LineupEvent::Promoted { .. }))))
             .count();
-        println!("{promoted} of 1000 equal challengers promoted");
         assert!(promoted <= 65, "{promoted}");
     }
 
