@@ -51,19 +51,31 @@ struct Step {
     around: Surroundings,
 }
 
-/// One model's held-out forecasts, each beside the step of its fold.
+/// One model's held-out forecasts.
 #[derive(Debug)]
 pub(crate) struct Trial {
-    calibrating: Vec<Vec<f64>>,
-    scoring: Vec<Vec<f64>>,
+    calibrating: Held,
+    scoring: Held,
 }
 
-/// How a model did with its best scale.
+/// A model's forecasts for one fold.
+#[derive(Debug)]
+struct Held {
+    /// By lead, each beside the step of the fold.
+    points: Vec<Vec<f64>>,
+    /// Sums of absolute errors by octave of leads.
+    errors: Vec<f64>,
+}
+
+/// How a model did on the held-out part of the history, over all leads.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct TrialScore {
-    pub(crate) scale: ScaleKind,
-    pub(crate) relative_pinball: f64,
-    pub(crate) coverage: f64,
+pub struct Score {
+    /// Mean pinball loss over [`SCORED_QUANTILES`](crate::SCORED_QUANTILES) as a share of the mean rate; less is better.
+    pub relative_pinball: f64,
+    /// Share of values at or below the upper quantile; near that quantile if calibrated.
+    pub coverage: f64,
+    /// What its residuals were best measured by.
+    pub scale: ScaleKind,
 }
 
 /// A quarter of the history each, at most a week, in whole days if that is a day or more, so that each fold meets every
@@ -90,34 +102,29 @@ impl Backtest {
     /// The combination of several models, with the weights that it would have had: in each fold those that the errors of
     /// the other one give, so that no forecast is combined by what was made of it.
     pub(crate) fn combine(&self, members: &[&Trial]) -> Trial {
-        let calibrating: Vec<_> = members.iter().map(|trial| trial.calibrating.as_slice()).collect();
-        let scoring: Vec<_> = members.iter().map(|trial| trial.scoring.as_slice()).collect();
+        let (calibrating, scoring): (Vec<&Held>, Vec<&Held>) =
+            members.iter().map(|trial| (&trial.calibrating, &trial.scoring)).unzip();
         Trial {
-            calibrating: mixed(&calibrating, &combined_weights(&[(&self.scoring, &scoring)])),
-            scoring: mixed(&scoring, &combined_weights(&[(&self.calibrating, &calibrating)])),
+            calibrating: self.calibrating.held(mixed(&calibrating, &weights_by_octave(&[&scoring]))),
+            scoring: self.scoring.held(mixed(&scoring, &weights_by_octave(&[&calibrating]))),
         }
     }
 
-    /// The weights of each member by octave of leads, from all held-out forecasts.
-    pub(crate) fn weights(&self, members: &[&Trial]) -> Vec<Vec<f64>> {
-        let calibrating: Vec<_> = members.iter().map(|trial| trial.calibrating.as_slice()).collect();
-        let scoring: Vec<_> = members.iter().map(|trial| trial.scoring.as_slice()).collect();
-        combined_weights(&[(&self.calibrating, &calibrating), (&self.scoring, &scoring)])
-    }
-
     /// Scores the model on the second fold, calibrated on the first, with the scale that does best on a few leads.
-    pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> TrialScore {
+    pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> Score {
         let every = self.scoring.steps.len().div_ceil(LEADS_FOR_SCALE);
-        let loss = |scale| self.score(trial, scale, upper_quantile, every).relative_pinball;
+        let [simplest, others @ ..] = ScaleKind::ALL.map(|scale| self.score(trial, scale, upper_quantile, every));
         // The first of equals: simpler scales stand in front.
-        let scale = ScaleKind::ALL.into_iter().map(|scale| (loss(scale), scale)).min_by(|a, b| a.0.total_cmp(&b.0));
-        self.score(trial, scale.map_or(ScaleKind::Constant, |(_, scale)| scale), upper_quantile, 1)
+        let best = others.into_iter().fold(simplest, |best, other| {
+            if other.relative_pinball.total_cmp(&best.relative_pinball).is_lt() { other } else { best }
+        });
+        if every == 1 { best } else { self.score(trial, best.scale, upper_quantile, 1) }
     }
 
     /// The residuals of both folds per lead, ready to calibrate a live forecast.
     pub(crate) fn residuals(&self, trial: &Trial, scale: ScaleKind) -> Vec<LeadResiduals> {
-        let earlier = self.calibrating.steps.iter().zip(&trial.calibrating);
-        let later = self.scoring.steps.iter().zip(&trial.scoring);
+        let earlier = self.calibrating.steps.iter().zip(&trial.calibrating.points);
+        let later = self.scoring.steps.iter().zip(&trial.scoring.points);
         earlier
             .zip(later)
             .map(|((steps, points), (later_steps, later_points))| {
@@ -127,10 +134,10 @@ impl Backtest {
     }
 
     /// Scores every `every`-th lead.
-    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: usize) -> TrialScore {
+    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: usize) -> Score {
         let (mut loss, mut actuals, mut covered, mut count) = (0.0, 0.0, 0_u32, 0_u32);
-        let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating);
-        let scoring = self.scoring.steps.iter().zip(&trial.scoring);
+        let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
+        let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
         for ((steps, points), (scored_steps, scored_points)) in calibrating.zip(scoring).step_by(every) {
             let residuals = LeadResiduals::new(normalised(steps, points, scale));
             let by_class = [false, true].map(|high| {
@@ -151,7 +158,7 @@ impl Backtest {
             }
         }
         let count = f64::from(count.max(1));
-        TrialScore {
+        Score {
             scale,
             relative_pinball: (loss / count) / (actuals / count).max(MIN_MEAN_PER_S),
             coverage: f64::from(covered) / count,
@@ -178,7 +185,7 @@ impl Fold {
     }
 
     /// The model's forecasts for the steps of this fold.
-    fn roll(&self, kind: ModelKind, history: &History) -> Result<Vec<Vec<f64>>, ModelError> {
+    fn roll(&self, kind: ModelKind, history: &History) -> Result<Held, ModelError> {
         let horizon_steps = self.steps.len();
         let model = kind.fit(history, self.start, horizon_steps)?;
         let mut points: Vec<Vec<f64>> = self.steps.iter().map(|steps| Vec::with_capacity(steps.len())).collect();
@@ -191,40 +198,36 @@ impl Fold {
             }
             from += 1;
         });
-        Ok(points)
+        Ok(self.held(points))
     }
 
-    /// Sum of absolute errors by octave of leads.
-    fn errors(&self, points: &[Vec<f64>]) -> Vec<f64> {
+    /// Forecasts for the steps of this fold, with their errors.
+    fn held(&self, points: Vec<Vec<f64>>) -> Held {
         let mut errors = vec![0.0; octave(self.steps.len()) + 1];
-        for ((steps, points), lead) in self.steps.iter().zip(points).zip(1..) {
+        for ((steps, points), lead) in self.steps.iter().zip(&points).zip(1..) {
             let sum: f64 = steps.iter().zip(points).map(|(step, point)| (step.actual - point).abs()).sum();
             errors[octave(lead)] += sum;
         }
-        errors
+        Held { points, errors }
     }
 }
 
-/// For each member, its weights by octave, from its errors in the given folds.
-fn combined_weights(folds: &[(&Fold, &[&[Vec<f64>]])]) -> Vec<Vec<f64>> {
-    let members = folds.first().map_or(0, |(_, points)| points.len());
-    let errors: Vec<Vec<f64>> = (0..members)
-        .map(|member| {
-            let mut of_folds = folds.iter().map(|(fold, points)| fold.errors(points[member]));
-            let mut sum = of_folds.next().unwrap_or_default();
-            for errors in of_folds {
-                for (sum, error) in sum.iter_mut().zip(errors) {
-                    *sum += error;
-                }
-            }
-            sum
-        })
-        .collect();
-    let octaves = errors.first().map_or(0, Vec::len);
-    let mut by_member = vec![Vec::with_capacity(octaves); members];
+/// The weights of each member by octave of leads, from all held-out forecasts.
+pub(crate) fn member_weights(members: &[&Trial]) -> Vec<Vec<f64>> {
+    let (calibrating, scoring): (Vec<&Held>, Vec<&Held>) =
+        members.iter().map(|trial| (&trial.calibrating, &trial.scoring)).unzip();
+    weights_by_octave(&[&calibrating, &scoring])
+}
+
+/// For each member its weights, from its errors in all the given folds together.
+fn weights_by_octave(folds: &[&[&Held]]) -> Vec<Vec<f64>> {
+    let [first, ..] = folds else { return Vec::new() };
+    let octaves = first.first().map_or(0, |held| held.errors.len());
+    let mut by_member = vec![Vec::with_capacity(octaves); first.len()];
     for octave in 0..octaves {
-        let of_octave: Vec<f64> = errors.iter().map(|errors| errors[octave]).collect();
-        for (member, weight) in by_member.iter_mut().zip(weights(&of_octave)) {
+        let error = |member: usize| folds.iter().map(|fold| fold[member].errors[octave]).sum();
+        let errors: Vec<f64> = (0..first.len()).map(error).collect();
+        for (member, weight) in by_member.iter_mut().zip(weights(&errors)) {
             member.push(weight);
         }
     }
@@ -232,20 +235,17 @@ fn combined_weights(folds: &[(&Fold, &[&[Vec<f64>]])]) -> Vec<Vec<f64>> {
 }
 
 /// The weighted mean of the members' forecasts.
-fn mixed(members: &[&[Vec<f64>]], weights: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let leads = members.first().map_or(0, |points| points.len());
-    (0..leads)
-        .map(|index| {
-            let mut sums = vec![0.0; members[0][index].len()];
-            for (points, weights) in members.iter().zip(weights) {
-                let weight = weights[octave(index + 1)];
-                for (sum, point) in sums.iter_mut().zip(&points[index]) {
-                    *sum += weight * point;
-                }
+fn mixed(members: &[&Held], weights: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let [first, ..] = members else { return Vec::new() };
+    let mut mixed: Vec<Vec<f64>> = first.points.iter().map(|points| vec![0.0; points.len()]).collect();
+    for (member, weights) in members.iter().zip(weights) {
+        for ((sums, points), lead) in mixed.iter_mut().zip(&member.points).zip(1..) {
+            for (sum, point) in sums.iter_mut().zip(points) {
+                *sum += weights[octave(lead)] * point;
             }
-            sums
-        })
-        .collect()
+        }
+    }
+    mixed
 }
 
 fn normalised<'a>(

@@ -99,9 +99,6 @@ pub enum ModelError {
         /// Rows needed.
         need: usize,
     },
-    /// A selection left it out: others see on such a series what it sees, for less.
-    #[error("not tried on a series of this step")]
-    NotTried,
     /// A combination has no history of its own to be fitted to: what its members are worth is known to a selection only.
     #[error("fitting a combination: it is made by a selection, not from a history")]
     MadeBySelection,

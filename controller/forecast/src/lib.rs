@@ -58,6 +58,7 @@ pub use anomaly::{
     Anomaly, Applied, Change, Detector, Direction, Entry, Expected, HostileTraffic, Label, LabelKind, Ledger,
     Reason as ExclusionReason, Treatment, Verdict, Why,
 };
+pub use backtest::Score;
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
@@ -85,7 +86,7 @@ pub use regularise::{
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
-pub use selection::{CandidateScore, Reason, Score, SelectionReport, Settings, fit, fit_as};
+pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as};
 pub use series::Series;
 pub use stamp::{StampError, parse_stamp};
 pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};

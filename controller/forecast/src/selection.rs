@@ -7,7 +7,7 @@
 //!
 //! What it does not do: search parameters, or try models that cost much ([`fit_as`] and the command line do).
 
-use crate::backtest::{Backtest, Trial, TrialScore};
+use crate::backtest::{Backtest, Score, Trial, member_weights};
 use crate::error::{ForecastError, ModelError};
 use crate::forecaster::{Channel, Forecaster};
 use crate::history::History;
@@ -44,7 +44,7 @@ impl Default for Settings {
 /// What the selection saw and what it chose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SelectionReport {
-    /// Every model, in the order of [`ModelKind::ALL`], then the combination of those that were tried.
+    /// Every model that was tried, in the order of [`ModelKind::ALL`], then their combination if it was.
     pub candidates: Vec<CandidateScore>,
     /// The model that forecasts.
     pub chosen: ModelKind,
@@ -61,17 +61,6 @@ pub struct CandidateScore {
     pub kind: ModelKind,
     /// How it did, or why it could not take part.
     pub outcome: Result<Score, ModelError>,
-}
-
-/// How a model did on the held-out part of the history, over all leads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Score {
-    /// Mean pinball loss over [`SCORED_QUANTILES`](crate::SCORED_QUANTILES) as a share of the mean rate; less is better.
-    pub relative_pinball: f64,
-    /// Share of values at or below the upper quantile; near that quantile if calibrated.
-    pub coverage: f64,
-    /// What its residuals were best measured by.
-    pub scale: ScaleKind,
 }
 
 /// Why a model was chosen.
@@ -114,76 +103,115 @@ impl SelectionReport {
 /// # Errors
 /// The settings are out of range, or fewer values are known than two days of steps (and at least 48).
 pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    fit_chosen_by(history, settings, |kind| kind.is_worth_trying(history), choose)
+    let mut contest = Contest::among(history, settings, |kind| kind.is_worth_trying(history))?;
+    contest.add_combination();
+    contest.forecaster(history, choose)
 }
 
 /// As [`fit`], with the model given instead of chosen; for comparisons and for the conformance suite. Only it and the
-/// baselines are backtested, and all models for their combination.
+/// baselines are backtested; for the combination, what [`fit`] combines.
 ///
 /// # Errors
 /// As [`fit`], and the model cannot be fitted to this history.
 pub fn fit_as(kind: ModelKind, history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    let takes_part = |other: ModelKind| other == kind || other.is_baseline() || kind == ModelKind::Combination;
-    fit_chosen_by(history, settings, takes_part, |_| (kind, Reason::AskedFor))
+    let combined = kind == ModelKind::Combination;
+    let mut contest = Contest::among(history, settings, |other| match combined {
+        true => other.is_worth_trying(history),
+        false => other == kind || other.is_baseline(),
+    })?;
+    if combined {
+        contest.add_combination();
+    }
+    contest.forecaster(history, |_| (kind, Reason::AskedFor))
 }
 
-fn fit_chosen_by(
-    series: &Series,
-    settings: &Settings,
-    takes_part: impl Fn(ModelKind) -> bool,
-    choose: impl Fn(&[CandidateScore]) -> (ModelKind, Reason),
-) -> Result<Forecaster, ForecastError> {
-    check(series, settings)?;
-    let history = History::new(&between_known(series));
-    let mean_level = history.mean(0, history.len()).unwrap_or(0.0);
-    let backtest = Backtest::of(&history, settings.horizon_steps, mean_level);
-    let mut trials: Vec<(ModelKind, Trial)> = Vec::new();
-    let mut candidates = Vec::new();
-    let scored = |trial: &Trial| {
-        let TrialScore { scale, relative_pinball, coverage } = backtest.best_score(trial, settings.upper_quantile);
-        Score { relative_pinball, coverage, scale }
-    };
-    for kind in ModelKind::ALL {
-        let tried = if takes_part(kind) { backtest.try_model(kind, &history) } else { Err(ModelError::NotTried) };
+/// All models that take part, backtested on one history.
+struct Contest<'a> {
+    settings: &'a Settings,
+    history: History,
+    mean_level: f64,
+    backtest: Backtest,
+    /// Those that could be fitted, with what they forecast.
+    trials: Vec<(ModelKind, Trial)>,
+    candidates: Vec<CandidateScore>,
+}
+
+impl<'a> Contest<'a> {
+    fn among(
+        series: &Series,
+        settings: &'a Settings,
+        takes_part: impl Fn(ModelKind) -> bool,
+    ) -> Result<Self, ForecastError> {
+        check(series, settings)?;
+        let history = History::new(&between_known(series));
+        let mean_level = history.mean(0, history.len()).unwrap_or(0.0);
+        let backtest = Backtest::of(&history, settings.horizon_steps, mean_level);
+        let mut contest = Self { settings, history, mean_level, backtest, trials: Vec::new(), candidates: Vec::new() };
+        for kind in ModelKind::ALL.into_iter().filter(|kind| takes_part(*kind)) {
+            contest.add(kind, contest.backtest.try_model(kind, &contest.history));
+        }
+        Ok(contest)
+    }
+
+    /// Lets the combination of all that could be fitted take part.
+    fn add_combination(&mut self) {
+        self.add(ModelKind::Combination, Ok(self.backtest.combine(&self.members())));
+    }
+
+    fn add(&mut self, kind: ModelKind, tried: Result<Trial, ModelError>) {
         let outcome = tried.map(|trial| {
-            let score = scored(&trial);
-            trials.push((kind, trial));
+            let score = self.backtest.best_score(&trial, self.settings.upper_quantile);
+            self.trials.push((kind, trial));
             score
         });
-        candidates.push(CandidateScore { kind, outcome });
+        self.candidates.push(CandidateScore { kind, outcome });
     }
-    let members: Vec<&Trial> = trials.iter().map(|(_, trial)| trial).collect();
-    let weights = backtest.weights(&members);
-    let combined = backtest.combine(&members);
-    candidates.push(CandidateScore { kind: ModelKind::Combination, outcome: Ok(scored(&combined)) });
-    let tried: Vec<ModelKind> = trials.iter().map(|(kind, _)| *kind).collect();
-    trials.push((ModelKind::Combination, combined));
 
-    let (chosen, reason) = choose(&candidates);
-    let reference =
-        best(&candidates, |kind| kind.is_baseline() && kind != chosen).map_or(ModelKind::LastValue, |(kind, _)| kind);
-    let report = SelectionReport { candidates, chosen, reference, reason };
-    let fit = |kind: ModelKind| kind.fit(&history, history.len(), settings.horizon_steps).map_err(ForecastError::Model);
-    let model = |kind: ModelKind| -> Result<FittedModel, ForecastError> {
+    /// What a combination is made of.
+    fn members(&self) -> Vec<&Trial> {
+        self.trials.iter().filter(|(kind, _)| *kind != ModelKind::Combination).map(|(_, trial)| trial).collect()
+    }
+
+    /// Fits the chosen model, and the baseline that it will be measured against, to all of the history.
+    fn forecaster(
+        self,
+        series: &Series,
+        choose: impl Fn(&[CandidateScore]) -> (ModelKind, Reason),
+    ) -> Result<Forecaster, ForecastError> {
+        let (chosen, reason) = choose(&self.candidates);
+        let reference = best(&self.candidates, |kind| kind.is_baseline() && kind != chosen)
+            .map_or(ModelKind::LastValue, |(kind, _)| kind);
+        let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
+        let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
+        Ok(Forecaster::new(series, self.settings, self.mean_level, own, naive, report))
+    }
+
+    /// A model with its calibration.
+    fn channel(&self, kind: ModelKind) -> Result<Channel, ForecastError> {
+        let candidate = self.candidates.iter().find(|candidate| candidate.kind == kind);
+        let scale = match candidate.map(|candidate| &candidate.outcome) {
+            Some(Err(error)) => return Err(ForecastError::Model(error.clone())),
+            Some(Ok(score)) => score.scale,
+            None => ScaleKind::Constant,
+        };
+        let trial = self.trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial);
+        let residuals = trial.map(|trial| self.backtest.residuals(trial, scale)).unwrap_or_default();
+        Ok(Channel { model: self.model(kind)?, scale, residuals })
+    }
+
+    fn model(&self, kind: ModelKind) -> Result<FittedModel, ForecastError> {
+        let fit = |kind: ModelKind| {
+            kind.fit(&self.history, self.history.len(), self.settings.horizon_steps).map_err(ForecastError::Model)
+        };
         if kind != ModelKind::Combination {
             return fit(kind);
         }
-        let counting = tried.iter().zip(&weights).filter(|(_, weights)| weights.iter().any(|&weight| weight > 0.0));
-        let members = counting.map(|(&kind, weights)| Ok(Member { model: fit(kind)?, weights: weights.clone() }));
-        Ok(FittedModel::combined(Combination::of(members.collect::<Result<_, ForecastError>>()?), &history))
-    };
-    let channel = |kind: ModelKind| -> Result<Channel, ForecastError> {
-        let outcome = report.candidates.iter().find(|candidate| candidate.kind == kind);
-        if let Some(CandidateScore { outcome: Err(error), .. }) = outcome {
-            return Err(ForecastError::Model(error.clone()));
-        }
-        let scale = report.score_of(kind).map_or(ScaleKind::Constant, |score| score.scale);
-        let trial = trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial);
-        let residuals = trial.map(|trial| backtest.residuals(trial, scale)).unwrap_or_default();
-        Ok(Channel { model: model(kind)?, scale, residuals })
-    };
-    let (own, naive) = (channel(chosen)?, channel(reference)?);
-    Ok(Forecaster::new(series, settings, mean_level, own, naive, report))
+        let weights = member_weights(&self.members());
+        let counting =
+            self.trials.iter().zip(weights).filter(|(_, weights)| weights.iter().any(|&weight| weight > 0.0));
+        let members = counting.map(|((kind, _), weights)| Ok(Member { model: fit(*kind)?, weights }));
+        Ok(FittedModel::combined(Combination::of(members.collect::<Result<_, ForecastError>>()?), &self.history))
+    }
 }
 
 fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
