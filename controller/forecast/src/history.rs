@@ -10,11 +10,14 @@
 //! one that was skipped an hour later. Lengths of seasons in steps stay those of a plain day, so a model that holds a
 //! season as an array follows the change of the clock only as fast as it learns.
 
+mod seasons;
+
 use std::sync::Arc;
 
 use crate::calendar::{DAY_S, day_of_week, second_of_day};
 use crate::series::Series;
-use crate::zone::{LocalTime, Zone};
+use crate::zone::Zone;
+use seasons::Seasons;
 
 /// A gapless view of a [`Series`]; see the module's text.
 #[derive(Debug, Clone)]
@@ -214,54 +217,6 @@ impl History {
 
     fn seasons(&self) -> Seasons<'_> {
         Seasons { start_s: self.start_s, step_s: self.step_s, zone: self.zone.as_deref() }
-    }
-}
-
-/// Steps on the clock of a zone.
-#[derive(Debug, Clone, Copy)]
-struct Seasons<'z> {
-    start_s: i64,
-    step_s: u32,
-    zone: Option<&'z Zone>,
-}
-
-impl Seasons<'_> {
-    fn at_s(&self, index: usize) -> i64 {
-        self.start_s + index as i64 * i64::from(self.step_s)
-    }
-
-    /// What the clock shows when step `index` begins.
-    fn local_s(&self, index: usize) -> i64 {
-        let at_s = self.at_s(index);
-        self.zone.map_or(at_s, |zone| zone.local_s(at_s))
-    }
-
-    /// The step `count` seasons of `season` steps before step `target`; of whole days, the one at the same local time.
-    fn before(&self, target: usize, season: usize, count: usize) -> Option<usize> {
-        let Some(zone) = self.zone else { return target.checked_sub(count * season) };
-        let season_s = season as i64 * i64::from(self.step_s);
-        if season_s % DAY_S != 0 {
-            return target.checked_sub(count * season);
-        }
-        let (target_s, offset_s) = (self.at_s(target), zone.offset_at(self.at_s(target)));
-        let as_long_s = target_s - count as i64 * season_s;
-        let at_s = if zone.offset_at(as_long_s) == offset_s {
-            as_long_s
-        } else {
-            match zone.unix_s(as_long_s + offset_s) {
-                LocalTime::Once(at_s) | LocalTime::Never(at_s) => at_s,
-                LocalTime::Twice(earlier, later) => {
-                    if zone.offset_at(earlier) == offset_s {
-                        earlier
-                    } else {
-                        later
-                    }
-                }
-            }
-        };
-        let steps = (at_s - self.start_s).div_euclid(i64::from(self.step_s));
-        // Never the target or later, whatever a zone does.
-        usize::try_from(steps).ok().filter(|index| *index < target)
     }
 }
 

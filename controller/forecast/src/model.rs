@@ -19,6 +19,7 @@ mod ets;
 mod flat_trees;
 mod forest;
 mod intermittent;
+mod kind;
 mod lag_features;
 mod lag_model;
 mod lag_ridge;
@@ -36,7 +37,6 @@ mod support_vectors;
 mod theta;
 mod walk;
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -44,11 +44,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::history::History;
 use crate::network::GlobalNetwork;
-use crate::series::Series;
 use combination::Combination;
 use deviation_ridge::{Base, DeviationRidge};
+pub use kind::ModelKind;
 pub(crate) use lag_features::{Shape, compressed, expanded};
 use lag_model::{Direct, Recursive};
+use smoothing::Smoother;
 
 /// No forecast, point or quantile, exceeds this many times the largest value in the history. Recurring bursts come back
 /// at about their size; a reservation of more than three times anything ever seen would be an error of the model.
@@ -71,59 +72,6 @@ pub trait Model {
     }
 }
 
-/// The models there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ModelKind {
-    /// What was last.
-    LastValue,
-    /// What was there one season ago, a day or a week, whichever did better.
-    SeasonalNaive,
-    /// Ridge regression on lags, seasonal lags and calendar terms, one per lead.
-    LagRidge,
-    /// Ridge regression on deviations from the last day's mean.
-    LevelRidge,
-    /// Ridge regression on deviations from yesterday.
-    YesterdayRidge,
-    /// Ridge regression on deviations from the mean of the last days.
-    DaysRidge,
-    /// Ridge regression on deviations from the mean of the last two weeks.
-    WeeksRidge,
-    /// The shape of a day or a week, times a level.
-    SeasonalProfile,
-    /// Exponential smoothing with a day's and a week's season.
-    Ets,
-    /// A day's and a week's season by decomposition, the rest by exponential smoothing.
-    Mstl,
-    /// The Theta method on what is left of a day's and a week's season.
-    Theta,
-    /// Sizes of demands and how often they come, smoothed apart.
-    Intermittent,
-    /// Poisson or negative-binomial regression on the calendar and on what was.
-    CountRegression,
-    /// Elastic net on the same terms, one per group of leads.
-    ElasticNet,
-    /// Elastic net for the next step, fed with its own forecasts.
-    ElasticNetRecursive,
-    /// Random forest on the same terms and the lead.
-    RandomForest,
-    /// Extremely randomised trees on the same terms and the lead.
-    ExtraTrees,
-    /// Gradient-boosted trees on the same terms and the lead.
-    BoostedTrees,
-    /// Support vector regression on the same terms and the lead.
-    SupportVectors,
-    /// A recurrent network trained on many series, where one is given; else on this one.
-    Lstm,
-    /// Prophet's curve: a piecewise linear trend and Fourier seasons.
-    Prophet,
-    /// Prophet's curve, moved by what is left of the last miss.
-    ProphetCarried,
-    /// ARIMA with automatic orders, with a season of its own or around harmonics of day and week.
-    Arima,
-    /// Weighted mean of the others; made by a selection, which knows what each is worth.
-    Combination,
-}
-
 /// What models may draw on beside the series itself.
 #[derive(Debug, Clone, Default)]
 pub struct Globals {
@@ -132,82 +80,6 @@ pub struct Globals {
 }
 
 impl ModelKind {
-    /// Every model that is fitted to a history; simpler ones first, so that on a tie the simpler one is kept.
-    pub const ALL: [Self; 23] = [
-        Self::LastValue,
-        Self::SeasonalNaive,
-        Self::SeasonalProfile,
-        Self::Intermittent,
-        Self::Theta,
-        Self::Ets,
-        Self::Mstl,
-        Self::DaysRidge,
-        Self::WeeksRidge,
-        Self::LevelRidge,
-        Self::YesterdayRidge,
-        Self::LagRidge,
-        Self::CountRegression,
-        Self::ElasticNet,
-        Self::ElasticNetRecursive,
-        Self::RandomForest,
-        Self::ExtraTrees,
-        Self::BoostedTrees,
-        Self::SupportVectors,
-        Self::Lstm,
-        Self::Prophet,
-        Self::ProphetCarried,
-        Self::Arima,
-    ];
-
-    /// A model that needs no training, which any other has to beat before it is used.
-    #[must_use]
-    pub fn is_baseline(self) -> bool {
-        matches!(self, Self::LastValue | Self::SeasonalNaive)
-    }
-
-    /// Whether a selection tries this model on such a series without being asked: only what is cheap and adds to the
-    /// others does. Lags around the target's season are what the other regressions lack, but only where the step is too
-    /// short for these to hold a week of single steps.
-    pub(crate) fn is_worth_trying(self, series: &Series) -> bool {
-        match self {
-            Self::LastValue | Self::SeasonalNaive | Self::SeasonalProfile => true,
-            Self::DaysRidge | Self::WeeksRidge | Self::LevelRidge | Self::YesterdayRidge => true,
-            Self::LagRidge => 7 * series.day_steps() > deviation_ridge::MOST_SINGLE_STEPS,
-            _ => false,
-        }
-    }
-
-    /// Name for logs, metrics and tables.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LastValue => "last-value",
-            Self::SeasonalNaive => "seasonal-naive",
-            Self::LagRidge => "lag-ridge",
-            Self::LevelRidge => "level-ridge",
-            Self::YesterdayRidge => "yesterday-ridge",
-            Self::DaysRidge => "days-ridge",
-            Self::WeeksRidge => "weeks-ridge",
-            Self::Combination => "combination",
-            Self::SeasonalProfile => "seasonal-profile",
-            Self::Ets => "ets",
-            Self::Mstl => "mstl",
-            Self::Theta => "theta",
-            Self::Intermittent => "intermittent",
-            Self::CountRegression => "count-regression",
-            Self::ElasticNet => "elastic-net",
-            Self::ElasticNetRecursive => "elastic-net-recursive",
-            Self::RandomForest => "random-forest",
-            Self::ExtraTrees => "extra-trees",
-            Self::BoostedTrees => "boosted-trees",
-            Self::SupportVectors => "support-vectors",
-            Self::Lstm => "lstm",
-            Self::Prophet => "prophet",
-            Self::ProphetCarried => "prophet-carried",
-            Self::Arima => "arima",
-        }
-    }
-
     fn fit_prophet(self, history: &History, end: usize, horizon_steps: usize) -> Result<prophet::Prophet, ModelError> {
         let options = prophet::ProphetOptions { carry_last_miss: self == Self::ProphetCarried, ..Default::default() };
         prophet::Prophet::fit(history, end, horizon_steps, &options)
@@ -244,8 +116,8 @@ impl ModelKind {
             Self::SeasonalProfile => {
                 Learned::SeasonalProfile(seasonal_profile::SeasonalProfile::fit(history, end, horizon_steps))
             }
-            Self::Ets => Learned::Ets(ets::Ets::fit(history, end, horizon_steps)?),
-            Self::Mstl => Learned::Mstl(mstl::Mstl::fit(history, end, horizon_steps)?),
+            Self::Ets => Learned::Ets(ets::fit(history, end, horizon_steps)?),
+            Self::Mstl => Learned::Mstl(mstl::fit(history, end, horizon_steps)?),
             Self::Theta => Learned::Theta(theta::Theta::fit(history, end, horizon_steps)?),
             Self::Intermittent => Learned::Intermittent(intermittent::Intermittent::fit(history, end, horizon_steps)),
             Self::CountRegression => {
@@ -263,17 +135,9 @@ impl ModelKind {
         };
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
-}
 
-impl ModelKind {
     fn deviation_ridge(base: Base, history: &History, end: usize, horizon_steps: usize) -> Result<Learned, ModelError> {
         DeviationRidge::fit(base, history, end, horizon_steps).map(Learned::DeviationRidge)
-    }
-}
-
-impl fmt::Display for ModelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -286,8 +150,8 @@ enum Learned {
     DeviationRidge(DeviationRidge),
     Combination(Combination),
     SeasonalProfile(seasonal_profile::SeasonalProfile),
-    Ets(ets::Ets),
-    Mstl(mstl::Mstl),
+    Ets(Smoother),
+    Mstl(Smoother),
     Theta(theta::Theta),
     Intermittent(intermittent::Intermittent),
     CountRegression(count_regression::CountRegression),
@@ -311,8 +175,7 @@ impl Learned {
             Self::DeviationRidge(model) => model,
             Self::Combination(model) => model,
             Self::SeasonalProfile(model) => model,
-            Self::Ets(model) => model,
-            Self::Mstl(model) => model,
+            Self::Ets(model) | Self::Mstl(model) => model,
             Self::Theta(model) => model,
             Self::Intermittent(model) => model,
             Self::CountRegression(model) => model,
@@ -383,6 +246,7 @@ impl FittedModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::series::Series;
 
     #[test]
     fn what_a_model_says_is_bounded() {

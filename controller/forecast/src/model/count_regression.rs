@@ -16,11 +16,10 @@
 
 mod irls;
 
-use std::f64::consts::TAU;
-
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::lag_features::push_waves;
 use super::smoothing::spread_leads;
 use crate::backtest::coprime_stride;
 use crate::error::ModelError;
@@ -123,13 +122,6 @@ fn average(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0.0).then(|| sum / count)
 }
 
-fn push_waves(phase: f64, harmonics: u32, row: &mut Vec<f64>) {
-    for harmonic in 1..=harmonics {
-        let (sine, cosine) = (TAU * phase * f64::from(harmonic)).sin_cos();
-        row.extend([sine, cosine]);
-    }
-}
-
 impl CountRegression {
     pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
         let (day, week) = (history.day_steps(), history.week_steps());
@@ -198,6 +190,8 @@ impl Model for CountRegression {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::TAU;
+
     use super::*;
     use crate::series::Series;
 

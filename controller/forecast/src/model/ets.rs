@@ -16,12 +16,9 @@
 //!
 //! Sources: see [`smoothing`](super::smoothing).
 
-use serde::{Deserialize, Serialize};
-
 use super::smoothing::{
-    Constants, Form, Lesson, Places, State, Unit, learn, least_alpha, mean_known, spread_leads, walk,
+    Form, Lesson, Places, Smoother, State, Unit, learn, least_alpha, mean_known, spread_leads, walk,
 };
-use super::walk::Walk;
 use crate::error::ModelError;
 use crate::history::History;
 
@@ -37,99 +34,67 @@ const MAX_DAY_STEPS: usize = 1_440;
 const MIN_STEPS: usize = 24;
 /// Part of the whole weeks (days, where there are no two weeks) that the first figures are averaged over.
 const LEARNED_SHARE: usize = 2;
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Ets {
-    end_s: i64,
-    unit: Unit,
-    /// The steps of the seasons; 0 for none.
-    seasons: [usize; 2],
-    constants: Constants,
-    state: State,
-}
 
-impl Ets {
-    pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
-        let (day, week) = (history.day_steps(), history.week_steps());
-        if day > MAX_DAY_STEPS {
-            return Err(ModelError::SeasonTooLong { model: NAME, season_steps: day, most: MAX_DAY_STEPS });
-        }
-        let end = end.min(history.len());
-        let from = end.saturating_sub(MAX_STEPS);
-        if end - from < MIN_STEPS {
-            return Err(ModelError::TooFewSteps { model: NAME, have: end - from, need: MIN_STEPS });
-        }
-        let values: Vec<f64> = (from..end)
-            .map(|index| history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN))
-            .collect();
-        let mean = mean_known(&values);
-        // The first part, in whole weeks or days, and which seasons it can show.
-        let whole = if values.len() >= 2 * week { week } else { day };
-        let share = values.len() / whole / LEARNED_SHARE;
-        let all_but_lesson = values.len().saturating_sub(MAX_LESSON_STEPS) / whole;
-        let learned_from = share.max(all_but_lesson).max(1) * whole;
-        let learned_from = if values.len() >= 2 * day { learned_from } else { values.len() / 2 };
-        let seasons: &[[usize; 2]] = match values.len() {
-            steps if steps >= 2 * week => &[[0, 0], [day, 0], [day, week]],
-            steps if steps >= 2 * day => &[[0, 0], [day, 0]],
-            _ => &[[0, 0]],
-        };
-
-        let leads = spread_leads(horizon_steps);
-        let least_alpha = least_alpha(day);
-        let (early, late) = values.split_at(learned_from);
-        let attempt = |form: Form, unit: Unit, seasons: [usize; 2]| {
-            let inward: Vec<f64> = values.iter().map(|&value| unit.inward(value)).collect();
-            let places: Vec<Places> = (from..end).map(|index| Places::of(history, index, seasons)).collect();
-            let mut state = first_state(&inward[..early.len()], &places, seasons);
-            let lesson =
-                Lesson { values: &inward[early.len()..], places: &places[early.len()..], leads: &leads, least_alpha };
-            let learned = learn(form, &state, &lesson);
-            let criterion = learned.criterion() + unit.criterion_correction(late);
-            let constants = learned.constants;
-            walk(&constants, &mut state, &lesson);
-            (criterion, form, Self { end_s: history.at_s(end), unit, seasons, constants, state })
-        };
-        let mut best = attempt(Form::default(), Unit::of(mean, false), [0, 0]);
-        let mut keep_better = |other: (f64, Form, Self)| {
-            if other.0 < best.0 {
-                best = other;
-            }
-        };
-        for compressed in [false, true] {
-            for &seasons in seasons {
-                let form = Form { trend: false, seasons: seasons.map(|steps| steps > 0), carry: true };
-                keep_better(attempt(form, Unit::of(mean, compressed), seasons));
-            }
-        }
-        // A trend is tried on the best form without.
-        let with_trend = attempt(Form { trend: true, ..best.1 }, best.2.unit, best.2.seasons);
-        let ets = if with_trend.0 < best.0 { with_trend.2 } else { best.2 };
-        if !ets.state.level.is_finite() {
-            return Err(ModelError::NotEstimated { model: NAME, message: "the level left every bound".to_owned() });
-        }
-        Ok(ets)
+/// Chooses the form and learns its constants.
+pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Smoother, ModelError> {
+    let (day, week) = (history.day_steps(), history.week_steps());
+    if day > MAX_DAY_STEPS {
+        return Err(ModelError::SeasonTooLong { model: NAME, season_steps: day, most: MAX_DAY_STEPS });
     }
-}
-
-impl Walk for Ets {
-    type State = State;
-
-    fn fitted(&self) -> (i64, State) {
-        (self.end_s, self.state.clone())
+    let end = end.min(history.len());
+    let from = end.saturating_sub(MAX_STEPS);
+    if end - from < MIN_STEPS {
+        return Err(ModelError::TooFewSteps { model: NAME, have: end - from, need: MIN_STEPS });
     }
+    let values: Vec<f64> =
+        (from..end).map(|index| history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN)).collect();
+    let mean = mean_known(&values);
+    // The first part, in whole weeks or days, and which seasons it can show.
+    let whole = if values.len() >= 2 * week { week } else { day };
+    let share = values.len() / whole / LEARNED_SHARE;
+    let all_but_lesson = values.len().saturating_sub(MAX_LESSON_STEPS) / whole;
+    let learned_from = share.max(all_but_lesson).max(1) * whole;
+    let learned_from = if values.len() >= 2 * day { learned_from } else { values.len() / 2 };
+    let seasons: &[[usize; 2]] = match values.len() {
+        steps if steps >= 2 * week => &[[0, 0], [day, 0], [day, week]],
+        steps if steps >= 2 * day => &[[0, 0], [day, 0]],
+        _ => &[[0, 0]],
+    };
 
-    fn take(&self, state: &mut State, history: &History, index: usize) {
-        let value = history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN);
-        state.take(&self.constants, Places::of(history, index, state.lengths()), self.unit.inward(value));
-    }
-
-    fn look_ahead(&self, state: &State, history: &History, origin: usize, out: &mut [f64]) {
-        let places = (origin..).map(|index| Places::of(history, index, state.lengths()));
-        state.look_ahead(&self.constants, places, out);
-        for point in out {
-            *point = self.unit.outward(*point);
+    let leads = spread_leads(horizon_steps);
+    let least_alpha = least_alpha(day);
+    let (early, late) = values.split_at(learned_from);
+    let attempt = |form: Form, unit: Unit, seasons: [usize; 2]| {
+        let inward: Vec<f64> = values.iter().map(|&value| unit.inward(value)).collect();
+        let places: Vec<Places> = (from..end).map(|index| Places::of(history, index, seasons)).collect();
+        let mut state = first_state(&inward[..early.len()], &places, seasons);
+        let lesson =
+            Lesson { values: &inward[early.len()..], places: &places[early.len()..], leads: &leads, least_alpha };
+        let learned = learn(form, &state, &lesson);
+        let criterion = learned.criterion() + unit.criterion_correction(late);
+        let constants = learned.constants;
+        walk(&constants, &mut state, &lesson);
+        (criterion, form, Smoother { end_s: history.at_s(end), unit, constants, state })
+    };
+    let mut best = attempt(Form::default(), Unit::of(mean, false), [0, 0]);
+    let mut keep_better = |other: (f64, Form, Smoother)| {
+        if other.0 < best.0 {
+            best = other;
+        }
+    };
+    for compressed in [false, true] {
+        for &seasons in seasons {
+            let form = Form { trend: false, seasons: seasons.map(|steps| steps > 0), carry: true };
+            keep_better(attempt(form, Unit::of(mean, compressed), seasons));
         }
     }
+    // A trend is tried on the best form without.
+    let with_trend = attempt(Form { trend: true, ..best.1 }, best.2.unit, best.2.state.lengths());
+    let ets = if with_trend.0 < best.0 { with_trend.2 } else { best.2 };
+    if !ets.state.level.is_finite() {
+        return Err(ModelError::NotEstimated { model: NAME, message: "the level left every bound".to_owned() });
+    }
+    Ok(ets)
 }
 
 /// Averages over the first part: figures by place, and the level of its last day.
@@ -167,7 +132,7 @@ mod tests {
         History::new(&Series::new(0, 3600, (0..hours).map(rate).collect()).unwrap())
     }
 
-    fn ahead(model: &Ets, history: &History, steps: usize) -> Vec<f64> {
+    fn ahead(model: &Smoother, history: &History, steps: usize) -> Vec<f64> {
         let mut out = vec![0.0; steps];
         model.forecast(history, history.len(), &mut out);
         out
@@ -185,19 +150,19 @@ mod tests {
     fn what_multiplies_is_smoothed_compressed_and_what_adds_up_is_not() {
         let wave = |hour: usize| (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
         let adding = hourly(28 * 24, |hour| 100.0 + 30.0 * wave(hour) + 10.0 * noise(hour));
-        assert!(!Ets::fit(&adding, 28 * 24, 4).unwrap().unit.compressed);
+        assert!(!fit(&adding, 28 * 24, 4).unwrap().unit.compressed);
         let multiplying = hourly(28 * 24, |hour| 100.0 * (wave(hour) + 0.3 * noise(hour)).exp());
-        assert!(Ets::fit(&multiplying, 28 * 24, 4).unwrap().unit.compressed);
+        assert!(fit(&multiplying, 28 * 24, 4).unwrap().unit.compressed);
     }
 
     #[test]
     fn seasons_are_kept_where_there_are_any() {
         let week = |hour: usize| if hour / 24 % 7 >= 5 { 40.0 } else { 100.0 };
         let day = |hour: usize| (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
-        let fit = |rate: &dyn Fn(usize) -> f64| Ets::fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap().seasons;
-        assert_eq!(fit(&|hour| week(hour) + 20.0 * day(hour) + noise(hour)), [24, 168]);
-        assert_eq!(fit(&|hour| 100.0 + 20.0 * day(hour) + noise(hour)), [24, 0]);
-        assert_eq!(fit(&|hour| 100.0 + 10.0 * noise(hour)), [0, 0]);
+        let lengths = |rate: &dyn Fn(usize) -> f64| fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap().state.lengths();
+        assert_eq!(lengths(&|hour| week(hour) + 20.0 * day(hour) + noise(hour)), [24, 168]);
+        assert_eq!(lengths(&|hour| 100.0 + 20.0 * day(hour) + noise(hour)), [24, 0]);
+        assert_eq!(lengths(&|hour| 100.0 + 10.0 * noise(hour)), [0, 0]);
     }
 
     #[test]
@@ -206,7 +171,7 @@ mod tests {
             let level = if hour < 30 * 24 { 100.0 } else { 160.0 };
             level + 30.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin() + noise(hour)
         };
-        let model = Ets::fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap();
+        let model = fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap();
         let later = hourly(42 * 24, rate);
         for (point, hour) in ahead(&model, &later, 24).into_iter().zip(42 * 24..) {
             assert!((point - rate(hour)).abs() < 6.0, "hour {hour}: {point} for {}", rate(hour));
@@ -216,9 +181,9 @@ mod tests {
     #[test]
     fn a_day_of_seconds_is_refused() {
         let history = History::new(&Series::new(0, 1, vec![1.0; 200_000]).unwrap());
-        let refused = Ets::fit(&history, 200_000, 60).unwrap_err();
+        let refused = fit(&history, 200_000, 60).unwrap_err();
         assert_eq!(refused, ModelError::SeasonTooLong { model: "ets", season_steps: 86_400, most: 1_440 });
-        let refused = Ets::fit(&hourly(20, |_| 1.0), 20, 4).unwrap_err();
+        let refused = fit(&hourly(20, |_| 1.0), 20, 4).unwrap_err();
         assert_eq!(refused, ModelError::TooFewSteps { model: "ets", have: 20, need: 24 });
     }
 
@@ -228,7 +193,7 @@ mod tests {
             let day = 86_400 / step_s as usize;
             let rate = |step: usize| 50.0 + 20.0 * (step as f64 / day as f64 * std::f64::consts::TAU).sin();
             let history = History::new(&Series::new(0, step_s, (0..days * day).map(rate).collect()).unwrap());
-            let model = Ets::fit(&history, history.len(), 12).unwrap();
+            let model = fit(&history, history.len(), 12).unwrap();
             for (point, step) in ahead(&model, &history, 12).into_iter().zip(history.len()..) {
                 assert!((point - rate(step)).abs() < 0.5, "step {step}: {point} for {}", rate(step));
             }

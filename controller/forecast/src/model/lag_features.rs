@@ -144,7 +144,8 @@ fn push_season(history: &History, season: Season, (target, origin): (usize, usiz
     }
 }
 
-fn push_waves(phase: f64, harmonics: u32, row: &mut Vec<f64>) {
+/// Sine and cosine of a phase (in shares of its season) and of its multiples.
+pub(super) fn push_waves(phase: f64, harmonics: u32, row: &mut Vec<f64>) {
     for harmonic in 1..=harmonics {
         let (sine, cosine) = (TAU * phase * f64::from(harmonic)).sin_cos();
         row.extend([sine, cosine]);

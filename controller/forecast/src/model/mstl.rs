@@ -10,13 +10,8 @@
 //! history. To decompose again at every step would cost a fit a step for figures that hardly change within a week: figures
 //! are renewed by the next fit.
 
-use serde::{Deserialize, Serialize};
-
 use super::decomposition::Decomposition;
-use super::smoothing::{
-    Constants, Form, Lesson, Places, State, Unit, learn, least_alpha, mean_known, spread_leads, walk,
-};
-use super::walk::Walk;
+use super::smoothing::{Form, Lesson, Smoother, State, learn, least_alpha, mean_known, spread_leads, walk};
 use crate::error::ModelError;
 use crate::history::History;
 
@@ -26,52 +21,22 @@ const FORMS: [Form; 2] = [
     Form { trend: true, seasons: [false, false], carry: true },
 ];
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Mstl {
-    end_s: i64,
-    unit: Unit,
-    constants: Constants,
-    state: State,
-}
-
-impl Mstl {
-    pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
-        let end = end.min(history.len());
-        let leads = spread_leads(horizon_steps);
-        let least_alpha = least_alpha(history.day_steps());
-        let parts = Decomposition::of("mstl", history, end)?;
-        // The rest has no seasons; the state gets its figures when the rest has been walked through.
-        let lesson = Lesson { values: parts.lesson(), places: &[], leads: &leads, least_alpha };
-        let first_day = &lesson.values[..history.day_steps().min(lesson.values.len())];
-        let mut state = State { level: mean_known(first_day), ..State::default() };
-        let [simple, with_trend] = FORMS.map(|form| learn(form, &state, &lesson));
-        let learned = if with_trend.criterion() < simple.criterion() { with_trend } else { simple };
-        let constants = learned.constants;
-        walk(&constants, &mut state, &lesson);
-        state.seasons = parts.figures;
-        Ok(Self { end_s: history.at_s(end), unit: parts.unit, constants, state })
-    }
-}
-
-impl Walk for Mstl {
-    type State = State;
-
-    fn fitted(&self) -> (i64, State) {
-        (self.end_s, self.state.clone())
-    }
-
-    fn take(&self, state: &mut State, history: &History, index: usize) {
-        let value = history.value(index).filter(|_| history.known(index)).unwrap_or(f64::NAN);
-        state.take(&self.constants, Places::of(history, index, state.lengths()), self.unit.inward(value));
-    }
-
-    fn look_ahead(&self, state: &State, history: &History, origin: usize, out: &mut [f64]) {
-        let places = (origin..).map(|index| Places::of(history, index, state.lengths()));
-        state.look_ahead(&self.constants, places, out);
-        for point in out {
-            *point = self.unit.outward(*point);
-        }
-    }
+/// Takes the history apart and learns how its rest is smoothed.
+pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Smoother, ModelError> {
+    let end = end.min(history.len());
+    let leads = spread_leads(horizon_steps);
+    let least_alpha = least_alpha(history.day_steps());
+    let parts = Decomposition::of("mstl", history, end)?;
+    // The rest has no seasons; the state gets its figures when the rest has been walked through.
+    let lesson = Lesson { values: parts.lesson(), places: &[], leads: &leads, least_alpha };
+    let first_day = &lesson.values[..history.day_steps().min(lesson.values.len())];
+    let mut state = State { level: mean_known(first_day), ..State::default() };
+    let [simple, with_trend] = FORMS.map(|form| learn(form, &state, &lesson));
+    let learned = if with_trend.criterion() < simple.criterion() { with_trend } else { simple };
+    let constants = learned.constants;
+    walk(&constants, &mut state, &lesson);
+    state.seasons = parts.figures;
+    Ok(Smoother { end_s: history.at_s(end), unit: parts.unit, constants, state })
 }
 
 #[cfg(test)]
@@ -90,7 +55,7 @@ mod tests {
         200.0 + 0.05 * hour as f64 + day + week
     }
 
-    fn assert_follows(model: &Mstl, history: &History, steps: usize) {
+    fn assert_follows(model: &Smoother, history: &History, steps: usize) {
         let mut out = vec![0.0; steps];
         model.forecast(history, history.len(), &mut out);
         for (point, hour) in out.into_iter().zip(history.len()..) {
@@ -101,12 +66,12 @@ mod tests {
     #[test]
     fn two_seasons_and_a_trend_are_taken_apart_and_put_together() {
         let history = hourly(28 * 24, rate);
-        assert_follows(&Mstl::fit(&history, 28 * 24, 168).unwrap(), &history, 168);
+        assert_follows(&fit(&history, 28 * 24, 168).unwrap(), &history, 168);
     }
 
     #[test]
     fn figures_stay_and_the_level_follows_after_the_fit() {
-        let model = Mstl::fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap();
+        let model = fit(&hourly(28 * 24, rate), 28 * 24, 24).unwrap();
         assert_follows(&model, &hourly(33 * 24 + 5, rate), 24);
         // Only the newest days are handed over: the same places, another first step.
         let newest = Series::new((7 + 33 * 24) * 3600, 3600, (33 * 24..35 * 24).map(rate).collect()).unwrap();
@@ -122,7 +87,7 @@ mod tests {
         // Two days missing right before the end, filled with the day before them.
         let gap = 26 * 24..28 * 24;
         let history = hourly(28 * 24, |hour| if gap.contains(&hour) { f64::NAN } else { rate(hour) });
-        let model = Mstl::fit(&history, 28 * 24, 24).unwrap();
+        let model = fit(&history, 28 * 24, 24).unwrap();
         let mut out = [0.0; 24];
         model.forecast(&history, 28 * 24, &mut out);
         for (point, hour) in out.into_iter().zip(28 * 24..) {

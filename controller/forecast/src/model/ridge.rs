@@ -28,7 +28,7 @@ pub(super) fn solve(rows: &DMatrix<f64>, targets: &DMatrix<f64>, penalty: f64) -
 }
 
 /// The sum of products, in four lanes: one sum after the other would wait for each addition.
-pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(in crate::model) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut lanes = [0.0; 4];
     let (a, b) = (a.chunks_exact(4), b.chunks_exact(4));
     let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();

@@ -19,13 +19,15 @@
 //! Sources: Hyndman, Koehler, Ord and Snyder, Forecasting with Exponential Smoothing, 2008; Taylor, Short-term electricity
 //! demand forecasting using double seasonal exponential smoothing, 2003; De Livera, Hyndman and Snyder, 2011.
 
+mod smoother;
 mod unit;
 
 use serde::{Deserialize, Serialize};
 
 use super::nelder_mead::{Search, minimise};
 use crate::history::History;
-pub(super) use unit::{Unit, mean_known};
+pub(super) use smoother::Smoother;
+pub(super) use unit::{Unit, mean_if_known, mean_known};
 
 /// A day's and a week's.
 pub(super) const SEASONS: usize = 2;

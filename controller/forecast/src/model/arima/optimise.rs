@@ -4,6 +4,8 @@
 //! differences, steps are halved until the function falls enough, and points where the function is not defined (a model
 //! that is not stationary) count as infinitely high. It finds the valley that it began in, no other.
 
+use crate::model::ridge::dot;
+
 /// Steps of the search; a likelihood of well-chosen parameters takes about ten.
 const MAX_ITERATIONS: usize = 40;
 /// Halvings of one step before the search ends.
@@ -105,10 +107,6 @@ fn update(inverse: &mut [f64], step: &[f64], bend: &[f64]) {
 
 fn identity(size: usize) -> Vec<f64> {
     (0..size * size).map(|index| if index % (size + 1) == 0 { 1.0 } else { 0.0 }).collect()
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {

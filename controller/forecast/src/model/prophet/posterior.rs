@@ -13,6 +13,7 @@
 use nalgebra::{DMatrix, DVector};
 
 use super::lasso;
+use crate::model::ridge::dot;
 
 /// Prior deviation of slope and offset.
 const TREND_SCALE: f64 = 5.0;
@@ -122,10 +123,6 @@ impl Rows {
         let root = (count * count + 4.0 * squared_error / NOISE_SCALE.powi(2)).sqrt();
         (2.0 * squared_error / (count + root)).max(MIN_NOISE.powi(2))
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Normal equations, gathered row by row.

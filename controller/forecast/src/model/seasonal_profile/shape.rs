@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::history::History;
+use crate::model::smoothing::mean_if_known;
 
 /// Most bins of a day: one a minute. A week of them is 10,080 factors, 80 KiB.
 const MAX_DAY_BINS: usize = 1_440;
@@ -140,12 +141,12 @@ fn day_and_weekday(bins: &Bins) -> Option<Vec<f64>> {
 
 /// Factors by place in a season of `season` bins, with mean 1.
 fn factors(bins: &Bins, season: usize) -> Option<Vec<f64>> {
-    let floor = MIN_LEVEL_SHARE * mean_known(&bins.values)?;
+    let floor = MIN_LEVEL_SHARE * mean_if_known(&bins.values)?;
     let mut by_place: Vec<Vec<f64>> = vec![Vec::new(); season];
     let skipped = bins.values.len() % season;
     for (number, values) in bins.values[skipped..].chunks_exact(season).enumerate() {
         let known = values.iter().filter(|value| !value.is_nan()).count();
-        let level = mean_known(values).filter(|_| known as f64 >= MIN_KNOWN_SHARE * season as f64);
+        let level = mean_if_known(values).filter(|_| known as f64 >= MIN_KNOWN_SHARE * season as f64);
         let Some(level) = level else { continue };
         let first = skipped + number * season;
         for (index, value) in (first..).zip(values).filter(|(_, value)| !value.is_nan()) {
@@ -161,12 +162,6 @@ fn factors(bins: &Bins, season: usize) -> Option<Vec<f64>> {
         factors.iter_mut().for_each(|factor| *factor /= mean);
     }
     Some(factors)
-}
-
-fn mean_known(values: &[f64]) -> Option<f64> {
-    let known = || values.iter().filter(|value| !value.is_nan());
-    let count = known().count();
-    (count > 0).then(|| known().sum::<f64>() / count as f64)
 }
 
 /// Mean of the middle half; 1, no opinion, for nothing.

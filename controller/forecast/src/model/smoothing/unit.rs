@@ -41,9 +41,14 @@ impl Unit {
 
 /// Mean of what is not missing; 0 for nothing.
 pub(in crate::model) fn mean_known(values: &[f64]) -> f64 {
+    mean_if_known(values).unwrap_or(0.0)
+}
+
+/// Mean of what is not missing, if anything is there.
+pub(in crate::model) fn mean_if_known(values: &[f64]) -> Option<f64> {
     let known = values.iter().filter(|value| !value.is_nan());
     let (sum, count) = known.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
-    if count > 0.0 { sum / count } else { 0.0 }
+    (count > 0.0).then(|| sum / count)
 }
 
 #[cfg(test)]
