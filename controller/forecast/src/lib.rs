@@ -71,8 +71,8 @@ pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use lifecycle::{
     Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
-    ParameterRange, Point, PromotionEvidence, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search,
-    SearchError, Trial, Triggers,
+    ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,
+    Trial, Triggers,
 };
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};

@@ -20,4 +20,4 @@ pub use cold_start::{ColdStart, ColdStartError};
 pub use drift::PageHinkley;
 pub use lineup::{Lineup, LineupEvent, ModelVersion, Record};
 pub use search::{Parameter, ParameterRange, Point, Search, SearchError, Trial};
-pub use triggers::{PromotionEvidence, Refit, RefitSchedule, RefitScope, RefitTrigger, Triggers};
+pub use triggers::{Refit, RefitSchedule, RefitScope, RefitTrigger, StepEvidence, Triggers};

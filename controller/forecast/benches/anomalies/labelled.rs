@@ -1,15 +1,14 @@
 //! Labelled series from a folder of CSV files.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use forebay_forecast::Series;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use forebay_forecast::{Column, Measure, Regularise, Series, Table, Zone, parse_stamp, regularise};
 
 /// Finest step, seconds: what the daemon plans in.
-const FINEST_STEP_S: i64 = 300;
+const FINEST_STEP_S: u32 = 300;
 /// Days that teach at least.
 const TEACHING_DAYS: usize = 3;
 
@@ -64,57 +63,43 @@ pub(crate) fn print_steps(labelled: &Labelled, what: &str, stretches: &[Range<us
 type Parsed = (Series, Vec<Range<usize>>, bool);
 
 fn read(file: &Path, windows: Option<&Vec<[String; 2]>>) -> Result<Option<Parsed>, String> {
-    let mut reader = csv::Reader::from_path(file).map_err(|error| error.to_string())?;
-    let headers = reader.headers().map_err(|error| error.to_string())?;
-    let label = headers.iter().position(|header| header == "label");
+    let input = File::open(file).map_err(|error| error.to_string())?;
+    let table = Table::read(input, &Zone::utc()).map_err(|error| error.to_string())?;
+    let label = table.labels().next();
     if label.is_none() && windows.is_none() {
         return Ok(None);
     }
-    let mut rows: Vec<(i64, f64, bool)> = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| error.to_string())?;
-        let at_s = unix_s(record.get(0).unwrap_or_default())?;
-        let labelled = label.and_then(|column| record.get(column)).is_some_and(|cell| cell.trim().starts_with('1'));
-        if let Some(value) = record.get(1).and_then(|cell| cell.parse::<f64>().ok()) {
-            rows.push((at_s, value, labelled));
-        }
-    }
-    rows.sort_by_key(|row| row.0);
-    let step_s = step_of(&rows)?;
-    let first = rows.first().map_or(0, |row| row.0.div_euclid(step_s));
-    let last = rows.last().map_or(0, |row| row.0.div_euclid(step_s));
-    let mut steps = vec![(0.0, 0.0, false); (last - first + 1) as usize];
-    for &(at_s, value, labelled) in &rows {
-        let (sum, count, any) = &mut steps[(at_s.div_euclid(step_s) - first) as usize];
-        *sum += value;
-        *count += 1.0;
-        *any |= labelled;
-    }
-    let values = steps.iter().map(|(sum, count, _)| sum / count).collect();
-    let series = Series::new(first * step_s, step_s as u32, values).map_err(|error| error.to_string())?;
+    let series = regular(&table, table.series().next().ok_or("no column beside the time")?)?;
+    let (start_s, step_s) = (series.start_s(), i64::from(series.step_s()));
+    let step = |at_s: i64| ((at_s - start_s).max(0) / step_s) as usize;
     let mut events: Vec<Range<usize>> = Vec::new();
-    for index in steps.iter().enumerate().filter(|(_, step)| step.2).map(|(index, _)| index) {
-        match events.last_mut() {
-            Some(event) if event.end == index => event.end += 1,
-            _ => events.push(index..index + 1),
+    if let Some(label) = label {
+        let labels = regular(&table, label)?;
+        // Marked where any row of the step is.
+        for (index, _) in labels.values().iter().enumerate().filter(|(_, value)| **value > 0.0) {
+            let at = step(labels.at_s(index));
+            match events.last_mut() {
+                Some(event) if event.end == at => event.end += 1,
+                _ => events.push(at..at + 1),
+            }
         }
     }
     for [begin, end] in windows.into_iter().flatten() {
-        let step = |text: &str| unix_s(text).map(|at_s| (at_s.div_euclid(step_s) - first).max(0) as usize);
-        events.push(step(begin)?..(step(end)? + 1).min(series.len()));
+        let at = |text: &str| {
+            let at_ns = parse_stamp(text, &Zone::utc(), None).map_err(|error| error.to_string())?;
+            Ok::<_, String>(step(at_ns.div_euclid(1_000_000_000)))
+        };
+        events.push(at(begin)?..(at(end)? + 1).min(series.len()));
     }
     Ok(Some((series, events, windows.is_some())))
 }
 
-fn unix_s(text: &str) -> Result<i64, String> {
-    let time: DateTime = text.parse().map_err(|error| format!("stamp {text:?}: {error}"))?;
-    TimeZone::UTC.to_timestamp(time).map(|at| at.as_second()).map_err(|error| error.to_string())
-}
-
-/// The median distance of stamps, at least five minutes, brought up to a divisor of the day.
-fn step_of(rows: &[(i64, f64, bool)]) -> Result<i64, String> {
-    let mut distances: Vec<i64> = rows.windows(2).map(|pair| pair[1].0 - pair[0].0).filter(|&far| far > 0).collect();
-    distances.sort_unstable();
-    let median = *distances.get(distances.len() / 2).ok_or("fewer than two stamps")?;
-    (median.max(FINEST_STEP_S)..=3600).find(|step| 86_400 % step == 0).ok_or(format!("a step of {median} s"))
+/// The means of a column over its own steps, or over five minutes where these are shorter.
+fn regular(table: &Table, column: &Column) -> Result<Series, String> {
+    let regular = regularise(&table.observations(column), &Regularise::new(Measure::Level));
+    let series = regular.map_err(|error| error.to_string())?.series;
+    if series.step_s() >= FINEST_STEP_S {
+        return Ok(series);
+    }
+    series.coarser(FINEST_STEP_S).map_err(|error| error.to_string())
 }

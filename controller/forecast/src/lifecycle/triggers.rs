@@ -30,7 +30,7 @@ impl Default for RefitSchedule {
 
 /// What a scored step has to say.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PromotionEvidence {
+pub struct StepEvidence {
     /// When the step ended, unix seconds.
     pub at_s: i64,
     /// Pinball loss of the forecast over that of the naive one, or any other loss in a steady unit; NaN if not scored.
@@ -130,7 +130,7 @@ impl Triggers {
     }
 
     /// Takes in a step; a fit that is due, if any. It is said again at every step until [`Triggers::fitted`].
-    pub fn observe(&mut self, evidence: &PromotionEvidence) -> Option<Refit> {
+    pub fn observe(&mut self, evidence: &StepEvidence) -> Option<Refit> {
         self.drift.observe(evidence.loss);
         if let Some(covered) = evidence.covered {
             let decay = 0.5_f64.powf(1.0 / COVERAGE_HALF_LIFE);
@@ -193,8 +193,8 @@ mod tests {
 
     const STEP_S: i64 = 300;
 
-    fn calm(step: i64) -> PromotionEvidence {
-        PromotionEvidence {
+    fn calm(step: i64) -> StepEvidence {
+        StepEvidence {
             at_s: step * STEP_S,
             loss: 1.0 + ((step * 7919) % 100) as f64 / 100.0,
             worse_than_naive: false,
@@ -205,7 +205,7 @@ mod tests {
     }
 
     /// The first fit that is due in three days, and at which step.
-    fn first(evidence: impl Fn(i64) -> PromotionEvidence) -> Option<(i64, Refit)> {
+    fn first(evidence: impl Fn(i64) -> StepEvidence) -> Option<(i64, Refit)> {
         let schedule = RefitSchedule { every_s: 10 * 86_400, ..RefitSchedule::default() };
         let mut triggers = Triggers::new(schedule, 0.95, 0);
         (1..3 * 288).find_map(|step| Some((step, triggers.observe(&evidence(step))?)))
@@ -225,16 +225,16 @@ mod tests {
 
     #[test]
     fn each_signal_is_named_and_waits_for_the_least_gap() {
-        let (step, refit) = first(|step| PromotionEvidence { worse_than_naive: true, ..calm(step) }).unwrap();
+        let (step, refit) = first(|step| StepEvidence { worse_than_naive: true, ..calm(step) }).unwrap();
         assert_eq!((step, refit), (24, Refit { what: RefitScope::Select, why: RefitTrigger::WorseThanNaive }));
 
-        let (step, refit) = first(|step| PromotionEvidence { covered: Some(step % 5 != 0), ..calm(step) }).unwrap();
+        let (step, refit) = first(|step| StepEvidence { covered: Some(step % 5 != 0), ..calm(step) }).unwrap();
         assert_eq!(refit.what, RefitScope::Recalibrate);
         assert!(matches!(refit.why, RefitTrigger::Miscalibrated { coverage } if coverage < 0.85), "{refit:?}");
         assert!((96..200).contains(&step), "{step}");
 
         let risen =
-            |step: i64| PromotionEvidence { loss: calm(step).loss + if step > 200 { 0.5 } else { 0.0 }, ..calm(step) };
+            |step: i64| StepEvidence { loss: calm(step).loss + if step > 200 { 0.5 } else { 0.0 }, ..calm(step) };
         let (step, refit) = first(risen).unwrap();
         assert!(matches!(refit.why, RefitTrigger::Drifted { .. }), "{refit:?}");
         assert!((201..250).contains(&step), "{step}");
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn a_change_is_let_through_at_once_and_until_it_was_fitted() {
         let from_s = 4 * STEP_S;
-        let evidence = |step| PromotionEvidence { changed_from_s: (step == 10).then_some(from_s), ..calm(step) };
+        let evidence = |step| StepEvidence { changed_from_s: (step == 10).then_some(from_s), ..calm(step) };
         let (step, refit) = first(evidence).unwrap();
         assert_eq!(step, 10);
         assert_eq!(refit.what, RefitScope::SelectSince { from_s });
@@ -256,6 +256,6 @@ mod tests {
 
     #[test]
     fn steps_that_were_not_scored_say_nothing() {
-        assert_eq!(first(|step| PromotionEvidence { loss: f64::NAN, covered: None, ..calm(step) }), None);
+        assert_eq!(first(|step| StepEvidence { loss: f64::NAN, covered: None, ..calm(step) }), None);
     }
 }
