@@ -18,6 +18,7 @@
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
 //! next start only.
 
+pub(crate) mod anomalies;
 pub(crate) mod demand;
 mod fitting;
 mod publishing;
@@ -117,6 +118,7 @@ impl Planner {
             *dealer = Dealer::new(planner.shared.config.sync.grant_validity, epoch);
             dealer.remember(remembered, now.steady);
         }
+        planner.restore_watches()?;
         planner.refit(now_step);
         Ok(planner)
     }
@@ -128,6 +130,7 @@ impl Planner {
             self.shared.bell.wait(wait);
         }
         self.flush();
+        self.store_detectors();
     }
 
     /// Waits until nothing is being fitted, so that a rehearsal goes the same way every time.
@@ -144,6 +147,7 @@ impl Planner {
         let now = self.shared.now();
         let step = step_at(now.calendar_s, step_s);
         let refitted = self.take_fits();
+        self.take_words();
         let raised = self.take_epoch();
         let (live, reported_until_s) = {
             let observer = self.shared.observer();
@@ -226,6 +230,7 @@ impl Planner {
                 }
             }
             let bursts = self.keys[index].settle(known_to);
+            self.note_anomalies(index);
             if let Some(ratio) = self.keys[index].ratio() {
                 self.shared.metrics.demand_ratio.get_or_create(&KeyLabels::from(&key)).set(ratio);
             }
@@ -314,6 +319,7 @@ impl Planner {
         }
         // One week more than is learned from, for the guard's look back.
         let before_s = from * i64::from(config.step_s) - WEEK_S;
+        self.keep_ledgers(from, before_s);
         if let Err(error) = self.store.forget(before_s) {
             self.note_store_error(&error);
         }
@@ -336,6 +342,7 @@ impl Planner {
                     demand.why = format!("{:?}", report.reason);
                     tracing::debug!(key = %demand.key, chosen = ?report.chosen, reason = ?report.reason, "fitted");
                     demand.fitted = Some(Fitted { version: done.version, forecaster });
+                    demand.watch.refitted();
                 }
                 // A forecaster that exists goes on: it is judged by its live score.
                 Err(why) => demand.why = why,

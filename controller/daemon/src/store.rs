@@ -14,6 +14,7 @@ pub(crate) mod sqlite;
 
 use std::path::PathBuf;
 
+use forebay_forecast::{Detector, Entry};
 use forebay_plan::Key;
 
 use crate::observe::counted::Counted;
@@ -88,12 +89,20 @@ pub(crate) trait HistoryStore: Send {
     fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError>;
     /// A key's points from `from_s` on and before `to_s`, ascending.
     fn range(&self, key: &Key, from_s: i64, to_s: i64) -> Result<Vec<StoredPoint>, StoreError>;
+    /// A key's ledger of what training leaves out, oldest entry first.
+    fn ledger(&self, key: &Key) -> Result<Vec<Entry>, StoreError>;
+    /// Replaces it.
+    fn set_ledger(&mut self, key: &Key, entries: &[Entry]) -> Result<(), StoreError>;
+    /// What a key's detector had seen when it was stored last.
+    fn detector(&self, key: &Key) -> Result<Option<Detector>, StoreError>;
+    /// Notes what detectors have seen.
+    fn set_detectors(&mut self, detectors: &[(&Key, &Detector)]) -> Result<(), StoreError>;
     /// All cursors, for a start.
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
     /// The last epoch that a planner on this store used; 0 for none.
     fn epoch(&self) -> Result<u64, StoreError>;
     /// Notes the epoch before it is used.
     fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
-    /// Forgets points before `before_s`, and cursors of proxies that have not reported since then.
+    /// Forgets points and ledger entries before `before_s`, and cursors of proxies that have not reported since then.
     fn forget(&mut self, before_s: i64) -> Result<u64, StoreError>;
 }

@@ -8,27 +8,32 @@
 //! Capping at the upper bound alone was refused: each step would then raise the next bound a little, without end.
 //!
 //! **Recurring bursts must still be learned**, also when they grow. The raw value stays in the store beside its cap, and
-//! it is believed in full once demand of at least [`REPEATED`] of its height came at the same time of another day or week
-//! (a day or a week apart, give or take one step): whatever came twice on schedule is demand, and `shadow_max` and the
-//! pool bound what it can bring. Retries are not told apart from new requests yet.
+//! it is believed in full once demand of at least four fifths of its height came at the same time of
+//! another day or week (a day or a week apart, give or take one step): whatever came twice on schedule is demand, and
+//! `shadow_max` and the pool bound what it can bring. Retries are not told apart from new requests yet.
 //!
 //! The same believed values are what live calibration and the quality gate see; coverage in records and metrics is of
 //! raw demand. All of that is about the upper bound; which quantile shadow is bought for is a matter of price, may be
 //! another one ([`Quantiles`]), and changes nothing of what is believed.
+//!
+//! What is anomalous is [`watch`]'s to find and to keep out of training; [`belief`] puts the two together. Anomalous steps
+//! are neither scored nor calibrated on: a forecast is not worse for not having meant an attack.
 
+mod belief;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_forecast::{ForecastError, Forecaster, Series, SeriesError, StepForecast};
+use forebay_forecast::{Expected, ForecastError, Forecaster, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
+use belief::Anomalous;
+use watch::Watch;
 
-/// Share of a burst's height that another one must have to make it a recurring one.
-const REPEATED: f64 = 0.8;
 /// Newest steps that may be missing before the forecast is made over the gap instead of from before it.
 pub(crate) const SPARE_LEADS: usize = 2;
 /// Steps whose forecasts are kept for comparison with what came.
@@ -96,6 +101,7 @@ pub(crate) struct KeyDemand {
     pub(crate) fitted: Option<Fitted>,
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
+    pub(crate) watch: Watch,
     quantiles: Quantiles,
     step_s: u32,
     first_step: i64,
@@ -117,6 +123,7 @@ impl KeyDemand {
             key,
             fitted: None,
             why: "its first fit is not finished".to_owned(),
+            watch: Watch::new(step_s),
             quantiles,
             step_s,
             first_step,
@@ -179,7 +186,8 @@ impl KeyDemand {
                     self.excursion_steps = 0;
                 }
             }
-            let believed = self.believed(index);
+            let believed = self.capped(index, actual);
+            let is_anomalous = self.judge(step, actual);
             for issued in issued {
                 self.records.push_back(Record {
                     step,
@@ -190,7 +198,9 @@ impl KeyDemand {
                     actual,
                 });
                 // A forecast of the forecaster before the last fit would teach this one in another scale.
-                if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version) {
+                if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version)
+                    && !is_anomalous
+                {
                     fitted.forecaster.observe(&issued.forecast, believed);
                 }
             }
@@ -212,12 +222,8 @@ impl KeyDemand {
         };
         let recent = fitted.forecaster.recent_steps() as i64;
         let from = (now_step - recent).max(self.first_step);
-        let mut values: Vec<f64> = (from..now_step)
-            .map(|step| match self.index(step) {
-                Some(index) if step < known_to => self.believed(index),
-                _ => f64::NAN,
-            })
-            .collect();
+        let mut values = self.believed_between(from..known_to.min(now_step), Anomalous::Capped)?;
+        values.resize(usize::try_from(now_step - from).unwrap_or(0), f64::NAN);
         if let (Some(estimate), Some(last)) = (estimate, values.last_mut()) {
             *last = self.capped_estimate(now_step - 1, estimate);
         }
@@ -248,6 +254,15 @@ impl KeyDemand {
         Ok(())
     }
 
+    /// Whether the watch takes a step that is over for part of an anomaly.
+    fn judge(&mut self, step: i64, actual: f64) -> bool {
+        let Some(fitted) = &self.fitted else { return false };
+        let from = (step - fitted.forecaster.recent_steps() as i64).max(self.first_step);
+        let expected = self.measured(from..step).and_then(|measured| self.watch.reference(&measured));
+        let expected = expected.ok().and_then(|reference| fitted.forecaster.predict(&reference).ok());
+        expected.is_some_and(|forecast| self.watch.judge(&Expected::of_steps(&forecast), actual))
+    }
+
     /// The newest forecast of a step: its middle and its upper bound.
     pub(crate) fn bound(&self, step: i64) -> Option<(f64, f64)> {
         self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| (newest.point, newest.upper))
@@ -266,16 +281,6 @@ impl KeyDemand {
     /// Demand of the last complete step as a part of its newest forecast's middle; `None` where that was 0 or missing.
     pub(crate) fn ratio(&self) -> Option<f64> {
         self.ratio
-    }
-
-    /// Believed history for a fit, from `from` up to the last complete step.
-    ///
-    /// # Errors
-    /// The history is none that a series can be made of.
-    pub(crate) fn training(&self, from: i64) -> Result<Series, SeriesError> {
-        let from = from.max(self.first_step);
-        let values = (from..self.settled_until).map(|step| self.index(step).map_or(f64::NAN, |i| self.believed(i)));
-        Series::new(from * i64::from(self.step_s), self.step_s, values.collect())
     }
 
     /// The raw value of a step, if it is known.
@@ -297,29 +302,6 @@ impl KeyDemand {
 
     fn index(&self, step: i64) -> Option<usize> {
         usize::try_from(step - self.first_step).ok().filter(|index| *index < self.raw.len())
-    }
-
-    fn believed(&self, index: usize) -> f64 {
-        let (raw, cap) = (self.raw[index], self.caps[index]);
-        // A comparison with a missing cap or value is false.
-        if raw > cap && !self.is_repeated(index, raw) { cap } else { raw }
-    }
-
-    /// An incomplete step has no cap yet; it is believed up to the bound that is known.
-    fn capped_estimate(&self, step: i64, estimate: f64) -> f64 {
-        let repeated = self.index(step).is_some_and(|index| self.is_repeated(index, estimate));
-        match self.bound(step) {
-            Some((_, upper)) if !repeated => estimate.min(upper),
-            _ => estimate,
-        }
-    }
-
-    fn is_repeated(&self, index: usize, height: f64) -> bool {
-        let day = 86_400 / i64::from(self.step_s);
-        let distances = [-7 * day, -day, day, 7 * day];
-        let near = distances.iter().flat_map(|distance| (-1..=1).map(move |off| distance + off));
-        let mut others = near.filter(|off| *off != 0).filter_map(|off| usize::try_from(index as i64 + off).ok());
-        others.any(|other| self.raw.get(other).is_some_and(|value| *value >= REPEATED * height))
     }
 }
 

@@ -1,44 +1,53 @@
 //! When the loop plans, with a clock moved by hand: steps of 300 s at 300 times the speed, so a step is one real second.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
+use forebay_forecast::{Label, LabelKind, Said};
+use forebay_plan::Key;
+
 use super::Planner;
+use super::anomalies::NotNoted;
+use super::demand::watch::Word;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::observe::Observer;
-use crate::state::{Shared, Table};
+use crate::state::{Shared, Table, lock};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, Point};
 
-const FIRST_STEP: i64 = 5_900_000;
+pub(super) const FIRST_STEP: i64 = 5_900_000;
+const CONTRACTS: &str = "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]";
 
-struct Loop {
+pub(super) struct Loop {
     clock: Arc<ManualClock>,
-    shared: Arc<Shared>,
-    planner: Planner,
-    _folder: tempfile::TempDir,
+    pub(super) shared: Arc<Shared>,
+    pub(super) planner: Planner,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Loop {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]";
-        let config = Config::parse(Path::new("forebay.yaml"), text).unwrap();
+        Self::on(tempfile::tempdir().unwrap(), CONTRACTS)
+    }
+
+    /// A planner on what is in `folder`, with this configuration.
+    pub(super) fn on(folder: tempfile::TempDir, text: &str) -> Self {
+        let config = Config::parse(&folder.path().join("forebay.yaml"), text).unwrap();
         let clock = Arc::new(ManualClock::new(FIRST_STEP as f64 * 300.0, 300.0));
         let store = SqliteStore::open(folder.path(), 300).unwrap();
-        let keys = vec![config.contracts[0].key.clone()];
+        let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
         let as_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let now = crate::observe::Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
         let observer = Observer::new(300, 300.0, config.sync.proxy_stale_after, keys, Vec::new(), now);
         let shared = Arc::new(Shared::new(config, as_clock, observer));
         let planner = Planner::new(Arc::clone(&shared), Box::new(store)).unwrap();
-        Self { clock, shared, planner, _folder: folder }
+        Self { clock, shared, planner, folder }
     }
 
-    fn turn_after(&mut self, real: Duration) -> Arc<Table> {
+    pub(super) fn turn_after(&mut self, real: Duration) -> Arc<Table> {
         self.clock.advance(real);
         self.planner.turn();
         self.shared.table.borrow().clone().unwrap()
@@ -106,4 +115,45 @@ fn proxies_and_newer_filters_are_answered_between_steps() {
     assert_eq!(third.generation.epoch, second.generation.epoch + 7);
     let gone = planning.turn_after(Duration::from_secs(11));
     assert!(gone.proxies.is_empty(), "a silent proxy has no share");
+}
+
+#[test]
+fn what_people_say_is_stored_before_it_counts_and_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Key::new("shop", "requests");
+    let steps = FIRST_STEP - 100..FIRST_STEP;
+    let mut points = steps.map(|step| Point { key: shop.clone(), start_s: step * 300, value: 10.0 });
+    SqliteStore::open(folder.path(), 300).unwrap().replace(&mut points).unwrap();
+    let mut planning = Loop::on(folder, CONTRACTS);
+    let word = |kind, steps: std::ops::Range<i64>| {
+        let said = Said { by: "ana".to_owned(), at_s: 1, note: "a test".to_owned() };
+        Word::Label(Label { from_s: steps.start * 300, to_s: steps.end * 300, kind, said })
+    };
+    let say = |planning: &mut Loop, key: &Key, word: Word| {
+        let mut answer = planning.shared.ledgers.ask(key.clone(), word).unwrap();
+        assert!(answer.try_recv().is_err(), "the planner has not seen it");
+        planning.turn_after(Duration::ZERO);
+        answer.try_recv().unwrap()
+    };
+    let anomalous = || word(LabelKind::Anomalous, FIRST_STEP - 30..FIRST_STEP - 10);
+    assert_eq!(say(&mut planning, &Key::new("feed", "requests"), anomalous()), Err(NotNoted::UnknownKey));
+    assert_eq!(say(&mut planning, &shop, anomalous()), Ok(0));
+    assert_eq!(say(&mut planning, &shop, word(LabelKind::Normal, FIRST_STEP - 15..FIRST_STEP - 10)), Ok(1));
+    let Loop { planner, folder, .. } = planning;
+    drop(planner);
+
+    let mut planning = Loop::on(folder, CONTRACTS);
+    let shown = lock(&planning.shared.ledgers.keys)[0].clone();
+    assert_eq!((shown.entries.len(), shown.left_out.len()), (2, 2), "the first fit went by it");
+    let training = planning.planner.keys[0].training(0).unwrap();
+    assert_eq!((training.len(), training.known_steps()), (100, 85));
+    planning.planner.keep_ledgers(0, (FIRST_STEP - 10) * 300);
+    assert!(lock(&planning.shared.ledgers.keys)[0].entries.is_empty(), "forgotten with the history");
+    assert!(
+        planning
+            .shared
+            .metrics
+            .text()
+            .contains("forebay_training_left_out_steps{tenant=\"shop\",resource=\"requests\"} 0")
+    );
 }
