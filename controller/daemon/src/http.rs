@@ -158,6 +158,7 @@ fn key_json(key: &KeyRecord) -> Value {
         "shadow_quantile": key.quantiles.shadow,
         "upper_quantile": key.quantiles.upper,
         "bursts": key.bursts,
+        "events": crate::events::as_json(&key.events),
         "records": key.records.iter().map(record).collect::<Vec<_>>(),
     })
 }

@@ -58,6 +58,13 @@ impl DirectionLabels {
     }
 }
 
+/// The label of one event feed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FeedLabel {
+    /// Its file.
+    pub(crate) feed: String,
+}
+
 /// The label of one outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OutcomeLabel {
@@ -86,6 +93,8 @@ pub(crate) struct Metrics {
     pub(crate) anomalies: Family<DirectionLabels, Counter>,
     pub(crate) anomalous: Family<DirectionLabels, Gauge>,
     pub(crate) left_out_steps: Family<KeyLabels, Gauge>,
+    pub(crate) event_feed_errors: Family<FeedLabel, Counter>,
+    pub(crate) event_feed_up: Family<FeedLabel, Gauge>,
     pub(crate) forecast_upper: Family<KeyLabels, Level>,
     pub(crate) forecast_bought: Family<KeyLabels, Level>,
     pub(crate) forecast_point: Family<KeyLabels, Level>,
@@ -134,6 +143,8 @@ impl Metrics {
             anomalies: registered(r, "anomalies", "Anomalies that began, by side of the forecast"),
             anomalous: registered(r, "anomalous", "1 while demand is part of an anomaly, by side of the forecast"),
             left_out_steps: registered(r, "training_left_out_steps", "Steps that the last fit was not to learn from"),
+            event_feed_errors: registered(r, "event_feed_errors", "Event feeds that could not be read"),
+            event_feed_up: registered(r, "event_feed_up", "1 where the event feed was read when it was looked at last"),
             forecast_upper: registered(r, "forecast_upper_per_s", "Upper quantile for the current step"),
             forecast_bought: registered(
                 r,

@@ -20,6 +20,7 @@
 
 pub(crate) mod anomalies;
 pub(crate) mod demand;
+mod events;
 mod fitting;
 mod publishing;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
 use crate::sync::expectations::Outlook;
 use demand::{Fitted, KeyDemand, SPARE_LEADS, records_per_key};
+use events::Feeds;
 use fitting::{Fitting, Job};
 
 /// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
@@ -63,6 +65,7 @@ pub(crate) struct Planner {
     shared: Arc<Shared>,
     store: Box<dyn HistoryStore>,
     instances: Declared,
+    feeds: Feeds,
     fitting: Fitting,
     keys: Vec<KeyDemand>,
     epoch: u64,
@@ -101,6 +104,7 @@ impl Planner {
         let mut planner = Self {
             store,
             instances,
+            feeds: Feeds::new(&shared.config.forecast.events),
             fitting,
             keys,
             epoch,
@@ -119,6 +123,7 @@ impl Planner {
             dealer.remember(remembered, now.steady);
         }
         planner.restore_watches()?;
+        planner.refresh_events(now_step);
         planner.refit(now_step);
         Ok(planner)
     }
@@ -164,6 +169,7 @@ impl Planner {
         if self.planned_step.is_none() || (is_new_step && (complete || overdue >= patience)) {
             self.flush();
             let (known_to, estimate_part) = self.ingest(step, reported_until_s);
+            self.refresh_events(step);
             self.forecast(step, known_to, estimate_part);
             self.publish(step, live, raised);
             self.planned_step = Some(step);
@@ -311,6 +317,7 @@ impl Planner {
                         index,
                         version: step.unsigned_abs(),
                         history,
+                        calendar: demand.events.calendar().clone(),
                         settings: Settings { horizon_steps, upper_quantile: demand.quantiles().upper },
                     });
                 }
@@ -331,6 +338,7 @@ impl Planner {
         for done in self.fitting.finished() {
             let demand = &mut self.keys[done.index];
             changed.push(done.index);
+            demand.events.learned(done.events);
             let outcome = if done.outcome.is_ok() { "fitted" } else { "refused" };
             self.shared.metrics.fits.get_or_create(&crate::metrics::OutcomeLabel { outcome }).inc();
             match done.outcome {
@@ -379,7 +387,10 @@ impl Planner {
                 None
             }
         });
-        publishing::inputs(&self.keys, config.contracts.clone(), pools.collect(), step..step + horizon, length_ms)
+        let slots = step..step + horizon;
+        let mut inputs = publishing::inputs(&self.keys, config.contracts.clone(), pools.collect(), slots, length_ms);
+        self.feeds.lower(&mut inputs, i64::from(config.step_s));
+        inputs
     }
 
     fn note_store_error(&self, error: &StoreError) {

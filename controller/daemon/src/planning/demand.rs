@@ -17,21 +17,24 @@
 //! another one ([`Quantiles`]), and changes nothing of what is believed.
 //!
 //! What is anomalous is [`watch`]'s to find and to keep out of training; [`belief`] puts the two together. Anomalous steps
-//! are neither scored nor calibrated on: a forecast is not worse for not having meant an attack.
+//! are neither scored nor calibrated on: a forecast is not worse for not having meant an attack. What is known beforehand
+//! is of [`events`].
 
 mod belief;
+mod events;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_forecast::{Expected, ForecastError, Forecaster, Series, SeriesError, StepForecast};
+use forebay_forecast::{Expected, ForecastError, Forecaster, KindReport, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
 use belief::Anomalous;
+use events::KeyEvents;
 use watch::Watch;
 
 /// Newest steps that may be missing before the forecast is made over the gap instead of from before it.
@@ -65,6 +68,8 @@ pub(crate) struct KeyRecord {
     pub(crate) why: String,
     pub(crate) quantiles: Quantiles,
     pub(crate) bursts: u64,
+    /// What is believed of the kinds of events that concern it.
+    pub(crate) events: Vec<KindReport>,
     pub(crate) records: VecDeque<Record>,
 }
 
@@ -76,6 +81,8 @@ struct Issued {
     point: f64,
     upper: f64,
     bought: f64,
+    in_event: bool,
+    /// Without what events do.
     forecast: StepForecast,
 }
 
@@ -102,6 +109,7 @@ pub(crate) struct KeyDemand {
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
     pub(crate) watch: Watch,
+    pub(crate) events: KeyEvents,
     quantiles: Quantiles,
     step_s: u32,
     first_step: i64,
@@ -124,6 +132,7 @@ impl KeyDemand {
             fitted: None,
             why: "its first fit is not finished".to_owned(),
             watch: Watch::new(step_s),
+            events: KeyEvents::default(),
             quantiles,
             step_s,
             first_step,
@@ -200,6 +209,7 @@ impl KeyDemand {
                 // A forecast of the forecaster before the last fit would teach this one in another scale.
                 if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version)
                     && !is_anomalous
+                    && !issued.in_event
                 {
                     fitted.forecaster.observe(&issued.forecast, believed);
                 }
@@ -217,6 +227,7 @@ impl KeyDemand {
     /// # Errors
     /// The forecaster or the history refused; the forecasts made before stay.
     pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
+        self.learn_events(now_step)?;
         let Some(fitted) = &self.fitted else {
             return Ok(());
         };
@@ -232,9 +243,9 @@ impl KeyDemand {
             values.truncate(values.len() - missing);
         }
         let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
-        let forecast = fitted.forecaster.predict(&series)?;
+        let forecast = self.events.forecast(&fitted.forecaster, &series)?;
         for step_forecast in forecast.steps {
-            let step = step_forecast.start_s.div_euclid(i64::from(self.step_s));
+            let step = step_forecast.plain.start_s.div_euclid(i64::from(self.step_s));
             if step < now_step {
                 continue;
             }
@@ -244,7 +255,8 @@ impl KeyDemand {
                 point: step_forecast.quantile(0.5),
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
-                forecast: step_forecast,
+                in_event: step_forecast.uplift.is_some(),
+                forecast: step_forecast.plain,
             };
             let of_step = self.issued.entry(step).or_default();
             // Made again within one step, after a fit: the newer one stands.
@@ -259,8 +271,17 @@ impl KeyDemand {
         let Some(fitted) = &self.fitted else { return false };
         let from = (step - fitted.forecaster.recent_steps() as i64).max(self.first_step);
         let expected = self.measured(from..step).and_then(|measured| self.watch.reference(&measured));
-        let expected = expected.ok().and_then(|reference| fitted.forecaster.predict(&reference).ok());
-        expected.is_some_and(|forecast| self.watch.judge(&Expected::of_steps(&forecast), actual))
+        let forecast = expected.ok().and_then(|reference| self.events.forecast(&fitted.forecaster, &reference).ok());
+        forecast.is_some_and(|forecast| self.watch.judge(&Expected::of_event_steps(&forecast), actual))
+    }
+
+    /// Learns what events do where a fit's knowledge of them is not the newest.
+    fn learn_events(&mut self, now_step: i64) -> Result<(), SeriesError> {
+        if self.events.must_learn(now_step * i64::from(self.step_s)) {
+            let history = self.training(self.first_step)?;
+            self.events.learn(&history);
+        }
+        Ok(())
     }
 
     /// The newest forecast of a step: its middle and its upper bound.
@@ -296,6 +317,7 @@ impl KeyDemand {
             why: self.why.clone(),
             quantiles: self.quantiles,
             bursts: self.bursts,
+            events: self.events.report(),
             records: self.records.clone(),
         }
     }

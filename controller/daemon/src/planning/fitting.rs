@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use forebay_forecast::{Forecaster, Series, Settings, fit};
+use forebay_forecast::{EventCalendar, EventModel, Forecaster, Series, Settings, fit};
 
+use crate::events;
 use crate::state::Shared;
 
 /// A key's believed history, to be fitted.
@@ -15,6 +16,8 @@ pub(super) struct Job {
     pub(super) index: usize,
     pub(super) version: u64,
     pub(super) history: Series,
+    /// The events that concern the key, by which the history is cleared first.
+    pub(super) calendar: EventCalendar,
     pub(super) settings: Settings,
 }
 
@@ -22,6 +25,7 @@ pub(super) struct Job {
 pub(super) struct Done {
     pub(super) index: usize,
     pub(super) version: u64,
+    pub(super) events: Option<EventModel>,
     pub(super) outcome: Result<Forecaster, String>,
 }
 
@@ -40,8 +44,9 @@ impl Fitting {
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name("fitting".to_owned()).spawn(move || {
             for job in work {
-                let outcome = fit(&job.history, &job.settings).map_err(|error| error.to_string());
-                if finished.send(Done { index: job.index, version: job.version, outcome }).is_err() {
+                let (events, history) = events::learned(job.history, &job.calendar);
+                let outcome = fit(&history, &job.settings).map_err(|error| error.to_string());
+                if finished.send(Done { index: job.index, version: job.version, events, outcome }).is_err() {
                     return;
                 }
                 shared.bell.ring();

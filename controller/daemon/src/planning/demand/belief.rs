@@ -1,6 +1,7 @@
 //! How much of what was measured is believed: by plans' forecasts at once, and by the next fit.
 //!
-//! Three have a say in each step. A label of a person overrules the others. The ledger ([`super::watch`]) decides what a fit
+//! Four have a say in each step. A label of a person overrules the others. What the calendar explains is believed
+//! ([`super::events`]). The ledger ([`super::watch`]) decides what a fit
 //! learns from: what was detected is missing there. The flood guard ([`super`]) decides what forecasts see at once, and in a
 //! fit whatever the ledger leaves: so a flood that is no anomaly yet teaches no more than its caps. Hostile demand is
 //! subtracted first, for both.
@@ -52,8 +53,12 @@ impl KeyDemand {
 
     pub(super) fn believed_between(&self, steps: Range<i64>, anomalous: Anomalous) -> Result<Vec<f64>, SeriesError> {
         let (values, rulings) = self.watch.rulings(&self.measured(steps.clone())?)?;
+        let step_s = i64::from(self.step_s);
         let believed = |((step, value), ruling): ((i64, f64), Ruling)| match (ruling, anomalous) {
             (Ruling::Kept, _) => value,
+            (Ruling::None | Ruling::Detected, _) if self.events.explain(step * step_s, self.settled_until * step_s) => {
+                value
+            }
             (Ruling::Detected | Ruling::Labelled, Anomalous::Missing) => f64::NAN,
             _ => self.index(step).map_or(value, |index| self.capped(index, value)),
         };

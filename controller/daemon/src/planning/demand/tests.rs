@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use forebay_forecast::{Direction, ExclusionReason, HostileTraffic, Label, LabelKind, Said, Settings, Treatment, fit};
+use forebay_forecast::{
+    Direction, Effect, Event, EventCalendar, Evidence, ExclusionReason, HostileTraffic, Label, LabelKind, Said,
+    Settings, Treatment, fit,
+};
 use forebay_plan::Key;
 
 use super::watch::{Noted, Word};
@@ -225,4 +228,38 @@ fn a_restart_goes_on_within_an_attack() {
 
 fn stored_of(demand: &KeyDemand, step: i64) -> StoredPoint {
     stored(step, demand.raw(step).unwrap())
+}
+
+#[test]
+fn a_surprise_is_learned_once_the_calendar_names_it() {
+    let mut demand = fitted_demand();
+    let sale = DAYS * 24..DAYS * 24 + 10;
+    for step in sale.clone() {
+        pass(&mut demand, step, 3.0 * usual(step));
+    }
+    for step in sale.end..sale.end + 4 {
+        pass(&mut demand, step, usual(step));
+    }
+    let taken = |demand: &KeyDemand| demand.training(0).unwrap().values()[sale.start as usize + 4];
+    assert!(taken(&demand) < 2.0 * usual(sale.start + 4), "the guard believes in part: {}", taken(&demand));
+    let event = |from: i64, to: i64| Event {
+        kind: "sale".to_owned(),
+        from_s: from * i64::from(HOUR_S),
+        to_s: to * i64::from(HOUR_S),
+        key: None,
+        effect: Effect::default(),
+    };
+    let next = sale.end + 5;
+    let calendar = EventCalendar::new(vec![event(sale.start, sale.end), event(next, next + 6)]).unwrap();
+    demand.events.concerning(calendar);
+    assert_eq!(taken(&demand), 3.0 * usual(sale.start + 4));
+    demand.forecast(sale.end + 4, sale.end + 4, None).unwrap();
+    let report = demand.record().events;
+    assert_eq!(report[0].evidence, Evidence::Seen { events: 1 });
+    assert!((1.7..3.1).contains(&report[0].uplift.factor()), "held back by one event: {report:?}");
+    let (before, lifted) = (demand.bound(next - 1).unwrap().0, demand.bound(next).unwrap().0);
+    assert!(lifted > 1.6 * before, "{before} to {lifted}");
+    // A label of a person overrules the calendar.
+    (_, demand.watch) = demand.watch.with(label(&sale, LabelKind::Anomalous)).unwrap();
+    assert_eq!(missing(&demand), sale.collect::<Vec<_>>());
 }
