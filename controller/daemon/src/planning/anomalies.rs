@@ -153,8 +153,7 @@ impl Planner {
         for (index, demand) in self.keys.iter_mut().enumerate() {
             demand.watch.forget_before(before_s);
             let left_out = demand.left_out(from).unwrap_or_default();
-            let steps: i64 =
-                left_out.iter().filter(|stretch| is_left_out(stretch)).map(|one| one.to_s - one.from_s).sum();
+            let steps: i64 = left_out.iter().filter(is_left_out).map(|one| one.to_s - one.from_s).sum();
             let steps = steps / i64::from(self.shared.config.step_s);
             self.shared.metrics.left_out_steps.get_or_create(&KeyLabels::from(&demand.key)).set(steps);
             if let Some(shown) = lock(&self.shared.ledgers.keys).get_mut(index) {

@@ -52,7 +52,7 @@ fn a_broken_feed_keeps_its_last_good_events_and_is_counted() {
     };
     assert_eq!(refresh(&mut feeds, now_s), (false, 1, 0, 0), "there is no file yet");
     let sale = event("sale", FIRST_STEP + 3..FIRST_STEP + 9, "");
-    write(&file, &[sale.clone()]);
+    write(&file, std::slice::from_ref(&sale));
     assert_eq!(refresh(&mut feeds, now_s), (true, 1, 1, 1));
     assert_eq!(refresh(&mut feeds, now_s), (false, 1, 1, 1), "nothing has changed");
     write(&file, &[sale.clone(), "BEGIN:VEVENT\nSUMMARY:launch\nDTSTART:soon\nEND:VEVENT\n".to_owned()]);
