@@ -145,7 +145,8 @@ impl Backtest {
         earlier
             .zip(later)
             .map(|((steps, points), (later_steps, later_points))| {
-                LeadResiduals::new(normalised(steps, points, scale).chain(normalised(later_steps, later_points, scale)))
+                let later = normalised(later_steps, later_points, scale, 1);
+                LeadResiduals::new(normalised(steps, points, scale, 1).chain(later))
             })
             .collect()
     }
@@ -155,7 +156,7 @@ impl Backtest {
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
         for ((steps, points), (scored_steps, scored_points)) in calibrating.zip(scoring).step_by(every.lead) {
-            let residuals = LeadResiduals::new(normalised(steps, points, scale).step_by(every.sample));
+            let residuals = LeadResiduals::new(normalised(steps, points, scale, every.sample));
             let by_class = [false, true].map(|high| {
                 let residuals = residuals.quantiles(high);
                 let scored = SCORED_QUANTILES.map(|p| (p, residuals.quantile(p)));
@@ -269,8 +270,9 @@ fn normalised<'a>(
     steps: &'a [Step],
     points: &'a [f64],
     scale: ScaleKind,
+    every: usize,
 ) -> impl Iterator<Item = Residual> + Clone + 'a {
-    steps.iter().zip(points).map(move |(step, &point)| Residual {
+    steps.iter().zip(points).step_by(every).map(move |(step, &point)| Residual {
         value: (step.actual - point) / step.around.scale(scale, point),
         high: step.around.burst_expected(point),
     })

@@ -22,7 +22,7 @@ use crate::error::ModelError;
 use crate::history::History;
 
 /// Most training rows per lead: forty for each of fifty weights; more changes little but the time of the fit.
-const MAX_ROWS: usize = 2_000;
+const MAX_ROWS: usize = 1_000;
 /// Fewest training rows per feature; below, the weights are noise.
 const ROWS_PER_FEATURE: usize = 3;
 /// Ridge penalty per training row, on standardised columns: small, for the many lags are alike and need only be kept
