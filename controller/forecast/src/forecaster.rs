@@ -14,6 +14,7 @@ use crate::error::ForecastError;
 use crate::history::History;
 use crate::live::{ForecastPair, LiveScore};
 use crate::model::{FittedModel, ModelKind};
+use crate::paths::ResidualVectors;
 use crate::scale::{ScaleKind, Surroundings};
 use crate::selection::{SelectionReport, Settings};
 use crate::series::Series;
@@ -30,6 +31,7 @@ pub struct Forecaster {
     mean_level: f64,
     own: Channel,
     naive: Channel,
+    vectors: ResidualVectors,
     live: LiveScore,
     report: SelectionReport,
 }
@@ -127,13 +129,13 @@ impl Forecaster {
         series: &Series,
         settings: &Settings,
         mean_level: f64,
-        own: Channel,
-        naive: Channel,
+        [own, naive]: [Channel; 2],
+        vectors: ResidualVectors,
         report: SelectionReport,
     ) -> Self {
         let &Settings { horizon_steps, upper_quantile } = settings;
         let live = LiveScore::new(upper_quantile, series.day_steps(), horizon_steps);
-        Self { step_s: series.step_s(), horizon_steps, upper_quantile, mean_level, own, naive, live, report }
+        Self { step_s: series.step_s(), horizon_steps, upper_quantile, mean_level, own, naive, vectors, live, report }
     }
 
     /// Steps of history that a forecast uses; a shorter one does, at a loss of accuracy, and a longer one is cut.
@@ -176,6 +178,8 @@ impl Forecaster {
         self.live.record(forecast.own.pair(self.upper_quantile), forecast.naive.pair(self.upper_quantile), actual);
         self.own.observe(forecast.lead, &forecast.own, self.upper_quantile, actual);
         self.naive.observe(forecast.lead, &forecast.naive, self.upper_quantile, actual);
+        let origin_s = forecast.start_s - (forecast.lead as i64 - 1) * i64::from(self.step_s);
+        self.vectors.add(origin_s, forecast.lead, forecast.own.normalised_residual(actual).value);
     }
 
     /// Goes on with the live record of the forecaster that this one replaces, if it was kept for the same horizon, step
@@ -204,6 +208,11 @@ impl Forecaster {
     #[must_use]
     pub fn model(&self) -> &FittedModel {
         &self.own.model
+    }
+
+    /// How its misses belong together, over leads and with other series'.
+    pub(crate) fn residual_vectors(&self) -> &ResidualVectors {
+        &self.vectors
     }
 
     /// What the selection saw and chose.

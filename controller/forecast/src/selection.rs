@@ -13,6 +13,7 @@ use crate::forecaster::{Channel, Forecaster};
 use crate::history::History;
 use crate::model::combination::{Combination, Member};
 use crate::model::{FittedModel, ModelKind};
+use crate::paths::ResidualVectors;
 use crate::scale::ScaleKind;
 use crate::series::Series;
 
@@ -182,8 +183,9 @@ impl<'a> Contest<'a> {
         let reference = best(&self.candidates, |kind| kind.is_baseline() && kind != chosen)
             .map_or(ModelKind::LastValue, |(kind, _)| kind);
         let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
+        let vectors = self.vectors(chosen, own.scale);
         let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
-        Ok(Forecaster::new(series, self.settings, self.mean_level, own, naive, report))
+        Ok(Forecaster::new(series, self.settings, self.mean_level, [own, naive], vectors, report))
     }
 
     /// A model with its calibration.
@@ -194,9 +196,19 @@ impl<'a> Contest<'a> {
             Some(Ok(score)) => score.scale,
             None => ScaleKind::Constant,
         };
-        let trial = self.trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial);
-        let residuals = trial.map(|trial| self.backtest.residuals(trial, scale)).unwrap_or_default();
+        let residuals = self.trial(kind).map(|trial| self.backtest.residuals(trial, scale)).unwrap_or_default();
         Ok(Channel { model: self.model(kind)?, scale, residuals })
+    }
+
+    fn vectors(&self, kind: ModelKind, scale: ScaleKind) -> ResidualVectors {
+        match self.trial(kind) {
+            Some(trial) => self.backtest.vectors(trial, scale, &self.history),
+            None => ResidualVectors::new(self.history.step_s(), self.settings.horizon_steps, 0),
+        }
+    }
+
+    fn trial(&self, kind: ModelKind) -> Option<&Trial> {
+        self.trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial)
     }
 
     fn model(&self, kind: ModelKind) -> Result<FittedModel, ForecastError> {
