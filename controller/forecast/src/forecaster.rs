@@ -21,6 +21,8 @@ use crate::series::Series;
 
 /// Weeks of recent history that a forecast looks at; older values change nothing.
 const RECENT_WEEKS: i64 = 5;
+/// Quantiles that a mean is taken over: the highest is the 99.5 %.
+const MOMENT_LEVELS: u32 = 100;
 
 /// A fitted model with its calibration; see the module's text.
 #[derive(Debug, Clone)]
@@ -73,6 +75,7 @@ pub struct StepForecast {
 pub struct Distribution {
     point: f64,
     scale: f64,
+    floor: f64,
     ceiling: f64,
     high: bool,
     /// What quantiles above the median are stretched by.
@@ -91,7 +94,21 @@ impl Distribution {
         } else {
             residual
         };
-        (self.point + self.scale * stretched).clamp(0.0, self.ceiling)
+        (self.point + self.scale * stretched).clamp(self.floor, self.ceiling)
+    }
+
+    /// Scaled onto a lower mean or shifted onto a higher one, so that it gets neither negative nor wider.
+    fn move_mean(&mut self, from: f64, to: f64) {
+        if to < from {
+            let factor = to / from;
+            for part in [&mut self.point, &mut self.scale, &mut self.floor, &mut self.ceiling] {
+                *part *= factor;
+            }
+        } else {
+            for part in [&mut self.point, &mut self.floor, &mut self.ceiling] {
+                *part += to - from;
+            }
+        }
     }
 
     fn normalised_residual(&self, actual: f64) -> Residual {
@@ -115,6 +132,31 @@ impl StepForecast {
     #[must_use]
     pub fn point(&self) -> f64 {
         self.own.point
+    }
+
+    /// The mean demand: what forecasts of parts and of their sum can agree in.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.moments().0
+    }
+
+    /// Mean and variance, over evenly spaced quantiles.
+    pub(crate) fn moments(&self) -> (f64, f64) {
+        let levels = (0..MOMENT_LEVELS).map(|level| (f64::from(level) + 0.5) / f64::from(MOMENT_LEVELS));
+        let quantiles: Vec<f64> = levels.map(|p| self.quantile(p)).collect();
+        let mean = quantiles.iter().sum::<f64>() / f64::from(MOMENT_LEVELS);
+        let squares: f64 = quantiles.iter().map(|value| (value - mean).powi(2)).sum();
+        (mean, squares / f64::from(MOMENT_LEVELS))
+    }
+
+    /// What a normalised residual amounts to in this step.
+    pub(crate) fn error(&self, residual: f64) -> f64 {
+        self.own.scale * residual
+    }
+
+    /// Moves the distribution so that its mean goes from `from`, where it is, to `to`.
+    pub(crate) fn move_mean(&mut self, from: f64, to: f64) {
+        self.own.move_mean(from, to);
     }
 
     /// What the naive model that this one is measured against says.
@@ -237,7 +279,7 @@ impl Channel {
                 let around = Surroundings::of(history, origin, target, mean_level);
                 let (high, scale) = (around.burst_expected(point), around.scale(self.scale, point));
                 let width = residuals.width(high);
-                Distribution { point, scale, ceiling, high, width, residuals: residuals.quantiles(high) }
+                Distribution { point, scale, floor: 0.0, ceiling, high, width, residuals: residuals.quantiles(high) }
             })
             .collect()
     }

@@ -37,6 +37,7 @@ mod conformal;
 mod error;
 mod events;
 mod forecaster;
+mod hierarchy;
 mod history;
 mod lifecycle;
 mod live;
@@ -69,6 +70,7 @@ pub use events::{
     KindReport, MAX_EVENTS, Uplift,
 };
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
+pub use hierarchy::{Coherent, Hierarchy, HierarchyError, MAX_ERRORS, MAX_MIN_TRACE_SUMS, Method, Reconciled};
 pub use history::History;
 pub use lifecycle::{
     Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,

@@ -171,14 +171,14 @@ impl Paths {
 }
 
 /// The moments that series remember in common, and which series these are.
-struct Common {
+pub(crate) struct Common {
     origins_s: Vec<i64>,
     is_known: Vec<bool>,
 }
 
 impl Common {
     /// Series with long memories are asked first; one that would leave too little in common is left out.
-    fn of(origins_s: Vec<Vec<i64>>) -> Self {
+    pub(crate) fn of(origins_s: Vec<Vec<i64>>) -> Self {
         let mut longest_first: Vec<usize> = (0..origins_s.len()).collect();
         let key = |index: usize| (&origins_s[index], origins_s[index].len());
         longest_first.sort_by(|&a, &b| key(b).1.cmp(&key(a).1).then_with(|| key(b).0.cmp(key(a).0)));
@@ -196,6 +196,16 @@ impl Common {
             }
         }
         Self { origins_s: common.unwrap_or_default(), is_known }
+    }
+
+    /// Ascending, unix seconds.
+    pub(crate) fn origins_s(&self) -> &[i64] {
+        &self.origins_s
+    }
+
+    /// Whether no series is left out.
+    pub(crate) fn is_of_all(&self) -> bool {
+        self.is_known.iter().all(|known| *known)
     }
 
     fn known<'a, T>(&'a self, members: &'a [T]) -> impl Iterator<Item = &'a T> {

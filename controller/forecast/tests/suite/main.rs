@@ -7,6 +7,7 @@ mod compact;
 mod conformance;
 mod events;
 mod generated;
+mod hierarchy;
 mod live;
 mod local_time;
 mod network;

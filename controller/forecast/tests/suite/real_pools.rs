@@ -1,9 +1,9 @@
-//! What sums need on real traces, when they are there: an hour of demand.
+//! What sums need on real traces, when they are there: an hour of demand, and a pool of several series.
 
 use std::env;
 use std::path::Path;
 
-use forebay_forecast::{Forecast, Forecaster, Series, Settings, fit};
+use forebay_forecast::{Forecast, Forecaster, Hierarchy, Paths, Series, Settings, fit};
 
 use crate::real_traces::read;
 
@@ -26,6 +26,8 @@ const TRACES: [&str; 9] = [
     "azure2019_vm_cpu_mem_5min.csv",
     "google2019_instance_usage_5min.csv",
 ];
+/// Traces of the same eleven days.
+const POOL: [&str; 4] = [TRACES[1], TRACES[2], TRACES[3], TRACES[4]];
 
 /// How often an upper quantile held, and how high it stood above what came.
 #[derive(Default)]
@@ -133,4 +135,58 @@ fn an_hour_needs_less_than_its_steps_one_by_one() {
     let (of_paths, of_quantiles) = (coverage(&with_paths), coverage(&with_quantiles));
     assert!((of_paths - 0.95).abs() < (of_quantiles - 0.95).abs() + 0.01, "{of_paths} {of_quantiles}");
     assert!(headroom(&with_paths) < headroom(&with_quantiles));
+}
+
+#[test]
+fn a_pool_needs_less_than_its_parts_and_its_means_agree() {
+    let Some(folder) = env::var_os("FOREBAY_DATA") else {
+        eprintln!("NOT RUN: a pool of real traces; set FOREBAY_DATA to a folder that holds traces/");
+        return;
+    };
+    // Each trace with mean 1, so that each counts in the pool.
+    let parts = POOL.map(|name| {
+        let series = read(&Path::new(&folder).join("traces").join(name), 300);
+        let known = series.values().iter().copied().filter(|value| !value.is_nan());
+        let level = mean(known, series.known_steps());
+        let values = series.values().iter().map(|value| value / level).collect();
+        Series::new(series.start_s(), 300, values).unwrap()
+    });
+    let len = parts.iter().map(Series::len).min().unwrap();
+    assert!(parts.iter().all(|part| part.start_s() == parts[0].start_s()));
+    let sums = (0..len).map(|at| parts.iter().map(|part| part.values()[at]).sum()).collect();
+    let mut nodes = vec![Series::new(parts[0].start_s(), 300, sums).unwrap()];
+    nodes.extend(parts.iter().map(|part| part.slice(0, len).unwrap()));
+
+    let hierarchy = Hierarchy::new(&[None, Some(0), Some(0), Some(0), Some(0)]).unwrap();
+    let [mut of_paths, mut of_quantiles, mut of_own, mut of_hour] = [(); 4].map(|()| Tally::default());
+    let (mut losses, mut reconciled_losses) = ([0.0; 2], [0.0; 2]);
+    live(&nodes, |members, came| {
+        let coherent = hierarchy.reconcile(members).unwrap();
+        let leaves: Vec<_> =
+            hierarchy.leaves(0).into_iter().map(|node| (members[node].0, &coherent.forecasts[node])).collect();
+        let paths = Paths::of_pool(&leaves, PATHS, 1).unwrap();
+        of_paths.add(paths.mean_quantile(0..1, 0.95).unwrap(), came[0][0]);
+        of_quantiles.add(members[1..].iter().map(|(_, forecast)| forecast.steps[0].quantile(0.95)).sum(), came[0][0]);
+        of_own.add(members[0].1.steps[0].quantile(0.95), came[0][0]);
+        of_hour.add(paths.mean_quantile(0..HOUR, 0.95).unwrap(), mean(came[0].iter().copied(), HOUR));
+        for (node, (_, forecast)) in members.iter().enumerate() {
+            for (lead, actual) in came[node].iter().enumerate() {
+                let loss = |forecast: &Forecast| (forecast.steps[lead].mean() - actual).powi(2);
+                losses[usize::from(node > 0)] += loss(forecast);
+                reconciled_losses[usize::from(node > 0)] += loss(&coherent.forecasts[node]);
+            }
+        }
+    });
+    for (what, tally) in [
+        ("pool, paths", &of_paths),
+        ("pool, sum of quantiles", &of_quantiles),
+        ("pool, its own forecast", &of_own),
+        ("pool's hour, paths", &of_hour),
+    ] {
+        println!("{what:30} coverage {:.3} headroom {:.3}", tally.coverage(), tally.headroom());
+    }
+    let ratio = |node: usize| reconciled_losses[node] / losses[node];
+    println!("squared error after reconciliation over before: pool {:.3}, parts {:.3}", ratio(0), ratio(1));
+    assert!(of_paths.headroom() < of_quantiles.headroom());
+    assert!((of_paths.coverage() - 0.95).abs() < 0.05);
 }
