@@ -166,6 +166,18 @@ impl StepForecast {
     }
 }
 
+impl Forecast {
+    /// The same forecast with all of its distribution moved by `by`, by lead, nearest first; leads beyond are left. What is
+    /// not finite moves nothing.
+    #[must_use]
+    pub fn shifted(mut self, by: &[f64]) -> Self {
+        for (step, by) in self.steps.iter_mut().zip(by).filter(|(_, by)| by.is_finite()) {
+            step.own.point += by;
+        }
+        self
+    }
+}
+
 impl Forecaster {
     pub(crate) fn new(
         series: &Series,

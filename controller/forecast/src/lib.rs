@@ -39,6 +39,7 @@ mod events;
 mod forecaster;
 mod hierarchy;
 mod history;
+mod lead_lag;
 mod lifecycle;
 mod live;
 mod measures;
@@ -72,6 +73,7 @@ pub use events::{
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use hierarchy::{Coherent, Hierarchy, HierarchyError, MAX_ERRORS, MAX_MIN_TRACE_SUMS, Method, Reconciled};
 pub use history::History;
+pub use lead_lag::{Correction, Lead, LeadLag, LeadLagError, LeadLagSettings, MAX_LAG_STEPS, MAX_LEAD_LAG_SERIES};
 pub use lifecycle::{
     Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
     ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,
