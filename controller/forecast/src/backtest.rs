@@ -14,6 +14,7 @@ use crate::error::ModelError;
 use crate::history::History;
 use crate::model::combination::{octave, weights};
 use crate::model::{EXPLOSION_FACTOR, ModelKind};
+use crate::paths::ResidualVectors;
 use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
 
@@ -149,6 +150,21 @@ impl Backtest {
                 LeadResiduals::new(normalised(steps, points, scale, 1).chain(later))
             })
             .collect()
+    }
+
+    /// The same residuals origin by origin, for what binds leads and series together.
+    pub(crate) fn vectors(&self, trial: &Trial, scale: ScaleKind, history: &History) -> ResidualVectors {
+        let folds = [(&self.calibrating, &trial.calibrating), (&self.scoring, &trial.scoring)];
+        let origins = folds.iter().map(|(fold, _)| fold.origins.len()).sum();
+        let mut vectors = ResidualVectors::new(history.step_s(), self.scoring.steps.len(), origins);
+        for (fold, held) in folds {
+            for ((steps, points), lead) in fold.steps.iter().zip(&held.points).zip(1..) {
+                for (step, residual) in steps.iter().zip(normalised(steps, points, scale, 1)) {
+                    vectors.add(history.at_s(fold.origins[step.from]), lead, residual.value);
+                }
+            }
+        }
+        vectors
     }
 
     fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: Every) -> Score {

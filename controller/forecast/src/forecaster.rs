@@ -17,12 +17,15 @@ use crate::hedge::Hedge;
 use crate::history::History;
 use crate::live::{ForecastPair, LiveScore};
 use crate::model::{FittedModel, ModelKind};
+use crate::paths::ResidualVectors;
 use crate::scale::{ScaleKind, Surroundings};
 use crate::selection::{SelectionReport, Settings};
 use crate::series::Series;
 
 /// Weeks of recent history that a forecast looks at; older values change nothing.
 const RECENT_WEEKS: i64 = 5;
+/// Quantiles that a mean is taken over: the highest is the 99.5 %.
+const MOMENT_LEVELS: u32 = 100;
 
 /// A fitted model with its calibration; see the module's text.
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ pub struct Forecaster {
     naive: Channel,
     /// Absent where the model was asked for, or is the last value itself.
     hedge: Option<LastValueHedge>,
+    vectors: ResidualVectors,
     live: LiveScore,
     report: SelectionReport,
 }
@@ -92,6 +96,7 @@ struct Hedged {
 pub struct Distribution {
     point: f64,
     scale: f64,
+    floor: f64,
     ceiling: f64,
     high: bool,
     /// What quantiles above the median are stretched by.
@@ -110,7 +115,21 @@ impl Distribution {
         } else {
             residual
         };
-        (self.point + self.scale * stretched).clamp(0.0, self.ceiling)
+        (self.point + self.scale * stretched).clamp(self.floor, self.ceiling)
+    }
+
+    /// Scaled onto a lower mean or shifted onto a higher one, so that it gets neither negative nor wider.
+    fn move_mean(&mut self, from: f64, to: f64) {
+        if to < from {
+            let factor = to / from;
+            for part in [&mut self.point, &mut self.scale, &mut self.floor, &mut self.ceiling] {
+                *part *= factor;
+            }
+        } else {
+            for part in [&mut self.point, &mut self.floor, &mut self.ceiling] {
+                *part += to - from;
+            }
+        }
     }
 
     fn normalised_residual(&self, actual: f64) -> Residual {
@@ -138,10 +157,47 @@ impl StepForecast {
         self.own.point
     }
 
+    /// The mean demand: what forecasts of parts and of their sum can agree in.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.moments().0
+    }
+
+    /// Mean and variance, over evenly spaced quantiles.
+    pub(crate) fn moments(&self) -> (f64, f64) {
+        let levels = (0..MOMENT_LEVELS).map(|level| (f64::from(level) + 0.5) / f64::from(MOMENT_LEVELS));
+        let quantiles: Vec<f64> = levels.map(|p| self.quantile(p)).collect();
+        let mean = quantiles.iter().sum::<f64>() / f64::from(MOMENT_LEVELS);
+        let squares: f64 = quantiles.iter().map(|value| (value - mean).powi(2)).sum();
+        (mean, squares / f64::from(MOMENT_LEVELS))
+    }
+
+    /// What a normalised residual amounts to in this step.
+    pub(crate) fn error(&self, residual: f64) -> f64 {
+        self.own.scale * residual
+    }
+
+    /// Moves the distribution so that its mean goes from `from`, where it is, to `to`.
+    pub(crate) fn move_mean(&mut self, from: f64, to: f64) {
+        self.own.move_mean(from, to);
+    }
+
     /// What the naive model that this one is measured against says.
     #[must_use]
     pub fn naive(&self) -> &Distribution {
         &self.naive
+    }
+}
+
+impl Forecast {
+    /// The same forecast with all of its distribution moved by `by`, by lead, nearest first; leads beyond are left. What is
+    /// not finite moves nothing.
+    #[must_use]
+    pub fn shifted(mut self, by: &[f64]) -> Self {
+        for (step, by) in self.steps.iter_mut().zip(by).filter(|(_, by)| by.is_finite()) {
+            step.own.point += by;
+        }
+        self
     }
 }
 
@@ -150,14 +206,15 @@ impl Forecaster {
         series: &Series,
         settings: &Settings,
         mean_level: f64,
-        own: Channel,
-        naive: Channel,
+        [own, naive]: [Channel; 2],
         hedge: Option<LastValueHedge>,
+        vectors: ResidualVectors,
         report: SelectionReport,
     ) -> Self {
         let &Settings { horizon_steps, upper_quantile } = settings;
         let live = LiveScore::new(upper_quantile, series.day_steps(), horizon_steps);
-        Self { step_s: series.step_s(), horizon_steps, upper_quantile, mean_level, own, naive, hedge, live, report }
+        let step_s = series.step_s();
+        Self { step_s, horizon_steps, upper_quantile, mean_level, own, naive, hedge, vectors, live, report }
     }
 
     /// Steps of history that a forecast uses; a shorter one does, at a loss of accuracy, and a longer one is cut.
@@ -217,6 +274,8 @@ impl Forecaster {
                 last.observe(forecast.lead, &hedged.last, self.upper_quantile, actual);
             }
         }
+        let origin_s = forecast.start_s - (forecast.lead as i64 - 1) * i64::from(self.step_s);
+        self.vectors.add(origin_s, forecast.lead, forecast.own.normalised_residual(actual).value);
     }
 
     /// Goes on with the live record of the forecaster that this one replaces, if it was kept for the same horizon, step
@@ -248,6 +307,11 @@ impl Forecaster {
     #[must_use]
     pub fn model(&self) -> &FittedModel {
         &self.own.model
+    }
+
+    /// How its misses belong together, over leads and with other series'.
+    pub(crate) fn residual_vectors(&self) -> &ResidualVectors {
+        &self.vectors
     }
 
     /// What the selection saw and chose.
@@ -288,7 +352,7 @@ impl Channel {
                 let around = Surroundings::of(history, origin, target, mean_level);
                 let (high, scale) = (around.burst_expected(point), around.scale(self.scale, point));
                 let width = residuals.width(high);
-                Distribution { point, scale, ceiling, high, width, residuals: residuals.quantiles(high) }
+                Distribution { point, scale, floor: 0.0, ceiling, high, width, residuals: residuals.quantiles(high) }
             })
             .collect()
     }

@@ -38,13 +38,16 @@ mod error;
 mod events;
 mod forecaster;
 mod hedge;
+mod hierarchy;
 mod history;
+mod lead_lag;
 mod lifecycle;
 mod live;
 mod measures;
 mod model;
 mod network;
 mod observation;
+mod paths;
 mod regularise;
 mod rolling;
 mod scale;
@@ -69,7 +72,9 @@ pub use events::{
     KindReport, MAX_EVENTS, Uplift,
 };
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
+pub use hierarchy::{Coherent, Hierarchy, HierarchyError, MAX_ERRORS, MAX_MIN_TRACE_SUMS, Method, Reconciled};
 pub use history::History;
+pub use lead_lag::{Correction, Lead, LeadLag, LeadLagError, LeadLagSettings, MAX_LAG_STEPS, MAX_LEAD_LAG_SERIES};
 pub use lifecycle::{
     Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
     ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,
@@ -81,6 +86,7 @@ pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};
 pub use model::{FittedModel, Globals, Model, ModelKind};
 pub use network::{GlobalNetwork, NETWORK_QUANTILES, NetworkSettings};
 pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
+pub use paths::{MAX_PATH_VALUES, Paths, PathsError};
 pub use regularise::{
     Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
 };

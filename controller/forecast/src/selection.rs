@@ -13,6 +13,7 @@ use crate::forecaster::{Channel, Forecaster, LastValueHedge};
 use crate::history::History;
 use crate::model::combination::{Combination, Member};
 use crate::model::{FittedModel, ModelKind};
+use crate::paths::ResidualVectors;
 use crate::scale::ScaleKind;
 use crate::series::Series;
 
@@ -188,8 +189,9 @@ impl<'a> Contest<'a> {
             let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
             Some(LastValueHedge::new(series, self.settings.horizon_steps, last.transpose()?))
         };
+        let vectors = self.vectors(chosen, own.scale);
         let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
-        Ok(Forecaster::new(series, self.settings, self.mean_level, own, naive, hedge, report))
+        Ok(Forecaster::new(series, self.settings, self.mean_level, [own, naive], hedge, vectors, report))
     }
 
     /// A model with its calibration.
@@ -200,9 +202,19 @@ impl<'a> Contest<'a> {
             Some(Ok(score)) => score.scale,
             None => ScaleKind::Constant,
         };
-        let trial = self.trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial);
-        let residuals = trial.map(|trial| self.backtest.residuals(trial, scale)).unwrap_or_default();
+        let residuals = self.trial(kind).map(|trial| self.backtest.residuals(trial, scale)).unwrap_or_default();
         Ok(Channel { model: self.model(kind)?, scale, residuals })
+    }
+
+    fn vectors(&self, kind: ModelKind, scale: ScaleKind) -> ResidualVectors {
+        match self.trial(kind) {
+            Some(trial) => self.backtest.vectors(trial, scale, &self.history),
+            None => ResidualVectors::new(self.history.step_s(), self.settings.horizon_steps, 0),
+        }
+    }
+
+    fn trial(&self, kind: ModelKind) -> Option<&Trial> {
+        self.trials.iter().find(|(tried, _)| *tried == kind).map(|(_, trial)| trial)
     }
 
     fn model(&self, kind: ModelKind) -> Result<FittedModel, ForecastError> {
