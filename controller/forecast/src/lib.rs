@@ -33,11 +33,14 @@ mod anomaly;
 mod backtest;
 mod calendar;
 mod compact;
+mod comparison;
 mod conformal;
+mod cost;
 mod error;
 mod events;
 mod forecaster;
 mod history;
+mod joint;
 mod lifecycle;
 mod live;
 mod measures;
@@ -62,6 +65,10 @@ pub use backtest::Score;
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
+pub use cost::{
+    COST_LEVELS, CostError, CostForecaster, CostHistory, CostReport, CostSketch, CostStep, CostSummary, MAX_COST,
+    MIN_COST, MeanCost,
+};
 pub use error::{ForecastError, ModelError, SeriesError};
 pub use events::{
     Effect, Event, EventCalendar, EventError, EventForecast, EventModel, EventStep, Evidence, ExpectedUplift, FeedZone,
@@ -69,6 +76,7 @@ pub use events::{
 };
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
+pub use joint::{Quantiles, Sampled};
 pub use lifecycle::{
     Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
     ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,

@@ -5,6 +5,7 @@ mod bad_input;
 mod bursts;
 mod compact;
 mod conformance;
+mod costs;
 mod events;
 mod generated;
 mod live;
