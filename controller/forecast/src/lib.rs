@@ -48,6 +48,7 @@ mod model;
 mod network;
 mod observation;
 mod regularise;
+mod resource_model;
 mod rolling;
 mod scale;
 mod score;
@@ -91,6 +92,7 @@ pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, Observation
 pub use regularise::{
     Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
 };
+pub use resource_model::{MAX_KINDS, ResourceCost, ResourceError, ResourceKind, ResourceModel, ResourceUsage};
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};

@@ -15,5 +15,6 @@ mod properties;
 mod prophet;
 mod real_traces;
 mod regularise;
+mod resource_model;
 mod rolling;
 mod table;
