@@ -54,6 +54,7 @@ mod scale;
 mod score;
 mod selection;
 mod series;
+mod shares;
 mod stamp;
 mod table;
 mod zone;
@@ -98,6 +99,9 @@ pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as};
 pub use series::Series;
+pub use shares::{
+    MAX_CATEGORIES, OTHER, ShareError, ShareForecast, ShareForecaster, ShareHistory, ShareMethod, ShareReport,
+};
 pub use stamp::{StampError, parse_stamp};
 pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};
 pub use zone::{LocalTime, MAX_ZONE_CHANGES, Zone, ZoneError};

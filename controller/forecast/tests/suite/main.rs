@@ -17,4 +17,5 @@ mod real_traces;
 mod regularise;
 mod resource_model;
 mod rolling;
+mod shares;
 mod table;
