@@ -39,6 +39,7 @@ mod cost;
 mod error;
 mod events;
 mod forecaster;
+mod hedge;
 mod history;
 mod joint;
 mod lifecycle;

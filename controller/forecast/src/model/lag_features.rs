@@ -77,18 +77,26 @@ impl Shape {
     /// Appends the features for the step `lead` steps ahead (1 = `origin` itself).
     /// Uses values before `origin` only.
     pub(crate) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
-        let level = self.normaliser(history, origin);
-        let target = origin + lead - 1;
-        let day = history.day_steps();
+        self.push_recent(history, origin, row);
+        self.push_target(history, origin, lead, row);
+    }
 
+    /// The first features of a row: those that are the same for all leads.
+    pub(super) fn push_recent(&self, history: &History, origin: usize, row: &mut Vec<f64>) {
+        let level = self.normaliser(history, origin);
         for lag in 1..=RECENT_LAGS {
             row.push(scaled(origin.checked_sub(lag).and_then(|index| history.value(index)), level));
         }
         for steps in RECENT_MEANS {
             row.push(scaled(history.mean(origin.saturating_sub(steps), origin), level));
         }
-        row.push(scaled(history.mean(origin.saturating_sub(day), origin), level));
+        row.push(scaled(history.mean(origin.saturating_sub(history.day_steps()), origin), level));
+    }
 
+    /// The others.
+    pub(super) fn push_target(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
+        let level = self.normaliser(history, origin);
+        let (target, day) = (origin + lead - 1, history.day_steps());
         push_season(
             history,
             Season { steps: day, neighbours: DAY_NEIGHBOURS, averaged: DAYS_AVERAGED },
