@@ -180,6 +180,9 @@ impl StepForecast {
     /// Moves the distribution so that its mean goes from `from`, where it is, to `to`.
     pub(crate) fn move_mean(&mut self, from: f64, to: f64) {
         self.own.move_mean(from, to);
+        if let Some(hedged) = &mut self.hedged {
+            hedged.last.move_mean(from, to);
+        }
     }
 
     /// What the naive model that this one is measured against says.
@@ -196,6 +199,9 @@ impl Forecast {
     pub fn shifted(mut self, by: &[f64]) -> Self {
         for (step, by) in self.steps.iter_mut().zip(by).filter(|(_, by)| by.is_finite()) {
             step.own.point += by;
+            if let Some(hedged) = &mut step.hedged {
+                hedged.last.point += by;
+            }
         }
         self
     }
