@@ -70,9 +70,9 @@ pub use events::{
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use lifecycle::{
-    Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
-    ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,
-    Trial, Triggers,
+    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, ModelVersion, PageHinkley,
+    Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search,
+    SearchError, StepEvidence, Trial, Triggers,
 };
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
@@ -86,7 +86,7 @@ pub use regularise::{
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
-pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as};
+pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as, needed_steps};
 pub use series::Series;
 pub use stamp::{StampError, parse_stamp};
 pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};

@@ -15,7 +15,7 @@ mod lineup;
 mod search;
 mod triggers;
 
-pub use choices::{Choice, Choices, Chosen};
+pub use choices::{Choice, Chosen, Contender, FitChoice, Place};
 pub use cold_start::{ColdStart, ColdStartError};
 pub use drift::PageHinkley;
 pub use lineup::{Lineup, LineupEvent, ModelVersion, Record};
