@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use forebay_forecast::{ForecastError, Forecaster, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
+use super::lifecycle::{Lifecycle, Shadow};
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
 
@@ -58,6 +59,8 @@ pub(crate) struct KeyRecord {
     pub(crate) key: Key,
     pub(crate) model: Option<String>,
     pub(crate) why: String,
+    /// The model that is scored in the shadow.
+    pub(crate) rival: Option<String>,
     pub(crate) quantiles: Quantiles,
     pub(crate) bursts: u64,
     pub(crate) records: VecDeque<Record>,
@@ -65,13 +68,14 @@ pub(crate) struct KeyRecord {
 
 /// A forecast that waits for its step to be over.
 #[derive(Debug)]
-struct Issued {
+pub(super) struct Issued {
     at_step: i64,
-    version: u64,
+    pub(super) version: u64,
     point: f64,
-    upper: f64,
+    pub(super) upper: f64,
     bought: f64,
-    forecast: StepForecast,
+    pub(super) forecast: StepForecast,
+    pub(super) shadow: Option<Shadow>,
 }
 
 /// A forecaster with its version.
@@ -79,6 +83,8 @@ struct Issued {
 pub(crate) struct Fitted {
     pub(crate) version: u64,
     pub(crate) forecaster: Forecaster,
+    /// Where the history begins that it learned from, if that was cut at a change.
+    pub(crate) since_s: Option<i64>,
 }
 
 /// A burst that was noticed when its step was over.
@@ -96,6 +102,7 @@ pub(crate) struct KeyDemand {
     pub(crate) fitted: Option<Fitted>,
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
+    pub(crate) life: Lifecycle,
     quantiles: Quantiles,
     step_s: u32,
     first_step: i64,
@@ -112,11 +119,19 @@ pub(crate) struct KeyDemand {
 
 impl KeyDemand {
     /// A key without history, from `first_step` on, that keeps at most `records_max` records.
-    pub(crate) fn new(key: Key, step_s: u32, quantiles: Quantiles, first_step: i64, records_max: usize) -> Self {
+    pub(crate) fn new(
+        key: Key,
+        step_s: u32,
+        quantiles: Quantiles,
+        first_step: i64,
+        records_max: usize,
+        life: Lifecycle,
+    ) -> Self {
         Self {
             key,
             fitted: None,
             why: "its first fit is not finished".to_owned(),
+            life,
             quantiles,
             step_s,
             first_step,
@@ -162,7 +177,9 @@ impl KeyDemand {
         let mut bursts = Vec::new();
         for step in self.settled_until..until {
             let issued = self.issued.remove(&step).unwrap_or_default();
+            let ends_s = (step + 1) * i64::from(self.step_s);
             let Some(index) = self.index(step).filter(|index| self.raw[*index].is_finite()) else {
+                self.life.passed(ends_s);
                 continue;
             };
             let actual = self.raw[index];
@@ -180,6 +197,7 @@ impl KeyDemand {
                 }
             }
             let believed = self.believed(index);
+            self.life.scored(&mut self.fitted, ends_s, &issued, actual, believed);
             for issued in issued {
                 self.records.push_back(Record {
                     step,
@@ -189,10 +207,6 @@ impl KeyDemand {
                     upper: issued.upper,
                     actual,
                 });
-                // A forecast of the forecaster before the last fit would teach this one in another scale.
-                if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version) {
-                    fitted.forecaster.observe(&issued.forecast, believed);
-                }
             }
         }
         self.settled_until = self.settled_until.max(until);
@@ -227,7 +241,9 @@ impl KeyDemand {
         }
         let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
         let forecast = fitted.forecaster.predict(&series)?;
+        let mut shadows = self.life.shadows(&series);
         for step_forecast in forecast.steps {
+            let shadow = shadows.next();
             let step = step_forecast.start_s.div_euclid(i64::from(self.step_s));
             if step < now_step {
                 continue;
@@ -239,6 +255,7 @@ impl KeyDemand {
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
                 forecast: step_forecast,
+                shadow,
             };
             let of_step = self.issued.entry(step).or_default();
             // Made again within one step, after a fit: the newer one stands.
@@ -289,6 +306,7 @@ impl KeyDemand {
             key: self.key.clone(),
             model: self.fitted.as_ref().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             why: self.why.clone(),
+            rival: self.life.rival().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             quantiles: self.quantiles,
             bursts: self.bursts,
             records: self.records.clone(),

@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_forecast::{Choice, Chosen, Place};
+use forebay_plan::Key;
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
 use super::Planner;
+use super::refits::MAX_SCHEDULED_WAITING;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::observe::Observer;
 use crate::state::{Shared, Table};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, Point};
 
 const FIRST_STEP: i64 = 5_900_000;
 
@@ -19,23 +23,29 @@ struct Loop {
     clock: Arc<ManualClock>,
     shared: Arc<Shared>,
     planner: Planner,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Loop {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]";
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Self {
+        Self::with(folder, "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]")
+    }
+
+    fn with(folder: tempfile::TempDir, text: &str) -> Self {
         let config = Config::parse(Path::new("forebay.yaml"), text).unwrap();
         let clock = Arc::new(ManualClock::new(FIRST_STEP as f64 * 300.0, 300.0));
         let store = SqliteStore::open(folder.path(), 300).unwrap();
-        let keys = vec![config.contracts[0].key.clone()];
+        let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
         let as_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let now = crate::observe::Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
         let observer = Observer::new(300, 300.0, config.sync.proxy_stale_after, keys, Vec::new(), now);
         let shared = Arc::new(Shared::new(config, as_clock, observer));
         let planner = Planner::new(Arc::clone(&shared), Box::new(store)).unwrap();
-        Self { clock, shared, planner, _folder: folder }
+        Self { clock, shared, planner, folder }
     }
 
     fn turn_after(&mut self, real: Duration) -> Arc<Table> {
@@ -106,4 +116,44 @@ fn proxies_and_newer_filters_are_answered_between_steps() {
     assert_eq!(third.generation.epoch, second.generation.epoch + 7);
     let gone = planning.turn_after(Duration::from_secs(11));
     assert!(gone.proxies.is_empty(), "a silent proxy has no share");
+}
+
+#[test]
+fn choices_are_written_down_and_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), 300).unwrap();
+    let key = Key::new("shop", "requests");
+    let points = (FIRST_STEP - 3 * 288..FIRST_STEP).map(|step| {
+        let value = 10.0 + (step.rem_euclid(288) / 12) as f64;
+        Point { key: key.clone(), start_s: step * 300, value }
+    });
+    store.replace(&mut points.collect::<Vec<_>>().into_iter()).unwrap();
+    let mut folder = Some(folder);
+    for starts in 1..=2 {
+        let mut planning = Loop::in_folder(folder.take().unwrap());
+        planning.planner.wait_for_fits();
+        let choices = store.choices(&key).unwrap();
+        assert_eq!(choices.len(), starts, "{choices:?}");
+        let Some(Choice { at_s, chosen: Chosen::Fitted(fit) }) = choices.last() else { panic!("{choices:?}") };
+        assert_eq!((*at_s, fit.place), (FIRST_STEP * 300, Place::First));
+        assert!(fit.candidates.len() > 5, "{fit:?}");
+        let text = planning.shared.metrics.text();
+        assert!(text.contains("forebay_refits_total{reason=\"first\"} 1"), "{text}");
+        folder = Some(planning.folder);
+    }
+}
+
+/// Every key is due at once: as many are taken as there is room for, in turn, and all of them in the end.
+#[test]
+fn fits_wait_for_room_and_every_key_has_its_turn() {
+    let contracts: String = (0..MAX_SCHEDULED_WAITING + 9)
+        .map(|tenant| format!("  - {{ tenant: t{tenant:03}, resource: requests, rate_per_s: 1 }}\n"))
+        .collect();
+    let mut planning = Loop::with(tempfile::tempdir().unwrap(), &format!("contracts:\n{contracts}"));
+    let due = |planning: &Loop| planning.planner.keys.iter().filter(|key| key.life.due().is_some()).count();
+    assert_eq!(due(&planning), 9, "the others are waited for");
+    planning.planner.wait_for_fits();
+    assert_eq!(due(&planning), 0);
+    let refused = planning.planner.keys.iter().filter(|key| key.why.contains("0 known steps")).count();
+    assert_eq!(refused, MAX_SCHEDULED_WAITING + 9);
 }
