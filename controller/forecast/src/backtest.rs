@@ -14,7 +14,7 @@ use crate::error::ModelError;
 use crate::history::History;
 use crate::model::combination::{octave, weights};
 use crate::model::{EXPLOSION_FACTOR, ModelKind};
-use crate::scale::{ScaleKind, Surroundings};
+use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
@@ -172,11 +172,12 @@ impl Fold {
         let stride = coprime_stride(range.len(), most, history.day_steps());
         let origins: Vec<usize> = range.clone().step_by(stride).collect();
         let mut steps = vec![Vec::new(); horizon_steps];
+        let mut lookout = Lookout::over(range.clone(), history, mean_level);
         for (from, &origin) in origins.iter().enumerate() {
             let ceiling = EXPLOSION_FACTOR * history.max_before(origin);
             for (target, of_lead) in (origin..range.end).zip(&mut steps) {
                 if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
-                    let around = Surroundings::of(history, origin, target, mean_level);
+                    let around = lookout.around(origin, target);
                     of_lead.push(Step { from, actual, ceiling, around });
                 }
             }

@@ -37,6 +37,7 @@ mod conformal;
 mod error;
 mod events;
 mod forecaster;
+mod hedge;
 mod history;
 mod lifecycle;
 mod live;

@@ -9,7 +9,7 @@
 
 use crate::backtest::{Backtest, Score, Trial, member_weights};
 use crate::error::{ForecastError, ModelError};
-use crate::forecaster::{Channel, Forecaster};
+use crate::forecaster::{Channel, Forecaster, LastValueHedge};
 use crate::history::History;
 use crate::model::combination::{Combination, Member};
 use crate::model::{FittedModel, ModelKind};
@@ -182,8 +182,14 @@ impl<'a> Contest<'a> {
         let reference = best(&self.candidates, |kind| kind.is_baseline() && kind != chosen)
             .map_or(ModelKind::LastValue, |(kind, _)| kind);
         let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
+        let hedge = if reason == Reason::AskedFor || chosen == ModelKind::LastValue {
+            None
+        } else {
+            let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
+            Some(LastValueHedge::new(series, self.settings.horizon_steps, last.transpose()?))
+        };
         let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
-        Ok(Forecaster::new(series, self.settings, self.mean_level, own, naive, report))
+        Ok(Forecaster::new(series, self.settings, self.mean_level, own, naive, hedge, report))
     }
 
     /// A model with its calibration.
