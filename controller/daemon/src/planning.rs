@@ -42,6 +42,7 @@ use crate::sync::expectations::Outlook;
 use demand::{KeyDemand, records_per_key};
 use fitting::Fitting;
 use lifecycle::Lifecycle;
+use refits::Donors;
 
 /// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
 const REPORTS_DUE: Duration = Duration::from_millis(1500);
@@ -79,6 +80,7 @@ pub(crate) struct Planner {
     forgot_step: i64,
     /// Where to look first for a fit that is due.
     next_key: usize,
+    donors: Donors,
     flushed_at: Duration,
 }
 
@@ -117,6 +119,7 @@ impl Planner {
             open_step: now_step,
             forgot_step: now_step,
             next_key: 0,
+            donors: Donors::default(),
             flushed_at: Duration::ZERO,
             shared,
         };

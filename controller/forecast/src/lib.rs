@@ -71,9 +71,9 @@ pub use events::{
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use history::History;
 pub use lifecycle::{
-    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, ModelVersion, PageHinkley,
-    Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search,
-    SearchError, StepEvidence, Trial, Triggers,
+    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, MAX_DONORS, ModelVersion,
+    PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger,
+    Search, SearchError, StepEvidence, Trial, Triggers,
 };
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};

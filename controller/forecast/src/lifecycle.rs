@@ -16,7 +16,7 @@ mod search;
 mod triggers;
 
 pub use choices::{Choice, Chosen, Contender, FitChoice, Place};
-pub use cold_start::{ColdStart, ColdStartError};
+pub use cold_start::{ColdStart, ColdStartError, MAX_DONORS};
 pub use drift::PageHinkley;
 pub use lineup::{Lineup, LineupEvent, ModelVersion, Record};
 pub use search::{Parameter, ParameterRange, Point, Search, SearchError, Trial};

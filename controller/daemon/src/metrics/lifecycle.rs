@@ -3,9 +3,10 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::{OutcomeLabel, registered};
+use super::{KeyLabels, OutcomeLabel, registered};
 
 /// The label of one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -17,6 +18,7 @@ struct ReasonLabel {
 pub(crate) struct LifecycleMetrics {
     refits: Family<ReasonLabel, Counter>,
     contests: Family<OutcomeLabel, Counter>,
+    pub(crate) borrowed: Family<KeyLabels, Gauge>,
 }
 
 impl LifecycleMetrics {
@@ -24,6 +26,7 @@ impl LifecycleMetrics {
         Self {
             refits: registered(r, "refits", "Fits of forecasters that were asked for, by reason"),
             contests: registered(r, "model_contests", "Contests of two models that were decided, by outcome"),
+            borrowed: registered(r, "forecast_borrowed", "1 where a key is forecast from similar ones"),
         }
     }
 

@@ -74,7 +74,9 @@ pub(super) struct Issued {
     point: f64,
     pub(super) upper: f64,
     bought: f64,
-    pub(super) forecast: StepForecast,
+    lead: usize,
+    /// `None` where the forecast was borrowed from other keys.
+    pub(super) forecast: Option<StepForecast>,
     pub(super) shadow: Option<Shadow>,
 }
 
@@ -202,7 +204,7 @@ impl KeyDemand {
                 self.records.push_back(Record {
                     step,
                     issued_at_step: issued.at_step,
-                    lead: issued.forecast.lead,
+                    lead: issued.lead,
                     point: issued.point,
                     upper: issued.upper,
                     actual,
@@ -222,6 +224,7 @@ impl KeyDemand {
     /// The forecaster or the history refused; the forecasts made before stay.
     pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
         let Some(fitted) = &self.fitted else {
+            self.forecast_borrowed(now_step);
             return Ok(());
         };
         let recent = fitted.forecaster.recent_steps() as i64;
@@ -254,15 +257,29 @@ impl KeyDemand {
                 point: step_forecast.quantile(0.5),
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
-                forecast: step_forecast,
+                lead: step_forecast.lead,
+                forecast: Some(step_forecast),
                 shadow,
             };
-            let of_step = self.issued.entry(step).or_default();
-            // Made again within one step, after a fit: the newer one stands.
-            of_step.retain(|earlier| earlier.at_step != now_step);
-            of_step.push(issued);
+            issue(&mut self.issued, step, issued);
         }
         Ok(())
+    }
+
+    /// A key without a forecaster is forecast from others, if there are enough.
+    fn forecast_borrowed(&mut self, now_step: i64) {
+        let Some(borrowed) = self.life.borrowed() else { return };
+        let Quantiles { shadow, upper } = self.quantiles;
+        let issued = |lead: usize| {
+            let at_s = (now_step + lead as i64 - 1) * i64::from(self.step_s);
+            let [point, upper, bought] = [0.5, upper, shadow].map(|p| borrowed.start.quantile(at_s, p));
+            let version = borrowed.version;
+            Issued { at_step: now_step, version, point, upper, bought, lead, forecast: None, shadow: None }
+        };
+        let all: Vec<Issued> = (1..=borrowed.horizon_steps).map(issued).collect();
+        for (step, issued) in (now_step..).zip(all) {
+            issue(&mut self.issued, step, issued);
+        }
     }
 
     /// The newest forecast of a step: its middle and its upper bound.
@@ -339,6 +356,13 @@ impl KeyDemand {
         let mut others = near.filter(|off| *off != 0).filter_map(|off| usize::try_from(index as i64 + off).ok());
         others.any(|other| self.raw.get(other).is_some_and(|value| *value >= REPEATED * height))
     }
+}
+
+/// Made again within one step, after a fit, the newer one stands.
+fn issue(all: &mut BTreeMap<i64, Vec<Issued>>, step: i64, issued: Issued) {
+    let of_step = all.entry(step).or_default();
+    of_step.retain(|earlier| earlier.at_step != issued.at_step);
+    of_step.push(issued);
 }
 
 /// Why no forecast was made.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use forebay_forecast::{Forecaster, RefitTrigger, Series, Settings, fit, fit_as};
+use forebay_forecast::{ColdStart, Forecaster, RefitTrigger, Series, Settings, fit, fit_as};
 
 use super::lifecycle::Order;
 use super::refits::{MAX_SCHEDULED_WAITING, MAX_TRIGGERED_WAITING};
@@ -19,6 +19,8 @@ pub(super) struct Job {
     pub(super) order: Order,
     pub(super) history: Series,
     pub(super) settings: Settings,
+    /// Histories of keys like it, to borrow from where its own is too short.
+    pub(super) donors: Arc<[Series]>,
 }
 
 /// What came of it: a forecaster, or the reason in words.
@@ -27,6 +29,8 @@ pub(super) struct Done {
     pub(super) version: u64,
     pub(super) order: Order,
     pub(super) outcome: Result<Forecaster, String>,
+    /// What can be had in place of a forecaster, with its horizon.
+    pub(super) borrowed: Option<(ColdStart, usize)>,
 }
 
 /// The two ends of the fitting thread.
@@ -46,13 +50,17 @@ impl Fitting {
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name("fitting".to_owned()).spawn(move || {
             for job in work {
-                let Job { index, version, order, history, settings } = job;
+                let Job { index, version, order, history, settings, donors } = job;
                 let fitted = match order.model {
                     None => fit(&history, &settings),
                     Some(model) => fit_as(model, &history, &settings),
                 };
                 let outcome = fitted.map_err(|error| error.to_string());
-                if finished.send(Done { index, version, order, outcome }).is_err() {
+                let borrowed = match outcome {
+                    Ok(_) => None,
+                    Err(_) => ColdStart::fit(&donors, &history).ok().map(|start| (start, settings.horizon_steps)),
+                };
+                if finished.send(Done { index, version, order, outcome, borrowed }).is_err() {
                     return;
                 }
                 shared.bell.ring();

@@ -11,6 +11,9 @@
 //! While two compete nothing third is looked for: scheduled fits renew the running model. Only a change of level brings a
 //! new challenger. What was fitted since a change is renewed from the history since then.
 //!
+//! A key that has no forecaster yet is forecast from keys like it ([`ColdStart`]), if there are enough of them, until it has
+//! history of its own.
+//!
 //! Cost: a contest is a second forecaster and a second forecast per step, so at most twice the memory and time of a key
 //! without one. Nothing of it survives a restart but what was written down; the first fit after one is used at once.
 
@@ -18,8 +21,8 @@
 mod tests;
 
 use forebay_forecast::{
-    Choice, Chosen, FitChoice, Forecaster, Lineup, LineupEvent, ModelKind, ModelVersion, Place, Refit, RefitSchedule,
-    RefitScope, RefitTrigger, Series, StepEvidence, StepForecast, Triggers, needed_steps, pinball_loss,
+    Choice, Chosen, ColdStart, FitChoice, Forecaster, Lineup, LineupEvent, ModelKind, ModelVersion, Place, Refit,
+    RefitSchedule, RefitScope, RefitTrigger, Series, StepEvidence, StepForecast, Triggers, needed_steps, pinball_loss,
 };
 
 use super::demand::{Fitted, Issued};
@@ -43,6 +46,14 @@ pub(super) struct Shadow {
     forecast: StepForecast,
 }
 
+/// What a key without a forecaster is forecast from.
+#[derive(Debug)]
+pub(super) struct Borrowed {
+    pub(super) version: u64,
+    pub(super) start: ColdStart,
+    pub(super) horizon_steps: usize,
+}
+
 /// A fit as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Order {
@@ -50,6 +61,8 @@ pub(super) struct Order {
     pub(super) refit: Refit,
     /// The model, if none is selected.
     pub(super) model: Option<ModelKind>,
+    /// When, unix seconds: the step in which it was ordered begins then, so that a schedule keeps its time.
+    pub(super) at_s: i64,
     /// Where the history begins, if it is cut.
     pub(super) since_s: Option<i64>,
 }
@@ -62,6 +75,8 @@ pub(crate) struct Lifecycle {
     /// `None` before the first forecaster.
     lineup: Option<Lineup>,
     rival: Option<Fitted>,
+    /// Only while there is no forecaster.
+    borrowed: Option<Borrowed>,
     due: Option<Refit>,
     is_waiting: bool,
     changed_from_s: Option<i64>,
@@ -77,6 +92,7 @@ impl Lifecycle {
             triggers: Triggers::new(schedule, upper_quantile, now_s),
             lineup: None,
             rival: None,
+            borrowed: None,
             due: Some(Refit { what: RefitScope::Select, why: RefitTrigger::First }),
             is_waiting: false,
             changed_from_s: None,
@@ -87,6 +103,20 @@ impl Lifecycle {
     /// The forecaster that is scored in the shadow.
     pub(super) fn rival(&self) -> Option<&Fitted> {
         self.rival.as_ref()
+    }
+
+    /// What the key is forecast from while it has no forecaster.
+    pub(super) fn borrowed(&self) -> Option<&Borrowed> {
+        self.borrowed.as_ref()
+    }
+
+    /// Forecasts from others until there is a forecaster.
+    pub(super) fn borrow(&mut self, borrowed: Borrowed, at_s: i64) {
+        if self.borrowed.is_none() {
+            let (donors, own_weight) = (borrowed.start.donors(), borrowed.start.own_weight());
+            self.choices.push(Choice { at_s, chosen: Chosen::ColdStart { donors, own_weight } });
+        }
+        self.borrowed = Some(borrowed);
     }
 
     /// What was decided since the last call.
@@ -133,9 +163,10 @@ impl Lifecycle {
         let (mut own, mut naive, mut contest) = (0.0, 0.0, Vec::new());
         // A forecast of the forecaster before the last fit would teach this one in another scale.
         for issued in issued.iter().filter(|issued| issued.version == running.version) {
-            let of_champion = loss(&|p| issued.forecast.quantile(p));
+            let Some(forecast) = &issued.forecast else { continue };
+            let of_champion = loss(&|p| forecast.quantile(p));
             own += of_champion;
-            naive += loss(&|p| issued.forecast.naive().quantile(p));
+            naive += loss(&|p| forecast.naive().quantile(p));
             let version = self.rival.as_ref().map(|rival| rival.version);
             if let Some(shadow) = issued.shadow.as_ref().filter(|shadow| Some(shadow.version) == version) {
                 contest.push((of_champion, loss(&|p| shadow.forecast.quantile(p))));
@@ -151,7 +182,9 @@ impl Lifecycle {
             changed_from_s: None,
         };
         for issued in issued {
-            teach(running, issued.version, &issued.forecast, believed);
+            if let Some(forecast) = &issued.forecast {
+                teach(running, issued.version, forecast, believed);
+            }
             if let (Some(rival), Some(shadow)) = (&mut self.rival, &issued.shadow) {
                 teach(rival, shadow.version, &shadow.forecast, believed);
             }
@@ -188,12 +221,12 @@ impl Lifecycle {
     }
 
     /// Takes up the fit that is due.
-    pub(super) fn order(&mut self, champion: Option<&Fitted>) -> Option<Order> {
+    pub(super) fn order(&mut self, champion: Option<&Fitted>, at_s: i64) -> Option<Order> {
         let Refit { what, why } = self.due()?;
         (self.due, self.is_waiting) = (None, true);
         let Some((champion, lineup)) = champion.zip(self.lineup.as_ref()) else {
             let since_s = since(what);
-            return Some(Order { refit: Refit { what, why }, model: None, since_s });
+            return Some(Order { refit: Refit { what, why }, model: None, at_s, since_s });
         };
         let what = match what {
             RefitScope::SelectSince { .. } if lineup.is_on_probation() => RefitScope::Recalibrate,
@@ -201,24 +234,19 @@ impl Lifecycle {
             as_asked => as_asked,
         };
         let model = (what == RefitScope::Recalibrate).then(|| model(&champion.forecaster));
-        Some(Order { refit: Refit { what, why }, model, since_s: since(what).or(champion.since_s) })
+        Some(Order { refit: Refit { what, why }, model, at_s, since_s: since(what).or(champion.since_s) })
     }
 
     /// A fit was made, or refused.
-    pub(super) fn tried(&mut self, order: &Order, at_s: i64) {
+    pub(super) fn tried(&mut self, order: &Order) {
         self.is_waiting = false;
-        self.triggers.fitted(order.refit.why, at_s);
+        self.triggers.fitted(order.refit.why, order.at_s);
     }
 
     /// Takes over what was fitted; whether it forecasts from now on.
-    pub(super) fn fitted(
-        &mut self,
-        champion: &mut Option<Fitted>,
-        order: &Order,
-        mut fitted: Fitted,
-        at_s: i64,
-    ) -> bool {
-        self.tried(order, at_s);
+    pub(super) fn fitted(&mut self, champion: &mut Option<Fitted>, order: &Order, mut fitted: Fitted) -> bool {
+        self.tried(order);
+        let at_s = order.at_s;
         let number = ModelVersion(fitted.version);
         let place = match (champion.as_ref(), &mut self.lineup) {
             (Some(running), Some(lineup)) => {
@@ -251,6 +279,7 @@ impl Lifecycle {
         if let Some(running) = champion.as_ref() {
             fitted.forecaster.take_over_live_score(&running.forecaster);
         }
+        self.borrowed = None;
         let former = champion.replace(fitted);
         if place == Place::Replaced {
             self.rival = former;

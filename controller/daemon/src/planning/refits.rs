@@ -3,21 +3,53 @@
 //! Fits are asked for key by key ([`super::lifecycle`]) and wait here for room: at most [`MAX_SCHEDULED_WAITING`] by the
 //! schedule and [`MAX_TRIGGERED_WAITING`] for another reason lie before the thread, so neither kind can starve the other.
 //! Keys are taken in turn, from where the last ones were taken.
+//!
+//! Who is like a key is known by its resource only: other tenants' demand for the same thing.
 
-use forebay_forecast::{Choice, Chosen, LineupEvent, RefitTrigger, Settings};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use forebay_forecast::{Choice, Chosen, LineupEvent, MAX_DONORS, RefitTrigger, Series, Settings, needed_steps};
 use forebay_plan::Key;
 
-use super::demand::{Fitted, SPARE_LEADS};
+use super::demand::{Fitted, KeyDemand, SPARE_LEADS};
 use super::fitting::Job;
+use super::lifecycle::Borrowed;
 use super::{Planner, WEEK_S, step_at};
 use crate::calendar;
-use crate::metrics::OutcomeLabel;
+use crate::metrics::{KeyLabels, OutcomeLabel};
 
 /// Scheduled fits before the thread. A job holds its history: 64 x 129 KB (eight weeks of 5-minute steps) are 8 MB, and
 /// some seconds of work, so that it never waits for the loop.
 pub(super) const MAX_SCHEDULED_WAITING: usize = 64;
 /// Fits for another reason before the thread: a fifth of what it does when everything is in trouble.
 pub(super) const MAX_TRIGGERED_WAITING: usize = 16;
+
+/// Histories to borrow from by resource, as they were in one step: at most [`MAX_DONORS`] of 129 KB each.
+#[derive(Default)]
+pub(super) struct Donors {
+    step: i64,
+    by_resource: HashMap<String, Arc<[Series]>>,
+}
+
+impl Donors {
+    /// The first keys of this resource that have a week of history since `from`.
+    fn of(&mut self, keys: &[KeyDemand], resource: &str, step: i64, from: i64) -> Arc<[Series]> {
+        if self.step != step {
+            *self = Self { step, by_resource: HashMap::new() };
+        }
+        if let Some(known) = self.by_resource.get(resource) {
+            return Arc::clone(known);
+        }
+        let histories = keys.iter().filter(|demand| demand.key.resource == resource);
+        let histories = histories.filter_map(|demand| demand.training(from).ok());
+        let with_week =
+            histories.filter(|history| history.known_steps() as i64 * i64::from(history.step_s()) >= WEEK_S);
+        let donors: Arc<[Series]> = with_week.take(MAX_DONORS).collect();
+        self.by_resource.insert(resource.to_owned(), Arc::clone(&donors));
+        donors
+    }
+}
 
 impl Planner {
     /// Hands over what is due, as far as there is room.
@@ -32,10 +64,10 @@ impl Planner {
         for index in (first..first + count).map(|index| index % count) {
             let demand = &mut self.keys[index];
             let Some(refit) = demand.life.due().filter(|refit| self.fitting.has_room(refit.why)) else { continue };
-            let Some(order) = demand.life.order(demand.fitted.as_ref()) else { continue };
+            let Some(order) = demand.life.order(demand.fitted.as_ref(), step * step_s) else { continue };
             self.next_key = index + 1;
-            let from = order.since_s.map_or(from, |since_s| from.max(since_s.div_euclid(step_s)));
-            match demand.training(from) {
+            let own_from = order.since_s.map_or(from, |since_s| from.max(since_s.div_euclid(step_s)));
+            match demand.training(own_from) {
                 Ok(history) => {
                     let why = refit.why.as_str();
                     self.shared.metrics.lifecycle.count_refit(why);
@@ -43,11 +75,18 @@ impl Planner {
                         tracing::info!(key = %demand.key, ?order, "fitted again");
                     }
                     let settings = Settings { horizon_steps, upper_quantile: demand.quantiles().upper };
-                    self.fitting.submit(Job { index, version: step.unsigned_abs(), order, history, settings });
+                    let borrows = demand.fitted.is_none() && history.known_steps() < needed_steps(history.day_steps());
+                    let resource = demand.key.resource.clone();
+                    let donors = match borrows {
+                        true => self.donors.of(&self.keys, &resource, step, from),
+                        false => Arc::default(),
+                    };
+                    let version = step.unsigned_abs();
+                    self.fitting.submit(Job { index, version, order, history, settings, donors });
                 }
                 Err(error) => {
                     tracing::error!(key = %demand.key, %error, "history cannot be fitted");
-                    demand.life.tried(&order, step * step_s);
+                    demand.life.tried(&order);
                 }
             }
         }
@@ -56,7 +95,6 @@ impl Planner {
     /// Takes over what was fitted; returns the keys whose plan may change: they have a new forecaster, or a new reason for
     /// having none.
     pub(super) fn take_fits(&mut self) -> Vec<usize> {
-        let at_s = self.shared.now().calendar_s.floor() as i64;
         let mut changed = Vec::new();
         for done in self.fitting.finished() {
             let demand = &mut self.keys[done.index];
@@ -68,18 +106,26 @@ impl Planner {
                     let why = format!("{:?}", report.reason);
                     tracing::debug!(key = %demand.key, chosen = ?report.chosen, reason = ?report.reason, "fitted");
                     let fitted = Fitted { version: done.version, forecaster, since_s: done.order.since_s };
-                    if demand.life.fitted(&mut demand.fitted, &done.order, fitted, at_s) {
+                    if demand.life.fitted(&mut demand.fitted, &done.order, fitted) {
                         demand.why = why;
                         changed.push(done.index);
                     }
                 }
                 // A forecaster that exists goes on: it is judged by its live score.
                 Err(why) => {
-                    demand.life.tried(&done.order, at_s);
+                    demand.life.tried(&done.order);
                     demand.why = why;
+                    if let Some((start, horizon_steps)) = done.borrowed.filter(|_| demand.fitted.is_none()) {
+                        let (donors, own_weight) = (start.donors(), start.own_weight());
+                        demand.why += "; ";
+                        demand.why += &Chosen::ColdStart { donors, own_weight }.in_words(calendar::print);
+                        demand.life.borrow(Borrowed { version: done.version, start, horizon_steps }, done.order.at_s);
+                    }
                     changed.push(done.index);
                 }
             }
+            let borrowed = i64::from(demand.life.borrowed().is_some());
+            self.shared.metrics.lifecycle.borrowed.get_or_create(&KeyLabels::from(&demand.key)).set(borrowed);
         }
         if !changed.is_empty() {
             self.note_choices();

@@ -38,11 +38,12 @@ impl Loop {
     fn with(folder: tempfile::TempDir, text: &str) -> Self {
         let config = Config::parse(Path::new("forebay.yaml"), text).unwrap();
         let clock = Arc::new(ManualClock::new(FIRST_STEP as f64 * 300.0, 300.0));
-        let store = SqliteStore::open(folder.path(), 300).unwrap();
+        let step_s = config.step_s;
+        let store = SqliteStore::open(folder.path(), step_s).unwrap();
         let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
         let as_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let now = crate::observe::Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
-        let observer = Observer::new(300, 300.0, config.sync.proxy_stale_after, keys, Vec::new(), now);
+        let observer = Observer::new(step_s, 300.0, config.sync.proxy_stale_after, keys, Vec::new(), now);
         let shared = Arc::new(Shared::new(config, as_clock, observer));
         let planner = Planner::new(Arc::clone(&shared), Box::new(store)).unwrap();
         Self { clock, shared, planner, folder }
@@ -156,4 +157,57 @@ fn fits_wait_for_room_and_every_key_has_its_turn() {
     assert_eq!(due(&planning), 0);
     let refused = planning.planner.keys.iter().filter(|key| key.why.contains("0 known steps")).count();
     assert_eq!(refused, MAX_SCHEDULED_WAITING + 9);
+}
+
+/// Four tenants have three weeks of hourly history, a fifth has none: it is forecast from theirs, widely, and plans know.
+#[test]
+fn a_key_without_history_is_forecast_from_its_like() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), 3600).unwrap();
+    let now = FIRST_STEP * 300 / 3600;
+    let mut points = Vec::new();
+    for (tenant, level) in [("a", 10.0), ("b", 20.0), ("c", 40.0), ("d", 80.0)] {
+        points.extend((now - 21 * 24..now).map(|step| {
+            let value = level * (1.0 + 0.5 * (step as f64 / 24.0 * std::f64::consts::TAU).sin());
+            Point { key: Key::new(tenant, "requests"), start_s: step * 3600, value }
+        }));
+    }
+    store.replace(&mut points.into_iter()).unwrap();
+    let contracts: String = [("a", "requests"), ("b", "requests"), ("c", "requests"), ("d", "requests")]
+        .into_iter()
+        .chain([("new", "requests"), ("new", "bytes")])
+        .map(|(tenant, resource)| format!("  - {{ tenant: {tenant}, resource: {resource}, rate_per_s: 1 }}\n"))
+        .collect();
+    let mut planning = Loop::with(folder, &format!("step_s: 3600\ncontracts:\n{contracts}"));
+    planning.planner.wait_for_fits();
+    planning.turn_after(Duration::ZERO);
+    let keys = &planning.planner.keys;
+    let [known, new, other] = ["a/requests", "new/requests", "new/bytes"]
+        .map(|name| keys.iter().find(|demand| demand.key.to_string() == name).unwrap());
+    let step = planning.planner.planned_step.unwrap();
+    let (point, upper) = new.bound(step).expect("a forecast from the others");
+    let (_, known_upper) = known.bound(step).unwrap();
+    assert!(upper > 2.0 * point && upper > known_upper, "{point} to {upper}, a well-known one to {known_upper}");
+    assert!(new.why.contains("; forecast from 4 similar keys, own level counting 0 %"), "{}", new.why);
+    assert_eq!(other.bound(step), None, "nobody else uses this resource");
+    let text = planning.shared.metrics.text();
+    assert!(text.contains("forebay_forecast_borrowed{tenant=\"new\",resource=\"requests\"} 1"), "{text}");
+    assert!(text.contains("forebay_forecast_borrowed{tenant=\"a\",resource=\"requests\"} 0"), "{text}");
+    let choices = store.choices(&new.key).unwrap();
+    assert!(matches!(choices[..], [Choice { chosen: Chosen::ColdStart { donors: 4, .. }, .. }]), "{choices:?}");
+
+    // With demand of its own, its level counts.
+    let mut new_key = planning;
+    for hour in 0..12 {
+        let now = new_key.planner.planned_step.unwrap();
+        let value = 20.0 * (1.0 + 0.5 * (now as f64 / 24.0 * std::f64::consts::TAU).sin());
+        store
+            .replace(&mut [Point { key: Key::new("new", "requests"), start_s: now * 3600, value }].into_iter())
+            .unwrap();
+        new_key.turn_after(Duration::from_secs(12));
+        new_key.planner.wait_for_fits();
+        assert_eq!(new_key.planner.planned_step, Some(now + 1), "hour {hour}");
+    }
+    let new = new_key.planner.keys.iter().find(|demand| demand.key.to_string() == "new/requests").unwrap();
+    assert!(new.life.borrowed().unwrap().start.own_weight() > 0.5, "{}", new.why);
 }

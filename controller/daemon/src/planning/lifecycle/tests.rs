@@ -46,7 +46,7 @@ impl KeyLife {
     }
 
     fn order(&mut self) -> Option<Order> {
-        self.demand.life.order(self.demand.fitted.as_ref())
+        self.demand.life.order(self.demand.fitted.as_ref(), self.now * HOUR_S)
     }
 
     /// Does what was ordered, or fits this kind instead; whether it forecasts now.
@@ -59,7 +59,7 @@ impl KeyLife {
         };
         self.fits += 1;
         let fitted = Fitted { version: self.fits, forecaster: forecaster.unwrap(), since_s: order.since_s };
-        let forecasts = self.demand.life.fitted(&mut self.demand.fitted, order, fitted, self.now * HOUR_S);
+        let forecasts = self.demand.life.fitted(&mut self.demand.fitted, order, fitted);
         self.log.extend(self.demand.life.take_choices());
         forecasts
     }
@@ -79,7 +79,7 @@ impl KeyLife {
         let known = self.log.len();
         for _ in 0..24 * 30 {
             if let Some(order) = self.pass(demand_of(self.now)) {
-                self.demand.life.tried(&order, self.now * HOUR_S);
+                self.demand.life.tried(&order);
             }
             let ended = self.log[known..].iter().find_map(|choice| match choice.chosen {
                 Chosen::Lineup { event, .. } => Some(event),
@@ -136,7 +136,7 @@ fn a_key_lives_through_a_change_of_level() {
         if matches!(order.refit.why, RefitTrigger::Changed { .. }) {
             return Some(order);
         }
-        key.demand.life.tried(&order, key.now * HOUR_S);
+        key.demand.life.tried(&order);
         None
     });
     let order = order.expect("a fit since the change");
@@ -201,6 +201,6 @@ fn a_fit_that_is_waited_for_is_not_ordered_twice_and_a_refused_one_waits_its_tim
     let order = key.order().unwrap();
     key.demand.life.due = Some(refit);
     assert_eq!(key.order(), None);
-    key.demand.life.tried(&order, key.now * HOUR_S);
+    key.demand.life.tried(&order);
     assert!(key.order().is_some());
 }
