@@ -96,7 +96,11 @@ impl Planner {
     /// having none.
     pub(super) fn take_fits(&mut self) -> Vec<usize> {
         let mut changed = Vec::new();
-        for done in self.fitting.finished() {
+        let finished = self.fitting.finished();
+        if finished.is_empty() {
+            return changed;
+        }
+        for done in finished {
             let demand = &mut self.keys[done.index];
             let outcome = if done.outcome.is_ok() { "fitted" } else { "refused" };
             self.shared.metrics.fits.get_or_create(&OutcomeLabel { outcome }).inc();
@@ -127,9 +131,7 @@ impl Planner {
             let borrowed = i64::from(demand.life.borrowed().is_some());
             self.shared.metrics.lifecycle.borrowed.get_or_create(&KeyLabels::from(&demand.key)).set(borrowed);
         }
-        if !changed.is_empty() {
-            self.note_choices();
-        }
+        self.note_choices();
         changed
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_forecast::{Choice, Chosen, Place};
+use forebay_forecast::{Choice, Chosen, Place, RefitTrigger};
 use forebay_plan::Key;
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
@@ -153,6 +153,8 @@ fn fits_wait_for_room_and_every_key_has_its_turn() {
     let mut planning = Loop::with(tempfile::tempdir().unwrap(), &format!("contracts:\n{contracts}"));
     let due = |planning: &Loop| planning.planner.keys.iter().filter(|key| key.life.due().is_some()).count();
     assert_eq!(due(&planning), 9, "the others are waited for");
+    let fitting = &planning.planner.fitting;
+    assert!(!fitting.has_room(RefitTrigger::Scheduled) && fitting.has_room(RefitTrigger::WorseThanNaive));
     planning.planner.wait_for_fits();
     assert_eq!(due(&planning), 0);
     let refused = planning.planner.keys.iter().filter(|key| key.why.contains("0 known steps")).count();
