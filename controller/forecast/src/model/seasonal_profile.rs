@@ -217,8 +217,15 @@ impl Tracks {
     /// Whatever the fast level does: it moves neither the shape nor the slow one.
     fn of(bins: &Bins, shape: &Shape, pace: Pace) -> Self {
         let season = shape.season();
-        let pace = Pace { drawn: pace.drawn * bins.steps as f64, ..pace };
         let count = bins.values.len();
+        if pace.drawn == 0.0 {
+            let expected: Vec<f64> = (0..count).map(|index| shape.factor(bins.place(index, season))).collect();
+            let drawn = expected.clone();
+            let mut tracks = Self { season, first_factors: shape.clone(), expected, drawn, slow: Vec::new() };
+            tracks.slow = tracks.levels(bins, pace.slow);
+            return tracks;
+        }
+        let pace = Pace { drawn: pace.drawn * bins.steps as f64, ..pace };
         let mut state = State { shape: shape.clone(), ..State::default() };
         let mut tracks = Self {
             season,
