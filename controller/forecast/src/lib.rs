@@ -86,9 +86,9 @@ pub use history::History;
 pub use joint::{Quantiles, Sampled};
 pub use lead_lag::{Correction, Lead, LeadLag, LeadLagError, LeadLagSettings, MAX_LAG_STEPS, MAX_LEAD_LAG_SERIES};
 pub use lifecycle::{
-    Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
-    ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,
-    Trial, Triggers,
+    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, MAX_DONORS, ModelVersion,
+    PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger,
+    Search, SearchError, StepEvidence, Trial, Triggers,
 };
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
@@ -104,7 +104,7 @@ pub use resource_model::{MAX_KINDS, ResourceCost, ResourceError, ResourceKind, R
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
-pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as};
+pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as, needed_steps};
 pub use series::Series;
 pub use shares::{
     MAX_CATEGORIES, OTHER, ShareError, ShareForecast, ShareForecaster, ShareHistory, ShareMethod, ShareReport,

@@ -232,6 +232,12 @@ impl<'a> Contest<'a> {
     }
 }
 
+/// Known steps of history that a fit needs where a day has so many.
+#[must_use]
+pub fn needed_steps(day_steps: usize) -> usize {
+    (MIN_DAYS * day_steps).max(MIN_STEPS)
+}
+
 fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
     let day_steps = series.day_steps();
     let longest = LONGEST_HORIZON_DAYS * day_steps;
@@ -242,7 +248,7 @@ fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
     if !(quantile > 0.5 && quantile < 1.0) {
         return Err(ForecastError::Quantile { quantile });
     }
-    let (have, need) = (series.known_steps(), (MIN_DAYS * day_steps).max(MIN_STEPS));
+    let (have, need) = (series.known_steps(), needed_steps(day_steps));
     if have < need { Err(ForecastError::TooShort { have, need }) } else { Ok(()) }
 }
 
