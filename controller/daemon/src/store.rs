@@ -14,7 +14,7 @@ pub(crate) mod sqlite;
 
 use std::path::PathBuf;
 
-use forebay_forecast::{Detector, Entry};
+use forebay_forecast::{Choice, Detector, Entry};
 use forebay_plan::Key;
 
 use crate::observe::counted::Counted;
@@ -97,12 +97,16 @@ pub(crate) trait HistoryStore: Send {
     fn detector(&self, key: &Key) -> Result<Option<Detector>, StoreError>;
     /// Notes what detectors have seen.
     fn set_detectors(&mut self, detectors: &[(&Key, &Detector)]) -> Result<(), StoreError>;
+    /// Notes what was decided about keys' forecasts; of too many about one key the oldest leave.
+    fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError>;
+    /// What was decided about a key's forecasts, oldest first.
+    fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError>;
     /// All cursors, for a start.
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
     /// The last epoch that a planner on this store used; 0 for none.
     fn epoch(&self) -> Result<u64, StoreError>;
     /// Notes the epoch before it is used.
     fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
-    /// Forgets points and ledger entries before `before_s`, and cursors of proxies that have not reported since then.
+    /// Forgets points, choices and ledger entries before `before_s`, and cursors of proxies that have not reported since.
     fn forget(&mut self, before_s: i64) -> Result<u64, StoreError>;
 }

@@ -16,7 +16,7 @@ mod baseline;
 mod course;
 mod feed;
 mod forecast;
-mod normal;
+pub(crate) mod normal;
 mod recurrence;
 mod uplift;
 

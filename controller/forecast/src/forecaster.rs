@@ -5,21 +5,27 @@
 //! the naive one that was made at the same moment. A refit gives a new forecaster; [`Forecaster::take_over_live_score`]
 //! lets it go on with the old one's record, while its residuals come afresh from the backtest, which by then holds the
 //! live period too.
+//!
+//! What is forecast is the model's distribution, hedged with the last value's ([`Hedge`]).
 
 use std::sync::Arc;
 
 use crate::calendar::WEEK_S;
 use crate::conformal::{LeadResiduals, Residual, ResidualQuantiles};
 use crate::error::ForecastError;
+use crate::hedge::Hedge;
 use crate::history::History;
 use crate::live::{ForecastPair, LiveScore};
 use crate::model::{FittedModel, ModelKind};
+use crate::paths::ResidualVectors;
 use crate::scale::{ScaleKind, Surroundings};
 use crate::selection::{SelectionReport, Settings};
 use crate::series::Series;
 
 /// Weeks of recent history that a forecast looks at; older values change nothing.
 const RECENT_WEEKS: i64 = 5;
+/// Quantiles that a mean is taken over: the highest is the 99.5 %.
+const MOMENT_LEVELS: u32 = 100;
 
 /// A fitted model with its calibration; see the module's text.
 #[derive(Debug, Clone)]
@@ -30,8 +36,19 @@ pub struct Forecaster {
     mean_level: f64,
     own: Channel,
     naive: Channel,
+    /// Absent where the model was asked for, or is the last value itself.
+    hedge: Option<LastValueHedge>,
+    vectors: ResidualVectors,
     live: LiveScore,
     report: SelectionReport,
+}
+
+/// What a forecast is hedged with.
+#[derive(Debug, Clone)]
+pub(crate) struct LastValueHedge {
+    weights: Hedge,
+    /// Absent where the naive forecast is the last value.
+    last: Option<Channel>,
 }
 
 /// A model, its scale and its residuals by lead.
@@ -64,6 +81,14 @@ pub struct StepForecast {
     pub lead: usize,
     own: Distribution,
     naive: Distribution,
+    hedged: Option<Hedged>,
+}
+
+/// The last value's forecast of a step, and which part of the whole the model's is.
+#[derive(Debug, Clone, PartialEq)]
+struct Hedged {
+    last: Distribution,
+    share_of_own: f64,
 }
 
 /// A point with calibrated residuals around it.
@@ -71,6 +96,7 @@ pub struct StepForecast {
 pub struct Distribution {
     point: f64,
     scale: f64,
+    floor: f64,
     ceiling: f64,
     high: bool,
     /// What quantiles above the median are stretched by.
@@ -89,15 +115,25 @@ impl Distribution {
         } else {
             residual
         };
-        (self.point + self.scale * stretched).clamp(0.0, self.ceiling)
+        (self.point + self.scale * stretched).clamp(self.floor, self.ceiling)
+    }
+
+    /// Scaled onto a lower mean or shifted onto a higher one, so that it gets neither negative nor wider.
+    fn move_mean(&mut self, from: f64, to: f64) {
+        if to < from {
+            let factor = to / from;
+            for part in [&mut self.point, &mut self.scale, &mut self.floor, &mut self.ceiling] {
+                *part *= factor;
+            }
+        } else {
+            for part in [&mut self.point, &mut self.floor, &mut self.ceiling] {
+                *part += to - from;
+            }
+        }
     }
 
     fn normalised_residual(&self, actual: f64) -> Residual {
         Residual { value: (actual - self.point) / self.scale, high: self.high }
-    }
-
-    fn pair(&self, upper_quantile: f64) -> ForecastPair {
-        ForecastPair { median: self.quantile(0.5), upper: self.quantile(upper_quantile) }
     }
 }
 
@@ -106,13 +142,47 @@ impl StepForecast {
     /// taken as the nearest inside.
     #[must_use]
     pub fn quantile(&self, p: f64) -> f64 {
-        self.own.quantile(p)
+        match &self.hedged {
+            Some(Hedged { last, share_of_own }) if *share_of_own < 1.0 => {
+                share_of_own * self.own.quantile(p) + (1.0 - share_of_own) * last.quantile(p)
+            }
+            _ => self.own.quantile(p),
+        }
     }
 
-    /// What the model says before its bias is corrected; the middle of the forecast is `quantile(0.5)`.
+    /// What the model says before its bias is corrected and the last value is heard; the middle of the forecast is
+    /// `quantile(0.5)`.
     #[must_use]
     pub fn point(&self) -> f64 {
         self.own.point
+    }
+
+    /// The mean demand: what forecasts of parts and of their sum can agree in.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        self.moments().0
+    }
+
+    /// Mean and variance, over evenly spaced quantiles.
+    pub(crate) fn moments(&self) -> (f64, f64) {
+        let levels = (0..MOMENT_LEVELS).map(|level| (f64::from(level) + 0.5) / f64::from(MOMENT_LEVELS));
+        let quantiles: Vec<f64> = levels.map(|p| self.quantile(p)).collect();
+        let mean = quantiles.iter().sum::<f64>() / f64::from(MOMENT_LEVELS);
+        let squares: f64 = quantiles.iter().map(|value| (value - mean).powi(2)).sum();
+        (mean, squares / f64::from(MOMENT_LEVELS))
+    }
+
+    /// What a normalised residual amounts to in this step.
+    pub(crate) fn error(&self, residual: f64) -> f64 {
+        self.own.scale * residual
+    }
+
+    /// Moves the distribution so that its mean goes from `from`, where it is, to `to`.
+    pub(crate) fn move_mean(&mut self, from: f64, to: f64) {
+        self.own.move_mean(from, to);
+        if let Some(hedged) = &mut self.hedged {
+            hedged.last.move_mean(from, to);
+        }
     }
 
     /// What the naive model that this one is measured against says.
@@ -122,18 +192,35 @@ impl StepForecast {
     }
 }
 
+impl Forecast {
+    /// The same forecast with all of its distribution moved by `by`, by lead, nearest first; leads beyond are left. What is
+    /// not finite moves nothing.
+    #[must_use]
+    pub fn shifted(mut self, by: &[f64]) -> Self {
+        for (step, by) in self.steps.iter_mut().zip(by).filter(|(_, by)| by.is_finite()) {
+            step.own.point += by;
+            if let Some(hedged) = &mut step.hedged {
+                hedged.last.point += by;
+            }
+        }
+        self
+    }
+}
+
 impl Forecaster {
     pub(crate) fn new(
         series: &Series,
         settings: &Settings,
         mean_level: f64,
-        own: Channel,
-        naive: Channel,
+        [own, naive]: [Channel; 2],
+        hedge: Option<LastValueHedge>,
+        vectors: ResidualVectors,
         report: SelectionReport,
     ) -> Self {
         let &Settings { horizon_steps, upper_quantile } = settings;
         let live = LiveScore::new(upper_quantile, series.day_steps(), horizon_steps);
-        Self { step_s: series.step_s(), horizon_steps, upper_quantile, mean_level, own, naive, live, report }
+        let step_s = series.step_s();
+        Self { step_s, horizon_steps, upper_quantile, mean_level, own, naive, hedge, vectors, live, report }
     }
 
     /// Steps of history that a forecast uses; a shorter one does, at a loss of accuracy, and a longer one is cut.
@@ -154,15 +241,20 @@ impl Forecaster {
         let history = History::new(cut.as_ref().unwrap_or(recent));
         let own = self.own.distributions(&history, self.horizon_steps, self.mean_level);
         let naive = self.naive.distributions(&history, self.horizon_steps, self.mean_level);
+        let mut hedged = self.hedge.as_ref().map(|hedge| {
+            let last =
+                hedge.last.as_ref().map(|last| last.distributions(&history, self.horizon_steps, self.mean_level));
+            last.unwrap_or_else(|| naive.clone()).into_iter()
+        });
         let steps = own
             .into_iter()
             .zip(naive)
-            .enumerate()
-            .map(|(ahead, (own, naive))| StepForecast {
-                start_s: recent.at_s(recent.len() + ahead),
-                lead: ahead + 1,
-                own,
-                naive,
+            .zip(1..)
+            .map(|((own, naive), lead)| {
+                let last = hedged.as_mut().and_then(Iterator::next);
+                let hedged = last.zip(self.hedge.as_ref());
+                let hedged = hedged.map(|(last, by)| Hedged { last, share_of_own: by.weights.share_of_own(lead) });
+                StepForecast { start_s: recent.at_s(recent.len() + lead - 1), lead, own, naive, hedged }
             })
             .collect();
         Ok(Forecast { first_s: recent.end_s(), step_s: self.step_s, model: self.own.model.kind(), steps })
@@ -173,9 +265,23 @@ impl Forecaster {
         if !actual.is_finite() || actual < 0.0 {
             return;
         }
-        self.live.record(forecast.own.pair(self.upper_quantile), forecast.naive.pair(self.upper_quantile), actual);
+        let pair = |quantile: &dyn Fn(f64) -> f64| ForecastPair {
+            median: quantile(0.5),
+            upper: quantile(self.upper_quantile),
+        };
+        let naive = pair(&|p| forecast.naive.quantile(p));
+        self.live.record(pair(&|p| forecast.quantile(p)), naive, actual);
         self.own.observe(forecast.lead, &forecast.own, self.upper_quantile, actual);
         self.naive.observe(forecast.lead, &forecast.naive, self.upper_quantile, actual);
+        if let (Some(hedge), Some(hedged)) = (&mut self.hedge, &forecast.hedged) {
+            let (own, last) = (|p| forecast.own.quantile(p), |p| hedged.last.quantile(p));
+            hedge.weights.observe(forecast.lead, forecast.start_s, actual, own, last);
+            if let Some(last) = &mut hedge.last {
+                last.observe(forecast.lead, &hedged.last, self.upper_quantile, actual);
+            }
+        }
+        let origin_s = forecast.start_s - (forecast.lead as i64 - 1) * i64::from(self.step_s);
+        self.vectors.add(origin_s, forecast.lead, forecast.own.normalised_residual(actual).value);
     }
 
     /// Goes on with the live record of the forecaster that this one replaces, if it was kept for the same horizon, step
@@ -185,6 +291,9 @@ impl Forecaster {
             self.live = replaced.live.clone();
             self.own.take_over_widths(&replaced.own);
             self.naive.take_over_widths(&replaced.naive);
+            if let (Some(hedge), Some(replaced)) = (&mut self.hedge, &replaced.hedge) {
+                hedge.take_over(replaced);
+            }
         }
     }
 
@@ -206,10 +315,31 @@ impl Forecaster {
         &self.own.model
     }
 
+    /// How its misses belong together, over leads and with other series'.
+    pub(crate) fn residual_vectors(&self) -> &ResidualVectors {
+        &self.vectors
+    }
+
     /// What the selection saw and chose.
     #[must_use]
     pub fn report(&self) -> &SelectionReport {
         &self.report
+    }
+}
+
+impl LastValueHedge {
+    /// `last` is the last value's forecast, unless the naive one is.
+    pub(crate) fn new(series: &Series, horizon_steps: usize, last: Option<Channel>) -> Self {
+        Self { weights: Hedge::new(series.step_s(), horizon_steps), last }
+    }
+
+    fn take_over(&mut self, replaced: &Self) {
+        if self.weights.is_alike(&replaced.weights) {
+            self.weights = replaced.weights.clone();
+        }
+        if let (Some(last), Some(replaced)) = (&mut self.last, &replaced.last) {
+            last.take_over_widths(replaced);
+        }
     }
 }
 
@@ -228,7 +358,7 @@ impl Channel {
                 let around = Surroundings::of(history, origin, target, mean_level);
                 let (high, scale) = (around.burst_expected(point), around.scale(self.scale, point));
                 let width = residuals.width(high);
-                Distribution { point, scale, ceiling, high, width, residuals: residuals.quantiles(high) }
+                Distribution { point, scale, floor: 0.0, ceiling, high, width, residuals: residuals.quantiles(high) }
             })
             .collect()
     }

@@ -28,7 +28,7 @@ mod lstm;
 mod mstl;
 mod nelder_mead;
 pub(crate) mod prophet;
-mod ridge;
+pub(crate) mod ridge;
 mod seasonal_naive;
 mod seasonal_profile;
 mod smoothing;

@@ -33,7 +33,8 @@ pub(crate) struct ForecastArgs {
     /// Time zone of the days and times in --events that name none
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     zone: String,
-    /// Say why the model was chosen, and what is expected of events
+    /// Say why the model was chosen, and what is expected of events; for a key also what the controller decided about it,
+    /// and when
     #[arg(long)]
     explain: bool,
     /// Print JSON
@@ -60,6 +61,10 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             "--quantiles {quantile}: a quantile lies between 0 and 1, without them; write such as 0.5,0.95"
         );
     }
+    let record = if args.explain { source::choices(&args.question)? } else { None };
+    if let Some(choices) = record.as_ref().filter(|_| !args.json) {
+        println!("{}", explain::record_in_words(&args.question.source, choices));
+    }
     let named = source::read(&args.question)?;
     let tasks = tasks(&args.question, &named)?;
     let calendar = read_events(args, &named)?;
@@ -73,7 +78,11 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
     }
     if args.json {
         let all: Vec<Value> = done.iter().map(|(task, outcome)| as_json(args, task, outcome)).collect();
-        println!("{}", json!({ "source": args.question.source, "forecasts": all }));
+        let mut answer = json!({ "source": args.question.source, "forecasts": all });
+        if let Some(choices) = &record {
+            answer["choices"] = choices.iter().map(explain::choice_json).collect();
+        }
+        println!("{answer}");
     } else {
         for (task, outcome) in &done {
             print!("{}", as_text(args, task, outcome));

@@ -28,9 +28,10 @@ pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_forecast::{Expected, ForecastError, Forecaster, KindReport, Series, SeriesError, StepForecast};
+use forebay_forecast::{ForecastError, Forecaster, KindReport, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
+use super::lifecycle::{Lifecycle, Shadow};
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
 use belief::Anomalous;
@@ -66,6 +67,8 @@ pub(crate) struct KeyRecord {
     pub(crate) key: Key,
     pub(crate) model: Option<String>,
     pub(crate) why: String,
+    /// The model that is scored in the shadow.
+    pub(crate) rival: Option<String>,
     pub(crate) quantiles: Quantiles,
     pub(crate) bursts: u64,
     /// What is believed of the kinds of events that concern it.
@@ -75,15 +78,17 @@ pub(crate) struct KeyRecord {
 
 /// A forecast that waits for its step to be over.
 #[derive(Debug)]
-struct Issued {
+pub(super) struct Issued {
     at_step: i64,
-    version: u64,
+    pub(super) version: u64,
     point: f64,
-    upper: f64,
+    pub(super) upper: f64,
     bought: f64,
-    in_event: bool,
-    /// Without what events do.
-    forecast: StepForecast,
+    lead: usize,
+    /// Without what events do. `None` in an event, whose miss teaches nothing of forecasts, and where the forecast was
+    /// borrowed from other keys.
+    pub(super) forecast: Option<StepForecast>,
+    pub(super) shadow: Option<Shadow>,
 }
 
 /// A forecaster with its version.
@@ -91,6 +96,8 @@ struct Issued {
 pub(crate) struct Fitted {
     pub(crate) version: u64,
     pub(crate) forecaster: Forecaster,
+    /// Where the history begins that it learned from, if that was cut at a change.
+    pub(crate) since_s: Option<i64>,
 }
 
 /// A burst that was noticed when its step was over.
@@ -108,6 +115,7 @@ pub(crate) struct KeyDemand {
     pub(crate) fitted: Option<Fitted>,
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
+    pub(crate) life: Lifecycle,
     pub(crate) watch: Watch,
     pub(crate) events: KeyEvents,
     quantiles: Quantiles,
@@ -126,11 +134,19 @@ pub(crate) struct KeyDemand {
 
 impl KeyDemand {
     /// A key without history, from `first_step` on, that keeps at most `records_max` records.
-    pub(crate) fn new(key: Key, step_s: u32, quantiles: Quantiles, first_step: i64, records_max: usize) -> Self {
+    pub(crate) fn new(
+        key: Key,
+        step_s: u32,
+        quantiles: Quantiles,
+        first_step: i64,
+        records_max: usize,
+        life: Lifecycle,
+    ) -> Self {
         Self {
             key,
             fitted: None,
             why: "its first fit is not finished".to_owned(),
+            life,
             watch: Watch::new(step_s),
             events: KeyEvents::default(),
             quantiles,
@@ -178,7 +194,9 @@ impl KeyDemand {
         let mut bursts = Vec::new();
         for step in self.settled_until..until {
             let issued = self.issued.remove(&step).unwrap_or_default();
+            let ends_s = (step + 1) * i64::from(self.step_s);
             let Some(index) = self.index(step).filter(|index| self.raw[*index].is_finite()) else {
+                self.life.passed(ends_s);
                 continue;
             };
             let actual = self.raw[index];
@@ -196,23 +214,20 @@ impl KeyDemand {
                 }
             }
             let believed = self.capped(index, actual);
-            let is_anomalous = self.judge(step, actual);
+            if self.judge(step, actual) {
+                self.life.passed(ends_s);
+            } else {
+                self.life.scored(&mut self.fitted, ends_s, &issued, actual, believed);
+            }
             for issued in issued {
                 self.records.push_back(Record {
                     step,
                     issued_at_step: issued.at_step,
-                    lead: issued.forecast.lead,
+                    lead: issued.lead,
                     point: issued.point,
                     upper: issued.upper,
                     actual,
                 });
-                // A forecast of the forecaster before the last fit would teach this one in another scale.
-                if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version)
-                    && !is_anomalous
-                    && !issued.in_event
-                {
-                    fitted.forecaster.observe(&issued.forecast, believed);
-                }
             }
         }
         self.settled_until = self.settled_until.max(until);
@@ -229,6 +244,7 @@ impl KeyDemand {
     pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
         self.learn_events(now_step)?;
         let Some(fitted) = &self.fitted else {
+            self.forecast_borrowed(now_step);
             return Ok(());
         };
         let recent = fitted.forecaster.recent_steps() as i64;
@@ -243,8 +259,12 @@ impl KeyDemand {
             values.truncate(values.len() - missing);
         }
         let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
-        let forecast = self.events.forecast(&fitted.forecaster, &series)?;
+        let cleared = self.events.cleared(series);
+        let forecast = self.events.applied(fitted.forecaster.predict(&cleared)?);
+        let mut shadows = self.life.shadows(&cleared);
         for step_forecast in forecast.steps {
+            let in_event = step_forecast.uplift.is_some();
+            let shadow = shadows.next().filter(|_| !in_event);
             let step = step_forecast.plain.start_s.div_euclid(i64::from(self.step_s));
             if step < now_step {
                 continue;
@@ -255,33 +275,29 @@ impl KeyDemand {
                 point: step_forecast.quantile(0.5),
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
-                in_event: step_forecast.uplift.is_some(),
-                forecast: step_forecast.plain,
+                lead: step_forecast.plain.lead,
+                forecast: (!in_event).then_some(step_forecast.plain),
+                shadow,
             };
-            let of_step = self.issued.entry(step).or_default();
-            // Made again within one step, after a fit: the newer one stands.
-            of_step.retain(|earlier| earlier.at_step != now_step);
-            of_step.push(issued);
+            issue(&mut self.issued, step, issued);
         }
         Ok(())
     }
 
-    /// Whether the watch takes a step that is over for part of an anomaly.
-    fn judge(&mut self, step: i64, actual: f64) -> bool {
-        let Some(fitted) = &self.fitted else { return false };
-        let from = (step - fitted.forecaster.recent_steps() as i64).max(self.first_step);
-        let expected = self.measured(from..step).and_then(|measured| self.watch.reference(&measured));
-        let forecast = expected.ok().and_then(|reference| self.events.forecast(&fitted.forecaster, &reference).ok());
-        forecast.is_some_and(|forecast| self.watch.judge(&Expected::of_event_steps(&forecast), actual))
-    }
-
-    /// Learns what events do where a fit's knowledge of them is not the newest.
-    fn learn_events(&mut self, now_step: i64) -> Result<(), SeriesError> {
-        if self.events.must_learn(now_step * i64::from(self.step_s)) {
-            let history = self.training(self.first_step)?;
-            self.events.learn(&history);
+    /// A key without a forecaster is forecast from others, if there are enough.
+    fn forecast_borrowed(&mut self, now_step: i64) {
+        let Some(borrowed) = self.life.borrowed() else { return };
+        let Quantiles { shadow, upper } = self.quantiles;
+        let issued = |lead: usize| {
+            let at_s = (now_step + lead as i64 - 1) * i64::from(self.step_s);
+            let [point, upper, bought] = [0.5, upper, shadow].map(|p| borrowed.start.quantile(at_s, p));
+            let version = borrowed.version;
+            Issued { at_step: now_step, version, point, upper, bought, lead, forecast: None, shadow: None }
+        };
+        let all: Vec<Issued> = (1..=borrowed.horizon_steps).map(issued).collect();
+        for (step, issued) in (now_step..).zip(all) {
+            issue(&mut self.issued, step, issued);
         }
-        Ok(())
     }
 
     /// The newest forecast of a step: its middle and its upper bound.
@@ -315,6 +331,7 @@ impl KeyDemand {
             key: self.key.clone(),
             model: self.fitted.as_ref().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             why: self.why.clone(),
+            rival: self.life.rival().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             quantiles: self.quantiles,
             bursts: self.bursts,
             events: self.events.report(),
@@ -325,6 +342,13 @@ impl KeyDemand {
     fn index(&self, step: i64) -> Option<usize> {
         usize::try_from(step - self.first_step).ok().filter(|index| *index < self.raw.len())
     }
+}
+
+/// Made again within one step, after a fit, the newer one stands.
+fn issue(all: &mut BTreeMap<i64, Vec<Issued>>, step: i64, issued: Issued) {
+    let of_step = all.entry(step).or_default();
+    of_step.retain(|earlier| earlier.at_step != issued.at_step);
+    of_step.push(issued);
 }
 
 /// Why no forecast was made.

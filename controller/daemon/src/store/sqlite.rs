@@ -11,15 +11,16 @@
 //! their end, little endian. A file of version 1 is changed when it is opened.
 
 mod anomalies;
+mod choices;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_forecast::{Detector, Entry};
+use forebay_forecast::{Choice, Detector, Entry};
 use forebay_plan::Key;
 use forebay_protocol::extension::trimmed;
 use forebay_protocol::{Counters, Further};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use crate::observe::counted::Counted;
 
@@ -98,7 +99,17 @@ impl SqliteStore {
             found => return Err(StoreError::Schema { file, found, known: SCHEMA_VERSION }),
         }
         transaction.execute_batch(anomalies::TABLES).map_err(failed("create schema"))?;
+        transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
+        Ok(Self { connection, file })
+    }
+
+    /// Opens `data_dir/history.sqlite3`, which a controller has made, for reading; nothing is made or changed.
+    pub(crate) fn open_to_read(data_dir: &Path) -> Result<Self, StoreError> {
+        let file = data_dir.join("history.sqlite3");
+        let failed = |source| StoreError::Sqlite { operation: "open history to read", file: file.clone(), source };
+        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         Ok(Self { connection, file })
     }
 
@@ -189,6 +200,19 @@ impl HistoryStore for SqliteStore {
         transaction.commit().map_err(failed)
     }
 
+    fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError> {
+        let failed = self.failed("note choices");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for (key, choice) in choices {
+            choices::note(&transaction, key, choice).map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError> {
+        choices::read(&self.connection, key).map_err(self.failed("read choices"))
+    }
+
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
         let failed = self.failed("read cursors");
         let mut proxies = self
@@ -235,6 +259,7 @@ impl HistoryStore for SqliteStore {
         let gone = transaction.execute("DELETE FROM points WHERE start_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM proxies WHERE reported_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM anomalies WHERE to_s <= ?1", [before_s]).map_err(&failed)?;
+        transaction.execute("DELETE FROM choices WHERE at_s < ?1", [before_s]).map_err(&failed)?;
         transaction.commit().map_err(failed)?;
         Ok(gone as u64)
     }

@@ -33,7 +33,7 @@ const TAIL: f64 = 0.02425;
 const NEAREST: f64 = 1e-7;
 
 /// How many standard deviations above the mean a normal value stays below with probability `p`.
-pub(super) fn quantile(p: f64) -> f64 {
+pub(crate) fn quantile(p: f64) -> f64 {
     let p = p.clamp(NEAREST, 1.0 - NEAREST);
     let polynomial = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     let tail = |p: f64| {

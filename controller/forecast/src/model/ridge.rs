@@ -9,7 +9,7 @@ use nalgebra::{Cholesky, DMatrix, DVectorView};
 ///
 /// `rows` is columns x observations and `targets` is targets x observations: what belongs to one observation lies together.
 /// `penalty` is added to the diagonal as a share of its mean.
-pub(super) fn solve(rows: &DMatrix<f64>, targets: &DMatrix<f64>, penalty: f64) -> Option<Vec<Vec<f64>>> {
+pub(crate) fn solve(rows: &DMatrix<f64>, targets: &DMatrix<f64>, penalty: f64) -> Option<Vec<Vec<f64>>> {
     let transposed = rows.transpose();
     let mut gram = rows * &transposed;
     let width = gram.nrows();
@@ -28,7 +28,7 @@ pub(super) fn solve(rows: &DMatrix<f64>, targets: &DMatrix<f64>, penalty: f64) -
 }
 
 /// The sum of the products of what both have.
-pub(in crate::model) fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let both = a.len().min(b.len());
     DVectorView::from_slice(&a[..both], both).dot(&DVectorView::from_slice(&b[..both], both))
 }

@@ -28,9 +28,14 @@ const TRACES: [(&str, u32); 10] = [
 
 /// The first series as means over `step_s`.
 pub(crate) fn read(file: &Path, step_s: u32) -> Series {
+    read_all(file, step_s).swap_remove(0)
+}
+
+/// All series as means over `step_s`.
+pub(crate) fn read_all(file: &Path, step_s: u32) -> Vec<Series> {
     let table = Table::read(File::open(file).unwrap(), &Zone::utc()).unwrap();
     let how = Regularise { step_s: Some(step_s), ..Regularise::new(Measure::Level) };
-    regularise(&table.observations(table.series().next().unwrap()), &how).unwrap().series
+    table.series().map(|column| regularise(&table.observations(column), &how).unwrap().series).collect()
 }
 
 #[test]

@@ -18,6 +18,8 @@ use forebay_forecast::{
     Said, Series, SeriesError, Treatment, Verdict,
 };
 
+use super::KeyDemand;
+
 /// How long a deviation must hold its level to be the normal state.
 const CHANGED_AFTER_S: u32 = 86_400;
 /// Steps far out that are remembered: two days of five-minute steps; the oldest leave.
@@ -30,6 +32,20 @@ pub(crate) enum Noted {
     Begun(Anomaly),
     /// A deviation is the normal state now.
     Changed(Change),
+}
+
+/// What a step is taken for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Judged {
+    /// As expected, or not known.
+    Usual,
+    /// Part of an anomaly.
+    Anomalous,
+    /// Part of a deviation that has become the normal state, which began then.
+    Changed {
+        /// Unix seconds.
+        from_s: i64,
+    },
 }
 
 /// What somebody says of a stretch of time.
@@ -141,9 +157,9 @@ impl Watch {
         Series::new(kept.start_s(), kept.step_s(), values)
     }
 
-    /// Judges the first step of a reference by what came; whether it is part of an anomaly.
-    pub(super) fn judge(&mut self, expected: &[Expected], actual: f64) -> bool {
-        let Some(begin_s) = expected.first().map(|first| first.start_s) else { return false };
+    /// Judges the first step of a reference by what came.
+    pub(super) fn judge(&mut self, expected: &[Expected], actual: f64) -> Judged {
+        let Some(begin_s) = expected.first().map(|first| first.start_s) else { return Judged::Usual };
         let verdict = self.detector.observe(expected, actual);
         if self.detector.last_was_far_out() {
             self.far_out.insert(begin_s);
@@ -152,8 +168,8 @@ impl Watch {
             }
         }
         self.now = None;
-        match verdict {
-            Verdict::Normal => return false,
+        let judged = match verdict {
+            Verdict::Normal => return Judged::Usual,
             Verdict::Anomalous(anomaly) => {
                 let before = self.ledger.entries().last().map(|last| last.id);
                 let id = self.ledger.detected(&anomaly, begin_s + i64::from(self.detector.step_s()));
@@ -161,15 +177,17 @@ impl Watch {
                 if before.is_none_or(|before| id > before) {
                     self.noted.push(Noted::Begun(anomaly));
                 }
+                Judged::Anomalous
             }
             Verdict::Changed(change) => {
                 self.ledger.changed(&change);
                 self.far_out.split_off(&change.from_s);
                 self.noted.push(Noted::Changed(change));
+                Judged::Changed { from_s: change.from_s }
             }
-        }
+        };
         self.is_changed = true;
-        self.now.is_some()
+        judged
     }
 
     /// What the ledger leaves out of these steps, or changes in them.
@@ -201,5 +219,25 @@ impl Watch {
         let entries = self.ledger.entries();
         let at = entries.binary_search_by_key(&id, |entry| entry.id);
         at.is_ok_and(|at| matches!(entries[at].reason, ExclusionReason::Detected { .. }))
+    }
+}
+
+impl KeyDemand {
+    /// Whether the watch takes a step that is over for part of an anomaly.
+    pub(super) fn judge(&mut self, step: i64, actual: f64) -> bool {
+        let Some(fitted) = &self.fitted else { return false };
+        let from = (step - fitted.forecaster.recent_steps() as i64).max(self.first_step);
+        let reference = self.measured(from..step).and_then(|measured| self.watch.reference(&measured));
+        let reference = reference.map(|reference| self.events.cleared(reference));
+        let forecast = reference.ok().and_then(|reference| fitted.forecaster.predict(&reference).ok());
+        let Some(forecast) = forecast.map(|plain| self.events.applied(plain)) else { return false };
+        match self.watch.judge(&Expected::of_event_steps(&forecast), actual) {
+            Judged::Usual => false,
+            Judged::Anomalous => true,
+            Judged::Changed { from_s } => {
+                self.life.changed(from_s);
+                false
+            }
+        }
     }
 }

@@ -100,7 +100,8 @@ fn planning(events: &[String]) -> Loop {
     let steps = FIRST_STEP - 10 * 288..FIRST_STEP;
     let mut points = steps.map(|step| Point { key: shop.clone(), start_s: step * STEP_S, value: value(step) });
     SqliteStore::open(folder.path(), 300).unwrap().replace(&mut points).unwrap();
-    let mut planning = Loop::on(folder, &format!("{CONTRACTS}\nforecast: {{ events: [ {{ file: events.ics }} ] }}\n"));
+    let mut planning =
+        Loop::with(folder, &format!("{CONTRACTS}\nforecast: {{ events: [ {{ file: events.ics }} ] }}\n"));
     planning.planner.wait_for_fits();
     planning.turn_after(Duration::ZERO);
     planning
