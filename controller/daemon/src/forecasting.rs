@@ -8,7 +8,7 @@
 //! They only read: nothing is stored, and a running controller is not told.
 
 pub(crate) mod backtest;
-mod explain;
+pub(crate) mod explain;
 pub(crate) mod forecast;
 mod page;
 mod source;

@@ -8,6 +8,7 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /v1/plan` | the plan in force and its report, JSON |
 //! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
+//! | `GET /v1/forecasts/choices?tenant=T&resource=R` | what was decided about a key's forecasts, newest last, JSON |
 //!
 //! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
 //! state of its own and changes nothing.
@@ -15,17 +16,21 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use forebay_plan::{Finding, Grant, KeyReport, Reason};
+use forebay_plan::{Finding, Grant, Key, KeyReport, Reason};
 use forebay_protocol::MAX_BODY_BYTES;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 
+use crate::forecasting::explain::choice_json;
 use crate::planning::demand::{KeyRecord, Record};
 use crate::state::{Shared, Table, lock};
+use crate::store::HistoryStore;
+use crate::store::sqlite::SqliteStore;
 use crate::sync::{SyncState, sync};
 
 /// A message's body and its envelope.
@@ -44,6 +49,7 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/plan", get(plan))
         .route("/v1/forecasts", get(forecasts))
+        .route("/v1/forecasts/choices", get(choices))
         .with_state(shared)
         .merge(sync_route)
 }
@@ -76,6 +82,35 @@ async fn forecasts(State(shared): State<Arc<Shared>>) -> Response {
         "quantile": shared.config.forecast.quantile,
         "keys": keys,
     }))
+}
+
+#[derive(Deserialize)]
+struct KeyQuery {
+    tenant: String,
+    resource: String,
+}
+
+/// Reads beside the planner, on a connection of its own.
+async fn choices(State(shared): State<Arc<Shared>>, Query(query): Query<KeyQuery>) -> Response {
+    let key = Key::new(query.tenant, query.resource);
+    if !shared.config.contracts.iter().any(|contract| contract.key == key) {
+        return (StatusCode::NOT_FOUND, format!("{key} has no contract; GET /v1/forecasts lists the keys\n"))
+            .into_response();
+    }
+    let data_dir = shared.config.data_dir.clone();
+    let reading = tokio::task::spawn_blocking({
+        let key = key.clone();
+        move || SqliteStore::open_to_read(&data_dir)?.choices(&key)
+    });
+    let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
+    match reading.await {
+        Ok(Ok(choices)) => {
+            let choices: Vec<Value> = choices.iter().map(choice_json).collect();
+            json_answer(&json!({ "tenant": key.tenant, "resource": key.resource, "choices": choices }))
+        }
+        Ok(Err(error)) => failed(error.to_string()),
+        Err(error) => failed(error.to_string()),
+    }
 }
 
 fn json_answer(value: &Value) -> Response {
@@ -147,6 +182,7 @@ fn key_json(key: &KeyRecord) -> Value {
         "resource": key.key.resource,
         "model": key.model,
         "why": key.why,
+        "rival": key.rival,
         "shadow_quantile": key.quantiles.shadow,
         "upper_quantile": key.quantiles.upper,
         "bursts": key.bursts,

@@ -5,6 +5,7 @@
 //! start of the process; rates and levels are in units per real second.
 
 mod counts;
+mod lifecycle;
 
 use std::sync::atomic::AtomicU64;
 
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::observe::counted::News;
 use counts::CountMetrics;
+use lifecycle::LifecycleMetrics;
 
 type Level = Gauge<f64, AtomicU64>;
 
@@ -79,6 +81,7 @@ pub(crate) struct Metrics {
     pub(crate) fits: Family<OutcomeLabel, Counter>,
     pub(crate) over_admission_bound: Family<KeyLabels, Gauge>,
     pub(crate) demand_ratio: Family<KeyLabels, Level>,
+    pub(crate) lifecycle: LifecycleMetrics,
     counts: CountMetrics,
 }
 
@@ -140,6 +143,7 @@ impl Metrics {
                 "demand_ratio",
                 "Demand of the last complete slot as a part of what was predicted for it",
             ),
+            lifecycle: LifecycleMetrics::registered(r),
             counts: CountMetrics::registered(r),
             registry,
         }

@@ -15,19 +15,22 @@
 //! milliseconds, so that also a planner on a restored or empty store is newer than all before it; a filter that still knows a
 //! newer table raises it further. A plan with a violation is logged and not published; the last good table stays.
 //!
+//! [`lifecycle`] says when a key is fitted again and which of its forecasters counts, [`refits`] has it done.
+//!
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
 //! next start only.
 
 pub(crate) mod demand;
 mod fitting;
+mod lifecycle;
 mod publishing;
+mod refits;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_forecast::Settings;
 use forebay_plan::{Dealer, Inputs};
 use forebay_provision::{Declared, InstanceManager};
 
@@ -36,8 +39,10 @@ use crate::metrics::KeyLabels;
 use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
 use crate::sync::expectations::Outlook;
-use demand::{Fitted, KeyDemand, SPARE_LEADS, records_per_key};
-use fitting::{Fitting, Job};
+use demand::{KeyDemand, records_per_key};
+use fitting::Fitting;
+use lifecycle::Lifecycle;
+use refits::Donors;
 
 /// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
 const REPORTS_DUE: Duration = Duration::from_millis(1500);
@@ -71,7 +76,11 @@ pub(crate) struct Planner {
     planned_step: Option<i64>,
     /// First step whose points may still change.
     open_step: i64,
-    fitted_step: i64,
+    /// When history was last forgotten.
+    forgot_step: i64,
+    /// Where to look first for a fit that is due.
+    next_key: usize,
+    donors: Donors,
     flushed_at: Duration,
 }
 
@@ -90,7 +99,9 @@ impl Planner {
             let points = store.range(&contract.key, first_step * step_s, now_step * step_s)?;
             let begins = points.first().map_or(now_step, |point| point.start_s.div_euclid(step_s));
             let quantiles = config.forecast.quantiles_of(&contract.key);
-            let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantiles, begins, records_max);
+            let schedule = lifecycle::schedule(&config.forecast, config.step_s);
+            let life = Lifecycle::new(schedule, quantiles.upper, config.step_s, now_step * step_s);
+            let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantiles, begins, records_max, life);
             demand.absorb(&points, begins, now_step);
             demand.settled(now_step);
             keys.push(demand);
@@ -106,7 +117,9 @@ impl Planner {
             dealt_at: None,
             planned_step: None,
             open_step: now_step,
-            fitted_step: now_step,
+            forgot_step: now_step,
+            next_key: 0,
+            donors: Donors::default(),
             flushed_at: Duration::ZERO,
             shared,
         };
@@ -117,7 +130,8 @@ impl Planner {
             *dealer = Dealer::new(planner.shared.config.sync.grant_validity, epoch);
             dealer.remember(remembered, now.steady);
         }
-        planner.refit(now_step);
+        planner.submit_due();
+        planner.forget(now_step);
         Ok(planner)
     }
 
@@ -134,6 +148,7 @@ impl Planner {
     pub(crate) fn wait_for_fits(&mut self) {
         while !self.fitting.is_idle() {
             self.take_fits();
+            self.submit_due();
             self.shared.bell.wait(Duration::from_millis(1));
         }
     }
@@ -163,8 +178,8 @@ impl Planner {
             self.forecast(step, known_to, estimate_part);
             self.publish(step, live, raised);
             self.planned_step = Some(step);
-            if step - self.fitted_step >= i64::from(self.shared.config.forecast.refit_every_steps) {
-                self.refit(step);
+            if step - self.forgot_step >= i64::from(self.shared.config.forecast.refit_every_steps) {
+                self.forget(step);
             }
         } else {
             if is_new_step {
@@ -181,6 +196,7 @@ impl Planner {
                 self.redeal(live, now.steady);
             }
         }
+        self.submit_due();
         if now.steady.saturating_sub(self.flushed_at) >= FLUSH_INTERVAL {
             self.flush();
         }
@@ -238,6 +254,7 @@ impl Planner {
             }
         }
         self.open_step = known_to;
+        self.note_choices();
         *lock(&self.shared.records) = self.keys.iter().map(KeyDemand::record).collect();
         (known_to, part)
     }
@@ -287,61 +304,6 @@ impl Planner {
                 metrics.forecast_coverage.get_or_create(&labels).set(coverage);
             }
         }
-    }
-
-    /// Sends every key to be fitted, unless the last round is still under way; forgets history that is too old.
-    fn refit(&mut self, step: i64) {
-        if !self.fitting.is_idle() {
-            return;
-        }
-        self.fitted_step = step;
-        let config = &self.shared.config;
-        let weeks = i64::from(config.forecast.history_weeks);
-        let from = step - weeks * WEEK_S / i64::from(config.step_s);
-        let horizon_steps = config.forecast.horizon_steps + SPARE_LEADS;
-        for (index, demand) in self.keys.iter().enumerate() {
-            match demand.training(from) {
-                Ok(history) => {
-                    self.fitting.submit(Job {
-                        index,
-                        version: step.unsigned_abs(),
-                        history,
-                        settings: Settings { horizon_steps, upper_quantile: demand.quantiles().upper },
-                    });
-                }
-                Err(error) => tracing::error!(key = %demand.key, %error, "history cannot be fitted"),
-            }
-        }
-        // One week more than is learned from, for the guard's look back.
-        let before_s = from * i64::from(config.step_s) - WEEK_S;
-        if let Err(error) = self.store.forget(before_s) {
-            self.note_store_error(&error);
-        }
-    }
-
-    /// Takes over what was fitted; returns the keys that have a new forecaster or a new reason for having none.
-    fn take_fits(&mut self) -> Vec<usize> {
-        let mut changed = Vec::new();
-        for done in self.fitting.finished() {
-            let demand = &mut self.keys[done.index];
-            changed.push(done.index);
-            let outcome = if done.outcome.is_ok() { "fitted" } else { "refused" };
-            self.shared.metrics.fits.get_or_create(&crate::metrics::OutcomeLabel { outcome }).inc();
-            match done.outcome {
-                Ok(mut forecaster) => {
-                    if let Some(replaced) = &demand.fitted {
-                        forecaster.take_over_live_score(&replaced.forecaster);
-                    }
-                    let report = forecaster.report();
-                    demand.why = format!("{:?}", report.reason);
-                    tracing::debug!(key = %demand.key, chosen = ?report.chosen, reason = ?report.reason, "fitted");
-                    demand.fitted = Some(Fitted { version: done.version, forecaster });
-                }
-                // A forecaster that exists goes on: it is judged by its live score.
-                Err(why) => demand.why = why,
-            }
-        }
-        changed
     }
 
     /// Rises above a table that a filter knows; whether it did.

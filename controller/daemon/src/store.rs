@@ -14,6 +14,7 @@ pub(crate) mod sqlite;
 
 use std::path::PathBuf;
 
+use forebay_forecast::Choice;
 use forebay_plan::Key;
 
 use crate::observe::counted::Counted;
@@ -88,12 +89,16 @@ pub(crate) trait HistoryStore: Send {
     fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError>;
     /// A key's points from `from_s` on and before `to_s`, ascending.
     fn range(&self, key: &Key, from_s: i64, to_s: i64) -> Result<Vec<StoredPoint>, StoreError>;
+    /// Notes what was decided about keys' forecasts; of too many about one key the oldest leave.
+    fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError>;
+    /// What was decided about a key's forecasts, oldest first.
+    fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError>;
     /// All cursors, for a start.
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
     /// The last epoch that a planner on this store used; 0 for none.
     fn epoch(&self) -> Result<u64, StoreError>;
     /// Notes the epoch before it is used.
     fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
-    /// Forgets points before `before_s`, and cursors of proxies that have not reported since then.
+    /// Forgets points and choices before `before_s`, and cursors of proxies that have not reported since then.
     fn forget(&mut self, before_s: i64) -> Result<u64, StoreError>;
 }

@@ -15,7 +15,7 @@ use crate::history::History;
 use crate::model::combination::{octave, weights};
 use crate::model::{EXPLOSION_FACTOR, ModelKind};
 use crate::paths::ResidualVectors;
-use crate::scale::{ScaleKind, Surroundings};
+use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
@@ -23,14 +23,28 @@ use crate::score::{SCORED_QUANTILES, pinball_loss};
 const MAX_SAMPLES: usize = 40_000;
 /// Leads on which scales are compared: what residuals grow with hardly differs between neighbours.
 const LEADS_FOR_SCALE: usize = 6;
+/// Forecasts of a lead on which they are compared: the 95 % quantile still has 25 above it.
+const SAMPLES_FOR_SCALE: usize = 500;
 /// Smallest mean of actual values that losses are divided by, in units per second.
 const MIN_MEAN_PER_S: f64 = 1e-6;
 
 /// The held-out part of a history, and all that can be said of its steps before a model is asked.
 #[derive(Debug)]
 pub(crate) struct Backtest {
+    day_steps: usize,
     calibrating: Fold,
     scoring: Fold,
+}
+
+/// Which leads are scored, and which forecasts of each: every n-th.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Every {
+    lead: usize,
+    sample: usize,
+}
+
+impl Every {
+    const ONE: Self = Self { lead: 1, sample: 1 };
 }
 
 /// One held-out stretch: the origins that forecasts are made from, and the steps that they are made for.
@@ -92,7 +106,7 @@ impl Backtest {
     /// Holds out the end of `history` for forecasts of `horizon_steps` steps.
     pub(crate) fn of(history: &History, horizon_steps: usize, mean_level: f64) -> Self {
         let [calibrating, scoring] = folds(history).map(|range| Fold::of(range, history, horizon_steps, mean_level));
-        Self { calibrating, scoring }
+        Self { day_steps: history.day_steps(), calibrating, scoring }
     }
 
     /// Fits the model before each fold and rolls it through.
@@ -113,13 +127,16 @@ impl Backtest {
 
     /// Scores the model on the second fold, calibrated on the first, with the scale that does best on a few leads.
     pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> Score {
-        let every = self.scoring.steps.len().div_ceil(LEADS_FOR_SCALE);
+        let every = Every {
+            lead: self.scoring.steps.len().div_ceil(LEADS_FOR_SCALE),
+            sample: coprime_stride(self.scoring.origins.len(), SAMPLES_FOR_SCALE, self.day_steps),
+        };
         let [simplest, others @ ..] = ScaleKind::ALL.map(|scale| self.score(trial, scale, upper_quantile, every));
         // The first of equals: simpler scales stand in front.
         let best = others.into_iter().fold(simplest, |best, other| {
             if other.relative_pinball.total_cmp(&best.relative_pinball).is_lt() { other } else { best }
         });
-        if every == 1 { best } else { self.score(trial, best.scale, upper_quantile, 1) }
+        if every == Every::ONE { best } else { self.score(trial, best.scale, upper_quantile, Every::ONE) }
     }
 
     /// The residuals of both folds per lead, ready to calibrate a live forecast.
@@ -129,7 +146,8 @@ impl Backtest {
         earlier
             .zip(later)
             .map(|((steps, points), (later_steps, later_points))| {
-                LeadResiduals::new(normalised(steps, points, scale).chain(normalised(later_steps, later_points, scale)))
+                let later = normalised(later_steps, later_points, scale, 1);
+                LeadResiduals::new(normalised(steps, points, scale, 1).chain(later))
             })
             .collect()
     }
@@ -141,7 +159,7 @@ impl Backtest {
         let mut vectors = ResidualVectors::new(history.step_s(), self.scoring.steps.len(), origins);
         for (fold, held) in folds {
             for ((steps, points), lead) in fold.steps.iter().zip(&held.points).zip(1..) {
-                for (step, residual) in steps.iter().zip(normalised(steps, points, scale)) {
+                for (step, residual) in steps.iter().zip(normalised(steps, points, scale, 1)) {
                     vectors.add(history.at_s(fold.origins[step.from]), lead, residual.value);
                 }
             }
@@ -149,19 +167,18 @@ impl Backtest {
         vectors
     }
 
-    /// Scores every `every`-th lead.
-    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: usize) -> Score {
+    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: Every) -> Score {
         let (mut loss, mut actuals, mut covered, mut count) = (0.0, 0.0, 0_u32, 0_u32);
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
-        for ((steps, points), (scored_steps, scored_points)) in calibrating.zip(scoring).step_by(every) {
-            let residuals = LeadResiduals::new(normalised(steps, points, scale));
+        for ((steps, points), (scored_steps, scored_points)) in calibrating.zip(scoring).step_by(every.lead) {
+            let residuals = LeadResiduals::new(normalised(steps, points, scale, every.sample));
             let by_class = [false, true].map(|high| {
                 let residuals = residuals.quantiles(high);
                 let scored = SCORED_QUANTILES.map(|p| (p, residuals.quantile(p)));
                 (scored, residuals.quantile(upper_quantile))
             });
-            for (step, &point) in scored_steps.iter().zip(scored_points) {
+            for (step, &point) in scored_steps.iter().zip(scored_points).step_by(every.sample) {
                 let (scored, upper) = by_class[usize::from(step.around.burst_expected(point))];
                 let spread = step.around.scale(scale, point);
                 let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
@@ -188,11 +205,12 @@ impl Fold {
         let stride = coprime_stride(range.len(), most, history.day_steps());
         let origins: Vec<usize> = range.clone().step_by(stride).collect();
         let mut steps = vec![Vec::new(); horizon_steps];
+        let mut lookout = Lookout::over(range.clone(), history, mean_level);
         for (from, &origin) in origins.iter().enumerate() {
             let ceiling = EXPLOSION_FACTOR * history.max_before(origin);
             for (target, of_lead) in (origin..range.end).zip(&mut steps) {
                 if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
-                    let around = Surroundings::of(history, origin, target, mean_level);
+                    let around = lookout.around(origin, target);
                     of_lead.push(Step { from, actual, ceiling, around });
                 }
             }
@@ -268,8 +286,9 @@ fn normalised<'a>(
     steps: &'a [Step],
     points: &'a [f64],
     scale: ScaleKind,
+    every: usize,
 ) -> impl Iterator<Item = Residual> + Clone + 'a {
-    steps.iter().zip(points).map(move |(step, &point)| Residual {
+    steps.iter().zip(points).step_by(every).map(move |(step, &point)| Residual {
         value: (step.actual - point) / step.around.scale(scale, point),
         high: step.around.burst_expected(point),
     })

@@ -10,8 +10,8 @@
 //! Where even the largest residual does not reach the asked weight (p = 0.999 from a hundred residuals) the largest is
 //! given: nothing is extrapolated.
 //!
-//! All that assumes that what comes is as noisy as what was held out. Where it is noisier, weeks of old residuals hold the
-//! quantile down, so live misses widen it at once ([`LiveWidth`]).
+//! All that assumes that what comes is as noisy as what was held out. Where it is noisier or calmer, weeks of old residuals
+//! hold the quantile where it was, so live misses widen it at once and hits narrow it ([`LiveWidth`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,13 +28,16 @@ const HALF_LIFE: f64 = 1008.0;
 const WIDTH_STEP: f64 = 0.1;
 /// Widest, as a factor: demand that is four times as noisy as its history calls for a new fit, not for more width.
 const MAX_WIDTH: f64 = 4.0;
+/// Narrowest: what held-out history has shown is not forgotten for a calm week.
+const MIN_WIDTH: f64 = 0.5;
 
-/// What upper quantiles are stretched by, measured from the median, because live values missed them too often.
+/// What upper quantiles are stretched by, measured from the median, because live values missed them too often or too
+/// seldom.
 ///
 /// The logarithm of the factor goes up with every miss and down with every hit, by amounts that balance exactly when
 /// misses come as often as the quantile allows: so the live coverage tends to the asked one whatever the demand does
 /// (adaptive conformal inference: Gibbs and Candes, 2021, in the quantile-tracking form of Angelopoulos et al., Conformal PID
-/// control, 2023). Never below 1: a calm week is no reason to forget what held-out history has shown.
+/// control, 2023).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct LiveWidth {
     log_factor: f64,
@@ -44,7 +47,7 @@ impl LiveWidth {
     /// Takes in whether a live value stayed within the quantile of probability `p`.
     pub(crate) fn observe(&mut self, p: f64, covered: bool) {
         let missed = f64::from(u8::from(!covered));
-        self.log_factor = (self.log_factor + WIDTH_STEP * (missed - (1.0 - p))).clamp(0.0, MAX_WIDTH.ln());
+        self.log_factor = (self.log_factor + WIDTH_STEP * (missed - (1.0 - p))).clamp(MIN_WIDTH.ln(), MAX_WIDTH.ln());
     }
 
     pub(crate) fn factor(self) -> f64 {
@@ -291,7 +294,7 @@ mod tests {
         for _ in 0..1000 {
             width.observe(0.95, true);
         }
-        assert_eq!(width.factor(), 1.0, "never narrower than the held-out residuals say");
+        assert_eq!(width.factor(), MIN_WIDTH, "no calm narrows further");
     }
 
     #[test]

@@ -5,12 +5,15 @@
 //! the naive one that was made at the same moment. A refit gives a new forecaster; [`Forecaster::take_over_live_score`]
 //! lets it go on with the old one's record, while its residuals come afresh from the backtest, which by then holds the
 //! live period too.
+//!
+//! What is forecast is the model's distribution, hedged with the last value's ([`Hedge`]).
 
 use std::sync::Arc;
 
 use crate::calendar::WEEK_S;
 use crate::conformal::{LeadResiduals, Residual, ResidualQuantiles};
 use crate::error::ForecastError;
+use crate::hedge::Hedge;
 use crate::history::History;
 use crate::live::{ForecastPair, LiveScore};
 use crate::model::{FittedModel, ModelKind};
@@ -33,9 +36,19 @@ pub struct Forecaster {
     mean_level: f64,
     own: Channel,
     naive: Channel,
+    /// Absent where the model was asked for, or is the last value itself.
+    hedge: Option<LastValueHedge>,
     vectors: ResidualVectors,
     live: LiveScore,
     report: SelectionReport,
+}
+
+/// What a forecast is hedged with.
+#[derive(Debug, Clone)]
+pub(crate) struct LastValueHedge {
+    weights: Hedge,
+    /// Absent where the naive forecast is the last value.
+    last: Option<Channel>,
 }
 
 /// A model, its scale and its residuals by lead.
@@ -68,6 +81,14 @@ pub struct StepForecast {
     pub lead: usize,
     own: Distribution,
     naive: Distribution,
+    hedged: Option<Hedged>,
+}
+
+/// The last value's forecast of a step, and which part of the whole the model's is.
+#[derive(Debug, Clone, PartialEq)]
+struct Hedged {
+    last: Distribution,
+    share_of_own: f64,
 }
 
 /// A point with calibrated residuals around it.
@@ -114,10 +135,6 @@ impl Distribution {
     fn normalised_residual(&self, actual: f64) -> Residual {
         Residual { value: (actual - self.point) / self.scale, high: self.high }
     }
-
-    fn pair(&self, upper_quantile: f64) -> ForecastPair {
-        ForecastPair { median: self.quantile(0.5), upper: self.quantile(upper_quantile) }
-    }
 }
 
 impl StepForecast {
@@ -125,10 +142,16 @@ impl StepForecast {
     /// taken as the nearest inside.
     #[must_use]
     pub fn quantile(&self, p: f64) -> f64 {
-        self.own.quantile(p)
+        match &self.hedged {
+            Some(Hedged { last, share_of_own }) if *share_of_own < 1.0 => {
+                share_of_own * self.own.quantile(p) + (1.0 - share_of_own) * last.quantile(p)
+            }
+            _ => self.own.quantile(p),
+        }
     }
 
-    /// What the model says before its bias is corrected; the middle of the forecast is `quantile(0.5)`.
+    /// What the model says before its bias is corrected and the last value is heard; the middle of the forecast is
+    /// `quantile(0.5)`.
     #[must_use]
     pub fn point(&self) -> f64 {
         self.own.point
@@ -157,6 +180,9 @@ impl StepForecast {
     /// Moves the distribution so that its mean goes from `from`, where it is, to `to`.
     pub(crate) fn move_mean(&mut self, from: f64, to: f64) {
         self.own.move_mean(from, to);
+        if let Some(hedged) = &mut self.hedged {
+            hedged.last.move_mean(from, to);
+        }
     }
 
     /// What the naive model that this one is measured against says.
@@ -173,6 +199,9 @@ impl Forecast {
     pub fn shifted(mut self, by: &[f64]) -> Self {
         for (step, by) in self.steps.iter_mut().zip(by).filter(|(_, by)| by.is_finite()) {
             step.own.point += by;
+            if let Some(hedged) = &mut step.hedged {
+                hedged.last.point += by;
+            }
         }
         self
     }
@@ -184,12 +213,14 @@ impl Forecaster {
         settings: &Settings,
         mean_level: f64,
         [own, naive]: [Channel; 2],
+        hedge: Option<LastValueHedge>,
         vectors: ResidualVectors,
         report: SelectionReport,
     ) -> Self {
         let &Settings { horizon_steps, upper_quantile } = settings;
         let live = LiveScore::new(upper_quantile, series.day_steps(), horizon_steps);
-        Self { step_s: series.step_s(), horizon_steps, upper_quantile, mean_level, own, naive, vectors, live, report }
+        let step_s = series.step_s();
+        Self { step_s, horizon_steps, upper_quantile, mean_level, own, naive, hedge, vectors, live, report }
     }
 
     /// Steps of history that a forecast uses; a shorter one does, at a loss of accuracy, and a longer one is cut.
@@ -210,15 +241,20 @@ impl Forecaster {
         let history = History::new(cut.as_ref().unwrap_or(recent));
         let own = self.own.distributions(&history, self.horizon_steps, self.mean_level);
         let naive = self.naive.distributions(&history, self.horizon_steps, self.mean_level);
+        let mut hedged = self.hedge.as_ref().map(|hedge| {
+            let last =
+                hedge.last.as_ref().map(|last| last.distributions(&history, self.horizon_steps, self.mean_level));
+            last.unwrap_or_else(|| naive.clone()).into_iter()
+        });
         let steps = own
             .into_iter()
             .zip(naive)
-            .enumerate()
-            .map(|(ahead, (own, naive))| StepForecast {
-                start_s: recent.at_s(recent.len() + ahead),
-                lead: ahead + 1,
-                own,
-                naive,
+            .zip(1..)
+            .map(|((own, naive), lead)| {
+                let last = hedged.as_mut().and_then(Iterator::next);
+                let hedged = last.zip(self.hedge.as_ref());
+                let hedged = hedged.map(|(last, by)| Hedged { last, share_of_own: by.weights.share_of_own(lead) });
+                StepForecast { start_s: recent.at_s(recent.len() + lead - 1), lead, own, naive, hedged }
             })
             .collect();
         Ok(Forecast { first_s: recent.end_s(), step_s: self.step_s, model: self.own.model.kind(), steps })
@@ -229,9 +265,21 @@ impl Forecaster {
         if !actual.is_finite() || actual < 0.0 {
             return;
         }
-        self.live.record(forecast.own.pair(self.upper_quantile), forecast.naive.pair(self.upper_quantile), actual);
+        let pair = |quantile: &dyn Fn(f64) -> f64| ForecastPair {
+            median: quantile(0.5),
+            upper: quantile(self.upper_quantile),
+        };
+        let naive = pair(&|p| forecast.naive.quantile(p));
+        self.live.record(pair(&|p| forecast.quantile(p)), naive, actual);
         self.own.observe(forecast.lead, &forecast.own, self.upper_quantile, actual);
         self.naive.observe(forecast.lead, &forecast.naive, self.upper_quantile, actual);
+        if let (Some(hedge), Some(hedged)) = (&mut self.hedge, &forecast.hedged) {
+            let (own, last) = (|p| forecast.own.quantile(p), |p| hedged.last.quantile(p));
+            hedge.weights.observe(forecast.lead, forecast.start_s, actual, own, last);
+            if let Some(last) = &mut hedge.last {
+                last.observe(forecast.lead, &hedged.last, self.upper_quantile, actual);
+            }
+        }
         let origin_s = forecast.start_s - (forecast.lead as i64 - 1) * i64::from(self.step_s);
         self.vectors.add(origin_s, forecast.lead, forecast.own.normalised_residual(actual).value);
     }
@@ -243,6 +291,9 @@ impl Forecaster {
             self.live = replaced.live.clone();
             self.own.take_over_widths(&replaced.own);
             self.naive.take_over_widths(&replaced.naive);
+            if let (Some(hedge), Some(replaced)) = (&mut self.hedge, &replaced.hedge) {
+                hedge.take_over(replaced);
+            }
         }
     }
 
@@ -273,6 +324,22 @@ impl Forecaster {
     #[must_use]
     pub fn report(&self) -> &SelectionReport {
         &self.report
+    }
+}
+
+impl LastValueHedge {
+    /// `last` is the last value's forecast, unless the naive one is.
+    pub(crate) fn new(series: &Series, horizon_steps: usize, last: Option<Channel>) -> Self {
+        Self { weights: Hedge::new(series.step_s(), horizon_steps), last }
+    }
+
+    fn take_over(&mut self, replaced: &Self) {
+        if self.weights.is_alike(&replaced.weights) {
+            self.weights = replaced.weights.clone();
+        }
+        if let (Some(last), Some(replaced)) = (&mut self.last, &replaced.last) {
+            last.take_over_widths(replaced);
+        }
     }
 }
 

@@ -215,6 +215,11 @@ impl History {
         steps.rem_euclid(season_steps.max(1) as i64) as usize
     }
 
+    /// Whether every day and every week has as many steps as any other.
+    pub(crate) fn is_utc(&self) -> bool {
+        self.zone.is_none()
+    }
+
     fn seasons(&self) -> Seasons<'_> {
         Seasons { start_s: self.start_s, step_s: self.step_s, zone: self.zone.as_deref() }
     }

@@ -33,12 +33,16 @@ mod anomaly;
 mod backtest;
 mod calendar;
 mod compact;
+mod comparison;
 mod conformal;
+mod cost;
 mod error;
 mod events;
 mod forecaster;
+mod hedge;
 mod hierarchy;
 mod history;
+mod joint;
 mod lead_lag;
 mod lifecycle;
 mod live;
@@ -48,11 +52,13 @@ mod network;
 mod observation;
 mod paths;
 mod regularise;
+mod resource_model;
 mod rolling;
 mod scale;
 mod score;
 mod selection;
 mod series;
+mod shares;
 mod stamp;
 mod table;
 mod zone;
@@ -65,6 +71,10 @@ pub use backtest::Score;
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
+pub use cost::{
+    COST_LEVELS, CostError, CostForecaster, CostHistory, CostReport, CostSketch, CostStep, CostSummary, MAX_COST,
+    MIN_COST, MeanCost,
+};
 pub use error::{ForecastError, ModelError, SeriesError};
 pub use events::{
     Effect, Event, EventCalendar, EventError, EventForecast, EventModel, EventStep, Evidence, ExpectedUplift, FeedZone,
@@ -73,11 +83,12 @@ pub use events::{
 pub use forecaster::{Distribution, Forecast, Forecaster, StepForecast};
 pub use hierarchy::{Coherent, Hierarchy, HierarchyError, MAX_ERRORS, MAX_MIN_TRACE_SUMS, Method, Reconciled};
 pub use history::History;
+pub use joint::{Quantiles, Sampled};
 pub use lead_lag::{Correction, Lead, LeadLag, LeadLagError, LeadLagSettings, MAX_LAG_STEPS, MAX_LEAD_LAG_SERIES};
 pub use lifecycle::{
-    Choice, Choices, Chosen, ColdStart, ColdStartError, Lineup, LineupEvent, ModelVersion, PageHinkley, Parameter,
-    ParameterRange, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger, Search, SearchError, StepEvidence,
-    Trial, Triggers,
+    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, MAX_DONORS, ModelVersion,
+    PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger,
+    Search, SearchError, StepEvidence, Trial, Triggers,
 };
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
@@ -89,11 +100,15 @@ pub use paths::{MAX_PATH_VALUES, Paths, PathsError};
 pub use regularise::{
     Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
 };
+pub use resource_model::{MAX_KINDS, ResourceCost, ResourceError, ResourceKind, ResourceModel, ResourceUsage};
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
-pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as};
+pub use selection::{CandidateScore, Reason, SelectionReport, Settings, fit, fit_as, needed_steps};
 pub use series::Series;
+pub use shares::{
+    MAX_CATEGORIES, OTHER, ShareError, ShareForecast, ShareForecaster, ShareHistory, ShareMethod, ShareReport,
+};
 pub use stamp::{StampError, parse_stamp};
 pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};
 pub use zone::{LocalTime, MAX_ZONE_CHANGES, Zone, ZoneError};

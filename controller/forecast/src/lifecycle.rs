@@ -15,8 +15,8 @@ mod lineup;
 mod search;
 mod triggers;
 
-pub use choices::{Choice, Choices, Chosen};
-pub use cold_start::{ColdStart, ColdStartError};
+pub use choices::{Choice, Chosen, Contender, FitChoice, Place};
+pub use cold_start::{ColdStart, ColdStartError, MAX_DONORS};
 pub use drift::PageHinkley;
 pub use lineup::{Lineup, LineupEvent, ModelVersion, Record};
 pub use search::{Parameter, ParameterRange, Point, Search, SearchError, Trial};

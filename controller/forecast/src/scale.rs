@@ -9,6 +9,8 @@
 //! A scale needs to be known before the value is, so it is made from the forecast point and the history only.
 //! (Normalised residuals: Papadopoulos et al., Normalized nonconformity measures, 2008.)
 
+use std::ops::Range;
+
 use crate::history::History;
 
 /// Share of the mean level that every scale has added, so that none vanishes on quiet steps.
@@ -45,7 +47,7 @@ impl ScaleKind {
 }
 
 /// What the history says about one step ahead, whatever a model forecasts for it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Surroundings {
     mean_level: f64,
     day_spread: f64,
@@ -90,6 +92,48 @@ impl Surroundings {
     }
 }
 
+/// The surroundings of many steps, each seen from many origins.
+///
+/// From origins between the same two earlier seasons a step looks the same, so that what was found is remembered.
+pub(crate) struct Lookout<'a> {
+    history: &'a History,
+    mean_level: f64,
+    first: usize,
+    /// By target since `first`: how many days and weeks were left out for being after the origin, and what was found.
+    seen: Vec<Option<([usize; 2], Surroundings)>>,
+}
+
+impl<'a> Lookout<'a> {
+    /// A lookout for targets in the given steps.
+    pub(crate) fn over(targets: Range<usize>, history: &'a History, mean_level: f64) -> Self {
+        Self { history, mean_level, first: targets.start, seen: vec![None; targets.len()] }
+    }
+
+    /// As [`Surroundings::of`].
+    pub(crate) fn around(&mut self, origin: usize, target: usize) -> Surroundings {
+        let afresh = || Surroundings::of(self.history, origin, target, self.mean_level);
+        let left_out = self.left_out(origin, target);
+        let remembered = target.checked_sub(self.first).and_then(|index| self.seen.get_mut(index));
+        match (left_out, remembered) {
+            (Some(left_out), Some(Some((of, around)))) if *of == left_out => *around,
+            (Some(left_out), Some(place)) => place.insert((left_out, afresh())).1,
+            _ => afresh(),
+        }
+    }
+
+    /// The same for the target and both its neighbours, or nothing: on the clock of a zone seasons are not all equally
+    /// long.
+    fn left_out(&self, origin: usize, target: usize) -> Option<[usize; 2]> {
+        if !self.history.is_utc() {
+            return None;
+        }
+        let seasons = [self.history.day_steps(), self.history.week_steps()];
+        let ahead = [target.saturating_sub(1), target + 1].map(|step| step.saturating_sub(origin));
+        let [nearest, farthest] = ahead.map(|steps| seasons.map(|season| steps / season));
+        (nearest == farthest).then_some(nearest)
+    }
+}
+
 /// Standard deviation of the values at the target's time and right beside it, over the last seasons: a burst that has so
 /// far always begun one step later may well begin now. The neighbours in time count half.
 fn spread(history: &History, origin: usize, target: usize, season_steps: usize, seasons: usize) -> f64 {
@@ -123,6 +167,18 @@ mod tests {
         let at = |hour: usize| Surroundings::of(&history, 480, 480 + hour, 20.0).scale(ScaleKind::DaySpread, 50.0);
         assert!(at(12) > 30.0, "an edge: {}", at(12));
         assert!(at(5) < 2.0, "the quiet night: {}", at(5));
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_found() {
+        let rates: Vec<f64> = (0..30 * 24_usize).map(|hour| ((hour * 7919) % 613) as f64).collect();
+        let history = History::new(&Series::new(0, 3600, rates).unwrap());
+        let mut lookout = Lookout::over(400..720, &history, 300.0);
+        for (origin, lead) in (400..720).step_by(5).flat_map(|origin| (0..200).map(move |lead| (origin, lead))) {
+            let target: usize = origin + lead;
+            let (found, afresh) = (lookout.around(origin, target), Surroundings::of(&history, origin, target, 300.0));
+            assert_eq!(found, afresh, "{target} from {origin}");
+        }
     }
 
     #[test]

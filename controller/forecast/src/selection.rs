@@ -9,7 +9,7 @@
 
 use crate::backtest::{Backtest, Score, Trial, member_weights};
 use crate::error::{ForecastError, ModelError};
-use crate::forecaster::{Channel, Forecaster};
+use crate::forecaster::{Channel, Forecaster, LastValueHedge};
 use crate::history::History;
 use crate::model::combination::{Combination, Member};
 use crate::model::{FittedModel, ModelKind};
@@ -183,9 +183,15 @@ impl<'a> Contest<'a> {
         let reference = best(&self.candidates, |kind| kind.is_baseline() && kind != chosen)
             .map_or(ModelKind::LastValue, |(kind, _)| kind);
         let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
+        let hedge = if reason == Reason::AskedFor || chosen == ModelKind::LastValue {
+            None
+        } else {
+            let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
+            Some(LastValueHedge::new(series, self.settings.horizon_steps, last.transpose()?))
+        };
         let vectors = self.vectors(chosen, own.scale);
         let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
-        Ok(Forecaster::new(series, self.settings, self.mean_level, [own, naive], vectors, report))
+        Ok(Forecaster::new(series, self.settings, self.mean_level, [own, naive], hedge, vectors, report))
     }
 
     /// A model with its calibration.
@@ -226,6 +232,12 @@ impl<'a> Contest<'a> {
     }
 }
 
+/// Known steps of history that a fit needs where a day has so many.
+#[must_use]
+pub fn needed_steps(day_steps: usize) -> usize {
+    (MIN_DAYS * day_steps).max(MIN_STEPS)
+}
+
 fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
     let day_steps = series.day_steps();
     let longest = LONGEST_HORIZON_DAYS * day_steps;
@@ -236,7 +248,7 @@ fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
     if !(quantile > 0.5 && quantile < 1.0) {
         return Err(ForecastError::Quantile { quantile });
     }
-    let (have, need) = (series.known_steps(), (MIN_DAYS * day_steps).max(MIN_STEPS));
+    let (have, need) = (series.known_steps(), needed_steps(day_steps));
     if have < need { Err(ForecastError::TooShort { have, need }) } else { Ok(()) }
 }
 

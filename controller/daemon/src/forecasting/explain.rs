@@ -1,7 +1,51 @@
-//! Why a model was chosen, in words and as JSON.
+//! Why a model was chosen, in words and as JSON: now, by the selection, and since when, by the controller's record.
 
-use forebay_forecast::{Reason, SelectionReport};
+use forebay_forecast::{Choice, Chosen, FitChoice, Reason, SelectionReport};
 use serde_json::{Value, json};
+
+use crate::calendar;
+
+/// Newest choices that are printed; JSON holds all that are kept.
+const SHOWN_CHOICES: usize = 20;
+
+/// What the controller decided about a key, oldest first, and the scores behind its last fit.
+pub(super) fn record_in_words(key: &str, choices: &[Choice]) -> String {
+    if choices.is_empty() {
+        return format!("{key}: the controller has decided nothing about it yet\n");
+    }
+    let from = choices.len().saturating_sub(SHOWN_CHOICES);
+    let mut text =
+        format!("{key}: what the controller decided, the newest {} of {}\n", choices.len() - from, choices.len());
+    for choice in &choices[from..] {
+        text += &format!("  {}  {}\n", calendar::print(choice.at_s), choice.chosen.in_words(calendar::print));
+    }
+    let last_fit = choices.iter().rev().find_map(|choice| match &choice.chosen {
+        Chosen::Fitted(fit) => Some((choice.at_s, fit)),
+        _ => None,
+    });
+    if let Some((at_s, fit)) = last_fit {
+        text += &scores_in_words(at_s, fit);
+    }
+    text
+}
+
+fn scores_in_words(at_s: i64, fit: &FitChoice) -> String {
+    let mut text = format!("  scores of the fit of {}:\n", calendar::print(at_s));
+    for contender in &fit.candidates {
+        let line = match (contender.loss, contender.coverage) {
+            (Some(loss), Some(coverage)) => format!("{loss:.4}, {:.1} %", 100.0 * coverage),
+            _ => "took no part".to_owned(),
+        };
+        text += &format!("    {:<22}{line}\n", contender.model.as_str());
+    }
+    text
+}
+
+/// A choice for programs, with its sentence.
+pub(crate) fn choice_json(choice: &Choice) -> Value {
+    let words = choice.chosen.in_words(calendar::print);
+    json!({ "at_s": choice.at_s, "words": words, "chosen": choice.chosen })
+}
 
 /// The selection's report as lines of text.
 pub(super) fn in_words(report: &SelectionReport) -> String {

@@ -26,7 +26,7 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, between 0 and 1
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.05,0.5,0.95,0.99")]
     quantiles: Vec<f64>,
-    /// Say why the model was chosen
+    /// Say why the model was chosen; for a key also what the controller decided about it, and when
     #[arg(long)]
     explain: bool,
     /// Print JSON
@@ -45,6 +45,10 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             "--quantiles {quantile}: a quantile lies between 0 and 1, without them; write such as 0.5,0.95"
         );
     }
+    let record = if args.explain { source::choices(&args.question)? } else { None };
+    if let Some(choices) = record.as_ref().filter(|_| !args.json) {
+        println!("{}", explain::record_in_words(&args.question.source, choices));
+    }
     let named = source::read(&args.question)?;
     let tasks = tasks(&args.question, &named)?;
     let outcomes = work(&tasks, |task| {
@@ -61,7 +65,11 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
     }
     if args.json {
         let all: Vec<Value> = done.iter().map(|(task, of, forecast)| as_json(args, task, of, forecast)).collect();
-        println!("{}", json!({ "source": args.question.source, "forecasts": all }));
+        let mut answer = json!({ "source": args.question.source, "forecasts": all });
+        if let Some(choices) = &record {
+            answer["choices"] = choices.iter().map(explain::choice_json).collect();
+        }
+        println!("{answer}");
     } else {
         for (task, forecaster, forecast) in &done {
             print!("{}", as_text(args, task, forecaster, forecast));

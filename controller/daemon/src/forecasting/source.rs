@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
-use forebay_forecast::{Measure, Observation, Regularise, Table, Zone, regularise};
+use forebay_forecast::{Choice, Measure, Observation, Regularise, Table, Zone, regularise};
 use forebay_plan::Key;
 
 use super::{Kind, MAX_SERIES, Named, Question};
@@ -22,6 +22,15 @@ pub(super) fn read(question: &Question) -> anyhow::Result<Vec<Named>> {
     } else {
         Ok(vec![from_store(question)?])
     }
+}
+
+/// What the controller decided about the key that the question is about; nothing for a file.
+pub(super) fn choices(question: &Question) -> anyhow::Result<Option<Vec<Choice>>> {
+    if Path::new(&question.source).is_file() || question.source.ends_with(".csv") {
+        return Ok(None);
+    }
+    let (key, store, _) = open_store(question)?;
+    Ok(Some(store.choices(&key)?))
 }
 
 fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
@@ -52,7 +61,8 @@ fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
     named.collect()
 }
 
-fn from_store(question: &Question) -> anyhow::Result<Named> {
+/// The key, the store that should hold it, and its configured step.
+fn open_store(question: &Question) -> anyhow::Result<(Key, SqliteStore, u32)> {
     let text = &question.source;
     let (tenant, resource) =
         text.rsplit_once('/').filter(|(tenant, resource)| !tenant.is_empty() && !resource.is_empty()).with_context(
@@ -68,18 +78,22 @@ fn from_store(question: &Question) -> anyhow::Result<Named> {
         "{text}: there is no history in {}; name its folder with --data-dir, or a CSV file instead of a key",
         data_dir.display()
     );
-    let store = SqliteStore::open(data_dir, config.step_s)?;
-    let points = store.range(&Key::new(tenant, resource), i64::MIN, i64::MAX)?;
+    Ok((Key::new(tenant, resource), SqliteStore::open(data_dir, config.step_s)?, config.step_s))
+}
+
+fn from_store(question: &Question) -> anyhow::Result<Named> {
+    let text = &question.source;
+    let (key, store, step_s) = open_store(question)?;
+    let points = store.range(&key, i64::MIN, i64::MAX)?;
     anyhow::ensure!(
         !points.is_empty(),
-        "{text}: {} has no points of this key; check its spelling, or load some with `forebay import`",
-        history.display()
+        "{text}: the history has no points of this key; check its spelling, or load some with `forebay import`"
     );
     let rows = (1..).zip(&points).map(|(row, point)| Observation::at_second(row, point.start_s, point.value));
-    let step_s = question.step.map_or(config.step_s, |step| step.seconds);
+    let step_s = question.step.map_or(step_s, |step| step.seconds);
     let how = Regularise { step_s: Some(step_s), ..Regularise::new(Measure::Level) };
     let regular = regularise(&rows.collect::<Vec<_>>(), &how);
-    let series = regular.with_context(|| format!("{text} in {}", history.display()))?.series;
+    let series = regular.with_context(|| text.clone())?.series;
     Ok(Named { name: text.clone(), series })
 }
 

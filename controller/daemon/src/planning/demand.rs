@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use forebay_forecast::{ForecastError, Forecaster, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
+use super::lifecycle::{Lifecycle, Shadow};
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
 
@@ -58,6 +59,8 @@ pub(crate) struct KeyRecord {
     pub(crate) key: Key,
     pub(crate) model: Option<String>,
     pub(crate) why: String,
+    /// The model that is scored in the shadow.
+    pub(crate) rival: Option<String>,
     pub(crate) quantiles: Quantiles,
     pub(crate) bursts: u64,
     pub(crate) records: VecDeque<Record>,
@@ -65,13 +68,16 @@ pub(crate) struct KeyRecord {
 
 /// A forecast that waits for its step to be over.
 #[derive(Debug)]
-struct Issued {
+pub(super) struct Issued {
     at_step: i64,
-    version: u64,
+    pub(super) version: u64,
     point: f64,
-    upper: f64,
+    pub(super) upper: f64,
     bought: f64,
-    forecast: StepForecast,
+    lead: usize,
+    /// `None` where the forecast was borrowed from other keys.
+    pub(super) forecast: Option<StepForecast>,
+    pub(super) shadow: Option<Shadow>,
 }
 
 /// A forecaster with its version.
@@ -79,6 +85,8 @@ struct Issued {
 pub(crate) struct Fitted {
     pub(crate) version: u64,
     pub(crate) forecaster: Forecaster,
+    /// Where the history begins that it learned from, if that was cut at a change.
+    pub(crate) since_s: Option<i64>,
 }
 
 /// A burst that was noticed when its step was over.
@@ -96,6 +104,7 @@ pub(crate) struct KeyDemand {
     pub(crate) fitted: Option<Fitted>,
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
+    pub(crate) life: Lifecycle,
     quantiles: Quantiles,
     step_s: u32,
     first_step: i64,
@@ -112,11 +121,19 @@ pub(crate) struct KeyDemand {
 
 impl KeyDemand {
     /// A key without history, from `first_step` on, that keeps at most `records_max` records.
-    pub(crate) fn new(key: Key, step_s: u32, quantiles: Quantiles, first_step: i64, records_max: usize) -> Self {
+    pub(crate) fn new(
+        key: Key,
+        step_s: u32,
+        quantiles: Quantiles,
+        first_step: i64,
+        records_max: usize,
+        life: Lifecycle,
+    ) -> Self {
         Self {
             key,
             fitted: None,
             why: "its first fit is not finished".to_owned(),
+            life,
             quantiles,
             step_s,
             first_step,
@@ -162,7 +179,9 @@ impl KeyDemand {
         let mut bursts = Vec::new();
         for step in self.settled_until..until {
             let issued = self.issued.remove(&step).unwrap_or_default();
+            let ends_s = (step + 1) * i64::from(self.step_s);
             let Some(index) = self.index(step).filter(|index| self.raw[*index].is_finite()) else {
+                self.life.passed(ends_s);
                 continue;
             };
             let actual = self.raw[index];
@@ -180,19 +199,16 @@ impl KeyDemand {
                 }
             }
             let believed = self.believed(index);
+            self.life.scored(&mut self.fitted, ends_s, &issued, actual, believed);
             for issued in issued {
                 self.records.push_back(Record {
                     step,
                     issued_at_step: issued.at_step,
-                    lead: issued.forecast.lead,
+                    lead: issued.lead,
                     point: issued.point,
                     upper: issued.upper,
                     actual,
                 });
-                // A forecast of the forecaster before the last fit would teach this one in another scale.
-                if let Some(fitted) = self.fitted.as_mut().filter(|fitted| fitted.version == issued.version) {
-                    fitted.forecaster.observe(&issued.forecast, believed);
-                }
             }
         }
         self.settled_until = self.settled_until.max(until);
@@ -208,6 +224,7 @@ impl KeyDemand {
     /// The forecaster or the history refused; the forecasts made before stay.
     pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
         let Some(fitted) = &self.fitted else {
+            self.forecast_borrowed(now_step);
             return Ok(());
         };
         let recent = fitted.forecaster.recent_steps() as i64;
@@ -227,7 +244,9 @@ impl KeyDemand {
         }
         let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
         let forecast = fitted.forecaster.predict(&series)?;
+        let mut shadows = self.life.shadows(&series);
         for step_forecast in forecast.steps {
+            let shadow = shadows.next();
             let step = step_forecast.start_s.div_euclid(i64::from(self.step_s));
             if step < now_step {
                 continue;
@@ -238,14 +257,29 @@ impl KeyDemand {
                 point: step_forecast.quantile(0.5),
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
-                forecast: step_forecast,
+                lead: step_forecast.lead,
+                forecast: Some(step_forecast),
+                shadow,
             };
-            let of_step = self.issued.entry(step).or_default();
-            // Made again within one step, after a fit: the newer one stands.
-            of_step.retain(|earlier| earlier.at_step != now_step);
-            of_step.push(issued);
+            issue(&mut self.issued, step, issued);
         }
         Ok(())
+    }
+
+    /// A key without a forecaster is forecast from others, if there are enough.
+    fn forecast_borrowed(&mut self, now_step: i64) {
+        let Some(borrowed) = self.life.borrowed() else { return };
+        let Quantiles { shadow, upper } = self.quantiles;
+        let issued = |lead: usize| {
+            let at_s = (now_step + lead as i64 - 1) * i64::from(self.step_s);
+            let [point, upper, bought] = [0.5, upper, shadow].map(|p| borrowed.start.quantile(at_s, p));
+            let version = borrowed.version;
+            Issued { at_step: now_step, version, point, upper, bought, lead, forecast: None, shadow: None }
+        };
+        let all: Vec<Issued> = (1..=borrowed.horizon_steps).map(issued).collect();
+        for (step, issued) in (now_step..).zip(all) {
+            issue(&mut self.issued, step, issued);
+        }
     }
 
     /// The newest forecast of a step: its middle and its upper bound.
@@ -289,6 +323,7 @@ impl KeyDemand {
             key: self.key.clone(),
             model: self.fitted.as_ref().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             why: self.why.clone(),
+            rival: self.life.rival().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             quantiles: self.quantiles,
             bursts: self.bursts,
             records: self.records.clone(),
@@ -321,6 +356,13 @@ impl KeyDemand {
         let mut others = near.filter(|off| *off != 0).filter_map(|off| usize::try_from(index as i64 + off).ok());
         others.any(|other| self.raw.get(other).is_some_and(|value| *value >= REPEATED * height))
     }
+}
+
+/// Made again within one step, after a fit, the newer one stands.
+fn issue(all: &mut BTreeMap<i64, Vec<Issued>>, step: i64, issued: Issued) {
+    let of_step = all.entry(step).or_default();
+    of_step.retain(|earlier| earlier.at_step != issued.at_step);
+    of_step.push(issued);
 }
 
 /// Why no forecast was made.

@@ -25,13 +25,12 @@ pub(super) fn inputs(
     length_ms: u32,
 ) -> Inputs {
     let demand = keys.iter().map(|key| {
-        let demand = match &key.fitted {
-            None => Demand::Unknown { why: key.why.clone() },
-            Some(fitted) if fitted.forecaster.is_worse_than_naive() => Demand::WorseThanNaive,
-            Some(fitted) => Demand::Forecast {
-                version: fitted.version,
-                upper_per_s: slots.clone().map(|step| key.bought(step).unwrap_or(f64::NAN)).collect(),
-            },
+        let upper_per_s = || slots.clone().map(|step| key.bought(step).unwrap_or(f64::NAN)).collect();
+        let demand = match (&key.fitted, key.life.borrowed()) {
+            (Some(fitted), _) if fitted.forecaster.is_worse_than_naive() => Demand::WorseThanNaive,
+            (Some(fitted), _) => Demand::Forecast { version: fitted.version, upper_per_s: upper_per_s() },
+            (None, Some(borrowed)) => Demand::Forecast { version: borrowed.version, upper_per_s: upper_per_s() },
+            (None, None) => Demand::Unknown { why: key.why.clone() },
         };
         (key.key.clone(), demand)
     });

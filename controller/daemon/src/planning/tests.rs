@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_forecast::{Choice, Chosen, Place, RefitTrigger};
+use forebay_plan::Key;
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
 use super::Planner;
+use super::refits::MAX_SCHEDULED_WAITING;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::observe::Observer;
 use crate::state::{Shared, Table};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, Point};
 
 const FIRST_STEP: i64 = 5_900_000;
 
@@ -19,23 +23,30 @@ struct Loop {
     clock: Arc<ManualClock>,
     shared: Arc<Shared>,
     planner: Planner,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Loop {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let text = "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]";
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Self {
+        Self::with(folder, "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]")
+    }
+
+    fn with(folder: tempfile::TempDir, text: &str) -> Self {
         let config = Config::parse(Path::new("forebay.yaml"), text).unwrap();
         let clock = Arc::new(ManualClock::new(FIRST_STEP as f64 * 300.0, 300.0));
-        let store = SqliteStore::open(folder.path(), 300).unwrap();
-        let keys = vec![config.contracts[0].key.clone()];
+        let step_s = config.step_s;
+        let store = SqliteStore::open(folder.path(), step_s).unwrap();
+        let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
         let as_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let now = crate::observe::Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
-        let observer = Observer::new(300, 300.0, config.sync.proxy_stale_after, keys, Vec::new(), now);
+        let observer = Observer::new(step_s, 300.0, config.sync.proxy_stale_after, keys, Vec::new(), now);
         let shared = Arc::new(Shared::new(config, as_clock, observer));
         let planner = Planner::new(Arc::clone(&shared), Box::new(store)).unwrap();
-        Self { clock, shared, planner, _folder: folder }
+        Self { clock, shared, planner, folder }
     }
 
     fn turn_after(&mut self, real: Duration) -> Arc<Table> {
@@ -106,4 +117,99 @@ fn proxies_and_newer_filters_are_answered_between_steps() {
     assert_eq!(third.generation.epoch, second.generation.epoch + 7);
     let gone = planning.turn_after(Duration::from_secs(11));
     assert!(gone.proxies.is_empty(), "a silent proxy has no share");
+}
+
+#[test]
+fn choices_are_written_down_and_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), 300).unwrap();
+    let key = Key::new("shop", "requests");
+    let points = (FIRST_STEP - 3 * 288..FIRST_STEP).map(|step| {
+        let value = 10.0 + (step.rem_euclid(288) / 12) as f64;
+        Point { key: key.clone(), start_s: step * 300, value }
+    });
+    store.replace(&mut points.collect::<Vec<_>>().into_iter()).unwrap();
+    let mut folder = Some(folder);
+    for starts in 1..=2 {
+        let mut planning = Loop::in_folder(folder.take().unwrap());
+        planning.planner.wait_for_fits();
+        let choices = store.choices(&key).unwrap();
+        assert_eq!(choices.len(), starts, "{choices:?}");
+        let Some(Choice { at_s, chosen: Chosen::Fitted(fit) }) = choices.last() else { panic!("{choices:?}") };
+        assert_eq!((*at_s, fit.place), (FIRST_STEP * 300, Place::First));
+        assert!(fit.candidates.len() > 5, "{fit:?}");
+        let text = planning.shared.metrics.text();
+        assert!(text.contains("forebay_refits_total{reason=\"first\"} 1"), "{text}");
+        folder = Some(planning.folder);
+    }
+}
+
+/// Every key is due at once: as many are taken as there is room for, in turn, and all of them in the end.
+#[test]
+fn fits_wait_for_room_and_every_key_has_its_turn() {
+    let contracts: String = (0..MAX_SCHEDULED_WAITING + 9)
+        .map(|tenant| format!("  - {{ tenant: t{tenant:03}, resource: requests, rate_per_s: 1 }}\n"))
+        .collect();
+    let mut planning = Loop::with(tempfile::tempdir().unwrap(), &format!("contracts:\n{contracts}"));
+    let due = |planning: &Loop| planning.planner.keys.iter().filter(|key| key.life.due().is_some()).count();
+    assert_eq!(due(&planning), 9, "the others are waited for");
+    let fitting = &planning.planner.fitting;
+    assert!(!fitting.has_room(RefitTrigger::Scheduled) && fitting.has_room(RefitTrigger::WorseThanNaive));
+    planning.planner.wait_for_fits();
+    assert_eq!(due(&planning), 0);
+    let refused = planning.planner.keys.iter().filter(|key| key.why.contains("0 known steps")).count();
+    assert_eq!(refused, MAX_SCHEDULED_WAITING + 9);
+}
+
+/// Four tenants have three weeks of hourly history, a fifth has none: it is forecast from theirs, widely, and plans know.
+#[test]
+fn a_key_without_history_is_forecast_from_its_like() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), 3600).unwrap();
+    let now = FIRST_STEP * 300 / 3600;
+    let mut points = Vec::new();
+    for (tenant, level) in [("a", 10.0), ("b", 20.0), ("c", 40.0), ("d", 80.0)] {
+        points.extend((now - 21 * 24..now).map(|step| {
+            let value = level * (1.0 + 0.5 * (step as f64 / 24.0 * std::f64::consts::TAU).sin());
+            Point { key: Key::new(tenant, "requests"), start_s: step * 3600, value }
+        }));
+    }
+    store.replace(&mut points.into_iter()).unwrap();
+    let contracts: String = [("a", "requests"), ("b", "requests"), ("c", "requests"), ("d", "requests")]
+        .into_iter()
+        .chain([("new", "requests"), ("new", "bytes")])
+        .map(|(tenant, resource)| format!("  - {{ tenant: {tenant}, resource: {resource}, rate_per_s: 1 }}\n"))
+        .collect();
+    let mut planning = Loop::with(folder, &format!("step_s: 3600\ncontracts:\n{contracts}"));
+    planning.planner.wait_for_fits();
+    planning.turn_after(Duration::ZERO);
+    let keys = &planning.planner.keys;
+    let [known, new, other] = ["a/requests", "new/requests", "new/bytes"]
+        .map(|name| keys.iter().find(|demand| demand.key.to_string() == name).unwrap());
+    let step = planning.planner.planned_step.unwrap();
+    let (point, upper) = new.bound(step).expect("a forecast from the others");
+    let (_, known_upper) = known.bound(step).unwrap();
+    assert!(upper > 2.0 * point && upper > known_upper, "{point} to {upper}, a well-known one to {known_upper}");
+    assert!(new.why.contains("; forecast from 4 similar keys, own level counting 0 %"), "{}", new.why);
+    assert_eq!(other.bound(step), None, "nobody else uses this resource");
+    let text = planning.shared.metrics.text();
+    assert!(text.contains("forebay_forecast_borrowed{tenant=\"new\",resource=\"requests\"} 1"), "{text}");
+    assert!(text.contains("forebay_forecast_borrowed{tenant=\"a\",resource=\"requests\"} 0"), "{text}");
+    let choices = store.choices(&new.key).unwrap();
+    assert!(matches!(choices[..], [Choice { chosen: Chosen::ColdStart { donors: 4, .. }, .. }]), "{choices:?}");
+
+    // With demand of its own, its level counts.
+    let mut new_key = planning;
+    for hour in 0..12 {
+        let now = new_key.planner.planned_step.unwrap();
+        let value = 20.0 * (1.0 + 0.5 * (now as f64 / 24.0 * std::f64::consts::TAU).sin());
+        store
+            .replace(&mut [Point { key: Key::new("new", "requests"), start_s: now * 3600, value }].into_iter())
+            .unwrap();
+        new_key.turn_after(Duration::from_secs(12));
+        new_key.planner.wait_for_fits();
+        assert_eq!(new_key.planner.planned_step, Some(now + 1), "hour {hour}");
+    }
+    let new = new_key.planner.keys.iter().find(|demand| demand.key.to_string() == "new/requests").unwrap();
+    assert!(new.life.borrowed().unwrap().start.own_weight() > 0.5, "{}", new.why);
 }

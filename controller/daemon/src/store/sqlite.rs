@@ -10,13 +10,16 @@
 //! Version 2 of the schema has `counters.further`: what filters count beside the counters, as words without the zeros at
 //! their end, little endian. A file of version 1 is changed when it is opened.
 
+mod choices;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use forebay_forecast::Choice;
 use forebay_plan::Key;
 use forebay_protocol::extension::trimmed;
 use forebay_protocol::{Counters, Further};
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
 use crate::observe::counted::Counted;
 
@@ -94,7 +97,17 @@ impl SqliteStore {
             }
             found => return Err(StoreError::Schema { file, found, known: SCHEMA_VERSION }),
         }
+        transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
+        Ok(Self { connection, file })
+    }
+
+    /// Opens `data_dir/history.sqlite3`, which a controller has made, for reading; nothing is made or changed.
+    pub(crate) fn open_to_read(data_dir: &Path) -> Result<Self, StoreError> {
+        let file = data_dir.join("history.sqlite3");
+        let failed = |source| StoreError::Sqlite { operation: "open history to read", file: file.clone(), source };
+        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
         Ok(Self { connection, file })
     }
 
@@ -161,6 +174,19 @@ impl HistoryStore for SqliteStore {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
+    fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError> {
+        let failed = self.failed("note choices");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for (key, choice) in choices {
+            choices::note(&transaction, key, choice).map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError> {
+        choices::read(&self.connection, key).map_err(self.failed("read choices"))
+    }
+
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
         let failed = self.failed("read cursors");
         let mut proxies = self
@@ -206,6 +232,7 @@ impl HistoryStore for SqliteStore {
         let transaction = self.connection.transaction().map_err(&failed)?;
         let gone = transaction.execute("DELETE FROM points WHERE start_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM proxies WHERE reported_s < ?1", [before_s]).map_err(&failed)?;
+        transaction.execute("DELETE FROM choices WHERE at_s < ?1", [before_s]).map_err(&failed)?;
         transaction.commit().map_err(failed)?;
         Ok(gone as u64)
     }

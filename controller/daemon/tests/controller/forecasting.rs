@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::daemon::forebay;
+use crate::daemon::{Daemon, forebay};
 
 /// Thursday, 2026-01-01 0:00 UTC.
 const START_S: i64 = 1_767_225_600;
@@ -145,4 +145,44 @@ fn one_series_that_fails_does_not_keep_the_others() {
         stderr.contains("rare, horizon 1h: fitting: 30 known steps of history, 48 are needed; give a longer"),
         "{stderr}"
     );
+}
+
+#[test]
+fn what_the_controller_decided_is_explained_from_its_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (history, data) = (folder.path().join("history.csv"), folder.path().join("data"));
+    let mut text = String::from("timestamp,key,value\n");
+    for hour in 0..DAYS * 24 {
+        writeln!(text, "{},shop/requests,{}", START_S + hour * 3600, 10 + hour % 24).unwrap();
+    }
+    std::fs::write(&history, text).unwrap();
+    let data = data.to_str().unwrap();
+    assert!(forebay(&["import", "--data-dir", data, "--step-s", "3600", history.to_str().unwrap()]).status.success());
+    let end_s = START_S + DAYS * 24 * 3600;
+    let config = format!(
+        "step_s: 3600\nclock: {{ calendar_start: \"{end_s}\" }}\n\
+         contracts: [ {{ tenant: shop, resource: requests, rate_per_s: 100 }} ]"
+    );
+    let daemon = Daemon::start(folder.path(), &config);
+    let choices = daemon.eventually("choice", || {
+        let (status, body) = daemon.get("/v1/forecasts/choices?tenant=shop&resource=requests");
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        answer["choices"].as_array().filter(|choices| !choices.is_empty()).cloned()
+    });
+    assert!((end_s..end_s + 60).contains(&choices[0]["at_s"].as_i64().unwrap()), "{choices:?}");
+    assert_eq!(choices[0]["chosen"]["Fitted"]["place"], "First");
+    assert_eq!(daemon.get("/v1/forecasts/choices?tenant=shop&resource=bytes").0, 404);
+    assert_eq!(daemon.get("/v1/forecasts/choices?tenant=shop").0, 400);
+    assert_eq!(daemon.terminate(), Some(0));
+
+    let step = folder.path().join("step.yaml");
+    std::fs::write(&step, "step_s: 3600\n").unwrap();
+    let ask = ["forecast", "--explain", "shop/requests", "--data-dir", data, "--config", step.to_str().unwrap()];
+    let text = String::from_utf8(forebay(&ask).stdout).unwrap();
+    assert!(text.contains("shop/requests: what the controller decided, the newest 1 of 1"), "{text}");
+    assert!(text.contains("fitted (there was no forecaster); it forecasts; held-out loss"), "{text}");
+    assert!(text.contains("scores of the fit of 2026-01-22 00:00:00") && text.contains("is chosen: "), "{text}");
+    let answer = json(&[&ask[..], &["--json"]].concat());
+    assert_eq!(answer["choices"], Value::Array(choices));
 }

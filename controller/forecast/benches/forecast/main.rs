@@ -7,9 +7,12 @@
 //! One thread; CPU time is the thread's own. What `series_per_cpu_s` counts is everything that a series costs: backtests
 //! of all models, choice, calibration, the final fit, and the forecast with its quantiles. In a model's own row it is
 //! `fit_as`, so the baselines' backtests are in it; the bare fit stands beside it, with the bytes that a stored one takes.
+//!
+//! Last, what a controller with many keys spends ([`keys`]).
 
 #[path = "../shared/cpu.rs"]
 mod cpu;
+mod keys;
 mod m4;
 mod naive2;
 mod scores;
@@ -23,6 +26,7 @@ use forebay_forecast::{Forecaster, History, ModelKind, Series, Settings, fit, fi
 use serde_json::{Value, json};
 
 use crate::cpu::CpuTime;
+use crate::keys::KeyCosts;
 use crate::m4::{Task, Tasks};
 use crate::naive2::SEASON;
 use crate::scores::{Entry, Scores};
@@ -50,6 +54,9 @@ struct Args {
     /// Only the selection, no model on its own
     #[arg(long)]
     no_models: bool,
+    /// Generated keys to measure retraining and updates on; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    keys: usize,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -110,6 +117,11 @@ fn main() -> Result<()> {
     }
     if !rows.is_empty() {
         line["models"] = json!(rows);
+    }
+    if args.keys > 0 {
+        let costs = KeyCosts::measure(args.keys)?;
+        println!("{}", costs.in_words());
+        line["keys"] = costs.json();
     }
     if args.json {
         println!("{line}");

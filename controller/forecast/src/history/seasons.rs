@@ -24,8 +24,15 @@ impl Seasons<'_> {
     }
 
     /// The step `count` seasons of `season` steps before step `target`; of whole days, the one at the same local time.
+    #[inline]
     pub(super) fn before(&self, target: usize, season: usize, count: usize) -> Option<usize> {
-        let Some(zone) = self.zone else { return target.checked_sub(count * season) };
+        match self.zone {
+            None => target.checked_sub(count * season),
+            Some(zone) => self.before_in(zone, target, season, count),
+        }
+    }
+
+    fn before_in(&self, zone: &Zone, target: usize, season: usize, count: usize) -> Option<usize> {
         let season_s = season as i64 * i64::from(self.step_s);
         if season_s % DAY_S != 0 {
             return target.checked_sub(count * season);

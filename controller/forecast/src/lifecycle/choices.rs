@@ -1,19 +1,16 @@
-//! What was decided about a key's forecasts, and why: the list behind `forebay forecast --explain KEY`.
+//! What was decided about a key's forecasts, and why: what `forebay forecast --explain KEY` prints.
 //!
-//! Every decision of this module and of the selection is one value with a time. The list is bounded, newest kept: one refit
-//! a day and a contest a week are some 500 choices a year.
+//! Every decision of this module and of the selection is one value with a time and the figures that it rests on. Who makes
+//! decisions keeps them; the newest few hundred of a key tell all that is worth knowing.
 
-use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::lineup::{LineupEvent, Record};
+use super::lineup::{LineupEvent, ModelVersion, Record};
 use super::triggers::{Refit, RefitScope, RefitTrigger};
 use crate::model::ModelKind;
-
-/// Choices kept per key: half a year of daily ones; 256 x about 100 bytes is 25 KiB.
-const MAX_CHOICES: usize = 256;
+use crate::selection::SelectionReport;
 
 /// One decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,19 +24,17 @@ pub struct Choice {
 /// What was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Chosen {
-    /// A fit was due.
-    Refit(Refit),
-    /// The selection settled on a model.
-    Selected {
-        /// The model.
-        model: ModelKind,
-        /// Its relative pinball loss on held-out history.
-        loss: f64,
-        /// That of the best naive model.
-        naive_loss: f64,
-    },
+    /// A fit settled on a model.
+    Fitted(FitChoice),
     /// A contest of two models was decided.
-    Lineup(LineupEvent),
+    Lineup {
+        /// How.
+        event: LineupEvent,
+        /// The model that forecasts from now on.
+        champion: ModelKind,
+        /// The model that it met.
+        rival: ModelKind,
+    },
     /// The key had no history of its own and borrowed from others.
     ColdStart {
         /// How many others.
@@ -58,102 +53,169 @@ pub enum Chosen {
     },
 }
 
-impl fmt::Display for Chosen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What came of a fit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FitChoice {
+    /// Why it was made.
+    pub refit: Refit,
+    /// Number of what was fitted.
+    pub version: ModelVersion,
+    /// The model.
+    pub model: ModelKind,
+    /// What it does from now on.
+    pub place: Place,
+    /// The naive model that it is measured against.
+    pub reference: ModelKind,
+    /// All that took part in the selection, and those that could not.
+    pub candidates: Vec<Contender>,
+}
+
+/// What a fitted model does from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// It forecasts: there was none before it.
+    First,
+    /// It forecasts: it is the model that did before, fitted to newer history.
+    Renewed,
+    /// It forecasts: the model that did before had nothing to defend, and stands by.
+    Replaced,
+    /// It is scored in the shadow.
+    Challenger,
+}
+
+/// How a model did on held-out history.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Contender {
+    /// Which one.
+    pub model: ModelKind,
+    /// Relative pinball loss; `None` if it could not be fitted.
+    pub loss: Option<f64>,
+    /// Share of values at or below the upper quantile; `None` if it could not be fitted.
+    pub coverage: Option<f64>,
+}
+
+impl FitChoice {
+    /// What a selection chose, and what became of it.
+    #[must_use]
+    pub fn new(refit: Refit, version: ModelVersion, place: Place, report: &SelectionReport) -> Self {
+        let candidates = report.candidates.iter().map(|candidate| {
+            let score = candidate.outcome.as_ref().ok();
+            let (loss, coverage) = (score.map(|score| score.relative_pinball), score.map(|score| score.coverage));
+            Contender { model: candidate.kind, loss, coverage }
+        });
+        let candidates = candidates.collect();
+        Self { refit, version, model: report.chosen, place, reference: report.reference, candidates }
+    }
+
+    /// The held-out loss of a model that took part.
+    #[must_use]
+    pub fn loss_of(&self, model: ModelKind) -> Option<f64> {
+        self.candidates.iter().find(|contender| contender.model == model)?.loss
+    }
+}
+
+impl Chosen {
+    /// One sentence for people; `time` writes unix seconds.
+    #[must_use]
+    pub fn in_words(&self, time: impl Fn(i64) -> String) -> String {
         match self {
-            Self::Refit(refit) => write_refit(f, refit),
-            Self::Selected { model, loss, naive_loss } => {
-                write!(f, "{model} selected: loss {loss:.4}, the best naive one {naive_loss:.4}")
-            }
-            Self::Lineup(event) => write_event(f, event),
+            Self::Fitted(fit) => fit_in_words(fit, time),
+            Self::Lineup { event, champion, rival } => event_in_words(event, *champion, *rival),
             Self::ColdStart { donors, own_weight } => {
-                write!(f, "forecast from {donors} similar tenants, own level counting {:.0} %", 100.0 * own_weight)
+                format!("forecast from {donors} similar keys, own level counting {:.0} %", 100.0 * own_weight)
             }
             Self::Tuned { trials, before, after } => {
-                write!(f, "parameters tuned in {trials} trials: loss {before:.4} to {after:.4}")
+                format!("parameters tuned in {trials} trials: loss {before:.4} to {after:.4}")
             }
         }
     }
 }
 
-fn write_refit(f: &mut fmt::Formatter<'_>, refit: &Refit) -> fmt::Result {
-    match refit.what {
-        RefitScope::Recalibrate => write!(f, "recalibrated: ")?,
-        RefitScope::Select => write!(f, "selected anew: ")?,
-        RefitScope::SelectSince { .. } => write!(f, "selected anew on what came since the change: ")?,
-    }
-    match refit.why {
-        RefitTrigger::Changed { from_s } => write!(f, "the level changed at {from_s}"),
-        RefitTrigger::WorseThanNaive => write!(f, "a naive forecast was better lately"),
+fn fit_in_words(fit: &FitChoice, time: impl Fn(i64) -> String) -> String {
+    let what = match fit.refit.what {
+        RefitScope::Recalibrate => "calibrated anew".to_owned(),
+        RefitScope::Select => "fitted".to_owned(),
+        RefitScope::SelectSince { from_s } => format!("fitted to what came since {}", time(from_s)),
+    };
+    let why = match fit.refit.why {
+        RefitTrigger::First => "there was no forecaster".to_owned(),
+        RefitTrigger::Changed { .. } => "the level changed".to_owned(),
+        RefitTrigger::WorseThanNaive => "a naive forecast was better lately".to_owned(),
         RefitTrigger::Miscalibrated { coverage } => {
-            write!(f, "the upper quantile held in {:.1} % of steps", 100.0 * coverage)
+            format!("the upper quantile held in {:.1} % of steps", 100.0 * coverage)
         }
-        RefitTrigger::Drifted { height } => write!(f, "losses crept up, {height:.1} times what is put up with"),
-        RefitTrigger::Scheduled => write!(f, "as scheduled"),
+        RefitTrigger::Drifted { height } => format!("losses crept up, {height:.1} times what is put up with"),
+        RefitTrigger::Scheduled => "as scheduled".to_owned(),
+    };
+    let place = match fit.place {
+        Place::First => "it forecasts",
+        Place::Renewed => "it goes on forecasting",
+        Place::Replaced => "it forecasts at once, the former one stands by",
+        Place::Challenger => "it is scored in the shadow",
+    };
+    let mut text = format!("{} {what} ({why}); {place}", fit.model);
+    if let Some(loss) = fit.loss_of(fit.model) {
+        let _ = write!(text, "; held-out loss {loss:.4}");
+        if let Some(naive) = fit.loss_of(fit.reference) {
+            let _ = write!(text, ", {} {naive:.4}", fit.reference);
+        }
     }
+    text
 }
 
-fn write_event(f: &mut fmt::Formatter<'_>, event: &LineupEvent) -> fmt::Result {
-    let record = match event {
-        LineupEvent::Promoted { champion, standing_by, record } => {
-            write!(f, "model {} promoted over {}", champion.0, standing_by.0)?;
-            record
-        }
-        LineupEvent::Dropped { challenger, record } => {
-            write!(f, "challenger {} dropped", challenger.0)?;
-            record
-        }
-        LineupEvent::RolledBack { champion, failed, record } => {
-            write!(f, "rolled back from model {} to {}", failed.0, champion.0)?;
-            record
-        }
-        LineupEvent::Confirmed { champion, record } => {
-            write!(f, "model {} confirmed", champion.0)?;
-            record
-        }
+fn event_in_words(event: &LineupEvent, champion: ModelKind, rival: ModelKind) -> String {
+    let (what, record) = match event {
+        LineupEvent::Promoted { record, .. } => (format!("{champion} promoted over {rival}"), record),
+        LineupEvent::Dropped { record, .. } => (format!("{rival} dropped, {champion} goes on"), record),
+        LineupEvent::RolledBack { record, .. } => (format!("rolled back from {rival} to {champion}"), record),
+        LineupEvent::Confirmed { record, .. } => (format!("{champion} confirmed, {rival} is forgotten"), record),
     };
     let Record { champion_loss, rival_loss, steps, standard_errors } = record;
-    write!(f, ": loss {champion_loss:.4} against the rival's {rival_loss:.4} over {steps} steps, ")?;
-    write!(f, "{standard_errors:+.1} standard errors for the rival")
-}
-
-/// The choices about one key, oldest first.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Choices {
-    kept: VecDeque<Choice>,
-}
-
-impl Choices {
-    /// Adds a choice; of too many the oldest leaves.
-    pub fn record(&mut self, at_s: i64, chosen: Chosen) {
-        if self.kept.len() == MAX_CHOICES {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(Choice { at_s, chosen });
-    }
-
-    /// Oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Choice> {
-        self.kept.iter()
-    }
+    format!(
+        "{what}: over {steps} steps the running model's loss was {champion_loss:.4}, the other's {rival_loss:.4}, \
+         {standard_errors:+.1} standard errors for the other"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selection::{Settings, fit};
+    use crate::series::Series;
+
+    fn day(at_s: i64) -> String {
+        format!("day {}", at_s / 86_400)
+    }
 
     #[test]
-    fn choices_are_bounded_stored_and_read_like_sentences() {
-        let mut choices = Choices::default();
-        for day in 0..MAX_CHOICES as i64 + 5 {
-            let refit = Refit { what: RefitScope::Recalibrate, why: RefitTrigger::Miscalibrated { coverage: 0.881 } };
-            choices.record(day * 86_400, Chosen::Refit(refit));
-        }
-        assert_eq!(choices.iter().count(), MAX_CHOICES);
-        let first = choices.iter().next().unwrap();
-        assert_eq!(first.at_s, 5 * 86_400);
-        assert_eq!(first.chosen.to_string(), "recalibrated: the upper quantile held in 88.1 % of steps");
-        let bytes = postcard::to_allocvec(&choices).unwrap();
-        assert_eq!(postcard::from_bytes::<Choices>(&bytes).unwrap(), choices);
+    fn a_fit_is_stored_and_reads_like_a_sentence() {
+        let history = Series::new(0, 3600, (0..96).map(|hour| f64::from(hour % 24)).collect()).unwrap();
+        let forecaster = fit(&history, &Settings::default()).unwrap();
+        let from_s = 3 * 86_400;
+        let refit = Refit { what: RefitScope::SelectSince { from_s }, why: RefitTrigger::Changed { from_s } };
+        let fit = FitChoice::new(refit, ModelVersion(7), Place::Replaced, forecaster.report());
+        assert!(fit.candidates.iter().any(|contender| contender.loss.is_some()));
+        assert!(fit.candidates.iter().any(|contender| contender.loss.is_none()), "four days are too little for some");
+        let chosen = Chosen::Fitted(fit);
+        let words = chosen.in_words(day);
+        let model = forecaster.report().chosen;
+        let begin = format!("{model} fitted to what came since day 3 (the level changed); it forecasts at once");
+        assert!(words.starts_with(&begin) && words.contains("held-out loss 0."), "{words}");
+        let choice = Choice { at_s: 5, chosen };
+        let text = serde_json::to_string(&choice).unwrap();
+        assert_eq!(serde_json::from_str::<Choice>(&text).unwrap().chosen.in_words(day), words);
+    }
+
+    #[test]
+    fn the_end_of_a_contest_names_both_and_its_figures() {
+        let record = Record { champion_loss: 2.0, rival_loss: 1.5, steps: 300, standard_errors: 3.21 };
+        let (champion, standing_by) = (ModelVersion(9), ModelVersion(7));
+        let event = LineupEvent::Promoted { champion, standing_by, record };
+        let chosen = Chosen::Lineup { event, champion: ModelKind::LagRidge, rival: ModelKind::SeasonalNaive };
+        assert_eq!(
+            chosen.in_words(day),
+            "lag-ridge promoted over seasonal-naive: over 300 steps the running model's loss was 2.0000, the other's \
+             1.5000, +3.2 standard errors for the other"
+        );
     }
 }

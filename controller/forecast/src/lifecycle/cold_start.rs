@@ -25,7 +25,7 @@ const PHASES: usize = (WEEK_S / PHASE_S) as usize;
 /// Fewest donors: with four, the largest of their misses covers four of five newcomers.
 const MIN_DONORS: usize = 4;
 /// Most donors that are used, the first ones; each is forecast from all others: 32 x 32 x 168 phases.
-const MAX_DONORS: usize = 32;
+pub const MAX_DONORS: usize = 32;
 /// Ratios kept per donor, spread evenly over its history: 32 x 256 x 8 bytes is 64 KiB.
 const MAX_RATIOS: usize = 256;
 /// Smallest level that is divided by, units per second.

@@ -8,6 +8,9 @@
 //! After a promotion the roles are swapped: the former champion is the last good one, still scored, and takes over again on
 //! the same evidence within [`PROBATION_S`]. So a promotion that was luck costs days, not weeks.
 //!
+//! A champion that has nothing to defend gives way at once ([`Lineup::replace`]): its level is gone, or a naive forecast has
+//! been better. It stands by all the same, in case that was a false alarm.
+//!
 //! A contest that [`CONTEST_S`] have not decided goes to the champion. Nothing here holds a model: versions are numbers.
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,8 @@ const MIN_GAIN: f64 = 0.02;
 const CONTEST_S: i64 = 14 * 86_400;
 /// How long the former champion stands by, seconds.
 const PROBATION_S: i64 = 7 * 86_400;
+/// Standard errors beyond which a figure says nothing more; blocks that are all equal would be infinitely many.
+const MOST_STANDARD_ERRORS: f64 = 100.0;
 
 /// What happened to the line-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -125,15 +130,28 @@ impl Lineup {
         self.rival.as_ref().map(|rival| rival.version)
     }
 
+    /// Whether a champion that was promoted, or put in place, has yet to stand its week.
+    #[must_use]
+    pub fn is_on_probation(&self) -> bool {
+        self.rival.as_ref().is_some_and(|rival| rival.role == Role::LastGood)
+    }
+
     /// Puts a challenger beside the champion. `false`, and nothing changes, while a promoted champion is on probation: the
     /// last good model is not given up for a third. A challenger that was there is replaced.
     pub fn challenge(&mut self, challenger: ModelVersion, at_s: i64) -> bool {
-        let on_probation = self.rival.as_ref().is_some_and(|rival| rival.role == Role::LastGood);
-        if !on_probation && challenger != self.champion {
+        if !self.is_on_probation() && challenger != self.champion {
             self.rival = Some(Rival::new(challenger, Role::Challenger, at_s, self.day_steps));
             return true;
         }
         false
+    }
+
+    /// Puts a champion in place of one that has nothing to defend; the former one stands by as the last good one.
+    pub fn replace(&mut self, champion: ModelVersion, at_s: i64) {
+        if champion != self.champion {
+            let standing_by = std::mem::replace(&mut self.champion, champion);
+            self.rival = Some(Rival::new(standing_by, Role::LastGood, at_s, self.day_steps));
+        }
     }
 
     /// Takes in the losses of champion and rival on the same step; what that decides, if anything. Without a rival, or with
@@ -190,7 +208,7 @@ impl Rival {
             champion_loss: self.champion_sum / steps,
             rival_loss: self.rival_sum / steps,
             steps: self.steps,
-            standard_errors: self.advantage.standard_errors(),
+            standard_errors: self.advantage.standard_errors().clamp(-MOST_STANDARD_ERRORS, MOST_STANDARD_ERRORS),
         }
     }
 }
@@ -245,6 +263,31 @@ mod tests {
         let (_, event) = contest(&mut lineup, hour + 1, 9, 0.6).unwrap();
         assert!(matches!(event, LineupEvent::RolledBack { champion: OLD, failed: NEW, .. }), "{event:?}");
         assert_eq!((lineup.champion(), lineup.rival()), (OLD, None));
+    }
+
+    #[test]
+    fn a_champion_that_gave_way_for_nothing_comes_back() {
+        let mut lineup = challenged();
+        let changed = ModelVersion(3);
+        lineup.replace(changed, 0);
+        assert_eq!((lineup.champion(), lineup.rival()), (changed, Some(OLD)), "the challenger is forgotten");
+        let (_, event) = contest(&mut lineup, 0, 9, 0.6).unwrap();
+        assert!(
+            matches!(event, LineupEvent::RolledBack { champion: OLD, failed, .. } if failed == changed),
+            "{event:?}"
+        );
+        let mut same = Lineup::new(OLD, 24);
+        same.replace(OLD, 0);
+        assert_eq!(same.rival(), None);
+        for hour in 0..24 * 4 {
+            let event = same.observe(hour * HOUR_S, 2.0, 1.0);
+            assert_eq!(event, None, "there is no rival");
+        }
+        same.challenge(NEW, 0);
+        let event = (0..24 * 14).find_map(|hour| same.observe(hour * HOUR_S, 2.0, 1.0));
+        let figures =
+            |event| matches!(event, Some(LineupEvent::Promoted { record, .. }) if record.standard_errors == 100.0);
+        assert!(figures(event), "{event:?}");
     }
 
     #[test]

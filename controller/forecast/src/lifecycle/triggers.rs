@@ -6,7 +6,8 @@
 //! And time. The loudest wins, since one fit answers them all.
 //!
 //! A fit is not the answer to everything: [`RefitSchedule::least_s`] lies between two, whatever is the matter, so that a
-//! series that nothing can forecast costs no more than that. A change is let through that gap once.
+//! series that nothing can forecast costs no more than that. A change is let through that gap once, when what came since is
+//! enough to fit; until then the other signals go on.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,16 +16,18 @@ use super::drift::PageHinkley;
 /// How often at most and at least a series is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefitSchedule {
-    /// Seconds after which a fit is due whatever happened.
+    /// Seconds after which a selection is due whatever happened.
     pub every_s: i64,
     /// Seconds between two fits at least.
     pub least_s: i64,
+    /// Seconds of history that a fit since a change needs.
+    pub needed_s: i64,
 }
 
 impl Default for RefitSchedule {
     /// Daily, and not more than every two hours: at 60 ms of CPU a fit, 1,000 keys in trouble take 0.8 % of a core.
     fn default() -> Self {
-        Self { every_s: 86_400, least_s: 7_200 }
+        Self { every_s: 86_400, least_s: 7_200, needed_s: 2 * 86_400 }
     }
 }
 
@@ -46,6 +49,8 @@ pub struct StepEvidence {
 /// Why a fit is due.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum RefitTrigger {
+    /// There is no forecaster yet.
+    First,
     /// The series has a new level since then.
     Changed {
         /// Unix seconds.
@@ -63,8 +68,23 @@ pub enum RefitTrigger {
         /// Height of the Page-Hinkley sum over its threshold.
         height: f64,
     },
-    /// The last fit is old enough.
+    /// The last selection is old enough.
     Scheduled,
+}
+
+impl RefitTrigger {
+    /// Name for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Changed { .. } => "changed",
+            Self::WorseThanNaive => "worse_than_naive",
+            Self::Miscalibrated { .. } => "miscalibrated",
+            Self::Drifted { .. } => "drifted",
+            Self::Scheduled => "scheduled",
+        }
+    }
 }
 
 /// How much is done.
@@ -74,7 +94,7 @@ pub enum RefitScope {
     Recalibrate,
     /// Selection among all candidates.
     Select,
-    /// Selection on what came since a change, as soon as that is enough to fit.
+    /// Selection on what came since a change.
     SelectSince {
         /// Unix seconds.
         from_s: i64,
@@ -106,6 +126,8 @@ pub struct Triggers {
     schedule: RefitSchedule,
     upper_quantile: f64,
     fitted_s: i64,
+    /// When all candidates were last compared: a width that is fitted again and again must not put that off for ever.
+    selected_s: i64,
     drift: PageHinkley,
     covered: f64,
     weight: f64,
@@ -121,6 +143,7 @@ impl Triggers {
             schedule,
             upper_quantile,
             fitted_s,
+            selected_s: fitted_s,
             drift: PageHinkley::default(),
             covered: 0.0,
             weight: 0.0,
@@ -139,17 +162,25 @@ impl Triggers {
             self.squared_weight = self.squared_weight * decay * decay + 1.0;
         }
         self.changed_from_s = evidence.changed_from_s.or(self.changed_from_s);
-        if let Some(from_s) = self.changed_from_s {
+        let enough = |from_s: &i64| evidence.at_s.saturating_sub(*from_s) >= self.schedule.needed_s;
+        if let Some(from_s) = self.changed_from_s.filter(enough) {
             return Some(Refit { what: RefitScope::SelectSince { from_s }, why: RefitTrigger::Changed { from_s } });
         }
-        let age_s = evidence.at_s.saturating_sub(self.fitted_s);
-        let why = if age_s < self.schedule.least_s { None } else { self.why(evidence.worse_than_naive, age_s) };
-        why.map(|why| Refit { what: scope(why), why })
+        if evidence.at_s.saturating_sub(self.fitted_s) < self.schedule.least_s {
+            return None;
+        }
+        self.why(evidence).map(|why| Refit { what: scope(why), why })
     }
 
-    /// A fit was made: everything but the schedule begins anew.
-    pub fn fitted(&mut self, at_s: i64) {
-        *self = Self::new(self.schedule, self.upper_quantile, at_s);
+    /// A fit was made, or tried, for this reason: what was seen of the forecasts begins anew. A change that is not the
+    /// reason still waits for its own.
+    pub fn fitted(&mut self, why: RefitTrigger, at_s: i64) {
+        let (what, answers_change) = (scope(why), matches!(why, RefitTrigger::Changed { .. }));
+        *self = Self {
+            selected_s: if what == RefitScope::Recalibrate { self.selected_s } else { at_s },
+            changed_from_s: if answers_change { None } else { self.changed_from_s },
+            ..Self::new(self.schedule, self.upper_quantile, at_s)
+        };
     }
 
     /// Share of steps that the upper quantile covered lately; `None` before enough were scored.
@@ -159,8 +190,8 @@ impl Triggers {
         (effective >= COVERAGE_MIN).then(|| self.covered / self.weight)
     }
 
-    fn why(&self, worse_than_naive: bool, age_s: i64) -> Option<RefitTrigger> {
-        if worse_than_naive {
+    fn why(&self, evidence: &StepEvidence) -> Option<RefitTrigger> {
+        if evidence.worse_than_naive {
             return Some(RefitTrigger::WorseThanNaive);
         }
         if let Some(coverage) = self.coverage().filter(|coverage| self.is_off(*coverage)) {
@@ -169,6 +200,7 @@ impl Triggers {
         if self.drift.has_drifted() {
             return Some(RefitTrigger::Drifted { height: self.drift.height() });
         }
+        let age_s = evidence.at_s.saturating_sub(self.selected_s);
         (age_s >= self.schedule.every_s).then_some(RefitTrigger::Scheduled)
     }
 
@@ -183,7 +215,9 @@ fn scope(why: RefitTrigger) -> RefitScope {
     match why {
         RefitTrigger::Changed { from_s } => RefitScope::SelectSince { from_s },
         RefitTrigger::Miscalibrated { .. } => RefitScope::Recalibrate,
-        RefitTrigger::WorseThanNaive | RefitTrigger::Drifted { .. } | RefitTrigger::Scheduled => RefitScope::Select,
+        RefitTrigger::First | RefitTrigger::WorseThanNaive | RefitTrigger::Drifted { .. } | RefitTrigger::Scheduled => {
+            RefitScope::Select
+        }
     }
 }
 
@@ -219,8 +253,22 @@ mod tests {
             let due = (1..2 * 288).find(|step| triggers.observe(&calm((day - 1) * 288 + step)).is_some());
             assert_eq!(due, Some(288));
             assert_eq!(triggers.observe(&calm(day * 288)).map(|refit| refit.why), Some(RefitTrigger::Scheduled));
-            triggers.fitted(day * 86_400);
+            triggers.fitted(RefitTrigger::Scheduled, day * 86_400);
         }
+    }
+
+    #[test]
+    fn a_width_that_never_fits_does_not_put_off_the_selection() {
+        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
+        let mut scopes = Vec::new();
+        for step in 1..3 * 288 {
+            if let Some(refit) = triggers.observe(&StepEvidence { covered: Some(step % 2 == 0), ..calm(step) }) {
+                scopes.push(refit.what);
+                triggers.fitted(refit.why, step * STEP_S);
+            }
+        }
+        let selections = scopes.iter().filter(|scope| **scope == RefitScope::Select).count();
+        assert!(selections >= 2 && scopes.contains(&RefitScope::Recalibrate), "{scopes:?}");
     }
 
     #[test]
@@ -241,17 +289,22 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_let_through_at_once_and_until_it_was_fitted() {
-        let from_s = 4 * STEP_S;
+    fn a_change_is_let_through_when_there_is_enough_and_until_it_was_fitted() {
+        let (from_s, needed) = (4 * STEP_S, 4 + 2 * 288);
         let evidence = |step| StepEvidence { changed_from_s: (step == 10).then_some(from_s), ..calm(step) };
         let (step, refit) = first(evidence).unwrap();
-        assert_eq!(step, 10);
+        assert_eq!(step, needed);
         assert_eq!(refit.what, RefitScope::SelectSince { from_s });
         let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
-        triggers.observe(&evidence(10));
-        assert!(triggers.observe(&calm(11)).is_some());
-        triggers.fitted(12 * STEP_S);
-        assert_eq!(triggers.observe(&calm(13)), None);
+        let observed = |triggers: &mut Triggers, steps: std::ops::Range<i64>| {
+            steps.map(|step| triggers.observe(&evidence(step))).last().flatten().map(|refit| refit.why)
+        };
+        assert_eq!(observed(&mut triggers, 1..289), Some(RefitTrigger::Scheduled), "meanwhile the schedule goes on");
+        triggers.fitted(RefitTrigger::Scheduled, 288 * STEP_S);
+        assert_eq!(observed(&mut triggers, 289..289 + 287), None);
+        assert_eq!(observed(&mut triggers, needed..needed + 2), Some(RefitTrigger::Changed { from_s }));
+        triggers.fitted(RefitTrigger::Changed { from_s }, (needed + 1) * STEP_S);
+        assert_eq!(observed(&mut triggers, needed + 2..needed + 9), None);
     }
 
     #[test]

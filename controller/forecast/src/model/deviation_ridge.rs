@@ -122,7 +122,7 @@ impl DeviationRidge {
             .ok_or_else(too_short)?;
         let offset = (OFFSET_OF_MEAN * history.mean(0, end).unwrap_or(0.0)).max(MIN_OFFSET_PER_S);
         let leads = solved_leads(horizon_steps);
-        let view = View::new(base, history, offset, 0..end);
+        let view = View::new(base, history, offset, 0..end, horizon_steps);
 
         // A column of each matrix is one origin, so that what belongs together lies together.
         let mut rows = DMatrix::zeros(stretches.len(), origins.len());
@@ -167,7 +167,8 @@ impl DeviationRidge {
 
 impl Model for DeviationRidge {
     fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
-        let view = View::new(self.base, history, self.offset, origin.saturating_sub(self.reach())..origin);
+        let steps = origin.saturating_sub(self.reach())..origin;
+        let view = View::new(self.base, history, self.offset, steps, out.len());
         self.forecast_from(&view, &mut vec![0.0; self.stretches.len()], origin, out);
     }
 
@@ -175,7 +176,7 @@ impl Model for DeviationRidge {
         let (Some(&first), Some(&last)) = (origins.first(), origins.last()) else {
             return;
         };
-        let view = View::new(self.base, history, self.offset, first.saturating_sub(self.reach())..last);
+        let view = View::new(self.base, history, self.offset, first.saturating_sub(self.reach())..last, steps);
         let (mut row, mut points) = (vec![0.0; self.stretches.len()], vec![0.0; steps]);
         for &origin in origins {
             self.forecast_from(&view, &mut row, origin, &mut points);
@@ -184,34 +185,59 @@ impl Model for DeviationRidge {
     }
 }
 
-/// Logarithms of a history and the running sums of their deviations from the base, over the steps that are needed.
+/// Logarithms of a history and their deviations from the base, over the steps that are needed.
 struct View<'a> {
     history: &'a History,
     base: Base,
     /// Of the steps from `from` on: reaching back as far as the base needs.
     logs: Vec<f64>,
     from: usize,
-    /// `sums[i]` is the sum of the first `i` deviations since `summed_from`.
+    /// What each step since `start` would be if the past repeated, by how many seasons lie between what is known and
+    /// it, 1 first; NaN where nothing of the past is in view. Empty for a base without a season.
+    expected: Vec<Vec<f64>>,
+    start: usize,
+    /// Of each step since `start`.
+    deviations: Vec<f64>,
+    /// `sums[i]` is the sum of the first `i` deviations.
     sums: Vec<f64>,
-    summed_from: usize,
     highest: f64,
 }
 
 impl<'a> View<'a> {
-    /// A view in which rows can be written for origins up to `steps.end` whose stretches begin at or after `steps.start`.
-    fn new(base: Base, history: &'a History, offset: f64, steps: std::ops::Range<usize>) -> Self {
+    /// A view in which rows can be written for origins up to `steps.end` whose stretches begin at or after `steps.start`,
+    /// and bases be had of `horizon_steps` steps after each.
+    fn new(base: Base, history: &'a History, offset: f64, steps: std::ops::Range<usize>, horizon_steps: usize) -> Self {
         // Targets may be a horizon beyond the last origin: their seasons are no further back than those of the steps.
         let back = base.season(history).map_or(history.day_steps(), |(season, count)| season * (count + 1));
         let from = steps.start.saturating_sub(back);
-        let logs = (from..steps.end).map(|step| (history.value(step).unwrap_or(0.0).max(0.0) + offset).ln()).collect();
+        let log = |step: usize| (history.value(step).unwrap_or(0.0).max(0.0) + offset).ln();
         let highest = (history.max_before(steps.end) + offset).ln();
-        let mut view = Self { history, base, logs, from, sums: vec![0.0], summed_from: steps.start, highest };
+        let mut view = Self {
+            history,
+            base,
+            logs: (from..steps.end).map(log).collect(),
+            from,
+            expected: Vec::new(),
+            start: steps.start,
+            deviations: Vec::with_capacity(steps.len()),
+            sums: vec![0.0],
+            highest,
+        };
+        if let Some((season, count)) = base.season(history) {
+            let targets = steps.start..steps.end + horizon_steps;
+            let seasonal =
+                |back: usize| targets.clone().map(|step| view.seasonal(step, season, back..back + count)).collect();
+            view.expected = (1..=horizon_steps.div_ceil(season).max(1)).map(seasonal).collect();
+        }
         let mut sum = 0.0;
         for step in steps {
-            sum += match base.season(history) {
+            let deviation = match view.expected.first().and_then(|expected| expected.get(step - view.start)) {
                 None => view.log(step),
-                Some(_) => view.log(step) - view.seasonal(step, step).unwrap_or_else(|| view.log(step)),
+                Some(expected) if expected.is_nan() => 0.0,
+                Some(expected) => view.log(step) - expected,
             };
+            sum += deviation;
+            view.deviations.push(deviation);
             view.sums.push(sum);
         }
         view
@@ -221,23 +247,10 @@ impl<'a> View<'a> {
         step.checked_sub(self.from).and_then(|index| self.logs.get(index)).copied().unwrap_or(0.0)
     }
 
-    /// The mean of the last day before `origin`, as far as it is in view.
-    fn level(&self, origin: usize) -> f64 {
-        let from = origin.saturating_sub(self.history.day_steps()).max(self.summed_from);
-        self.mean(from, origin).unwrap_or(0.0)
-    }
-
-    fn mean(&self, from: usize, to: usize) -> Option<f64> {
-        let at = |step: usize| step.checked_sub(self.summed_from).and_then(|index| self.sums.get(index));
-        (from < to).then(|| Some((at(to)? - at(from)?) / (to - from) as f64)).flatten()
-    }
-
-    fn seasonal(&self, step: usize, origin: usize) -> Option<f64> {
-        let (season, count) = self.base.season(self.history)?;
-        // The newest season before the origin.
-        let back = ((step + 1).saturating_sub(origin)).div_ceil(season).max(1);
+    /// The mean over the steps that lie so many seasons before `step`, as far as they are in view; NaN if none is.
+    fn seasonal(&self, step: usize, season: usize, back: std::ops::Range<usize>) -> f64 {
         let (mut sum, mut found) = (0.0, 0_u32);
-        for seasons in back..back + count {
+        for seasons in back {
             let Some(index) = step.checked_sub(seasons * season).and_then(|then| then.checked_sub(self.from)) else {
                 break;
             };
@@ -246,16 +259,29 @@ impl<'a> View<'a> {
                 found += 1;
             }
         }
-        (found > 0).then(|| sum / f64::from(found))
+        sum / f64::from(found)
+    }
+
+    /// The mean of the last day before `origin`, as far as it is in view.
+    fn level(&self, origin: usize) -> f64 {
+        self.mean(origin.saturating_sub(self.history.day_steps()), origin).unwrap_or(0.0)
+    }
+
+    /// The mean deviation of the steps `from..to` that are in view.
+    fn mean(&self, from: usize, to: usize) -> Option<f64> {
+        let (from, to) = (from.max(self.start) - self.start, to.checked_sub(self.start)?);
+        (from < to).then(|| Some((self.sums.get(to)? - self.sums[from]) / (to - from) as f64)).flatten()
     }
 
     /// What `step` would be if the past before `origin` repeated.
     fn base_of(&self, step: usize, origin: usize) -> f64 {
-        match self.base {
-            Base::Level => self.level(origin),
-            _ => {
-                self.seasonal(step, origin).unwrap_or_else(|| origin.checked_sub(1).map_or(0.0, |last| self.log(last)))
-            }
+        let Some((season, _)) = self.base.season(self.history) else { return self.level(origin) };
+        // The newest season before the origin.
+        let back = ((step + 1).saturating_sub(origin)).div_ceil(season).max(1);
+        let expected = self.expected.get(back - 1).and_then(|expected| expected.get(step.checked_sub(self.start)?));
+        match expected {
+            Some(expected) if !expected.is_nan() => *expected,
+            _ => origin.checked_sub(1).map_or(0.0, |last| self.log(last)),
         }
     }
 
@@ -263,8 +289,12 @@ impl<'a> View<'a> {
     fn write_row(&self, stretches: &[Stretch], origin: usize, row: &mut [f64]) {
         let level = if self.base == Base::Level { self.level(origin) } else { 0.0 };
         for (value, stretch) in row.iter_mut().zip(stretches) {
-            let from = origin.saturating_sub(stretch.oldest).max(self.summed_from);
-            let mean = self.mean(from, origin.saturating_sub(stretch.newest));
+            let mean = if stretch.oldest == stretch.newest + 1 {
+                let index = origin.checked_sub(stretch.oldest).and_then(|step| step.checked_sub(self.start));
+                index.and_then(|index| self.deviations.get(index)).copied()
+            } else {
+                self.mean(origin.saturating_sub(stretch.oldest), origin.saturating_sub(stretch.newest))
+            };
             *value = mean.map_or(0.0, |mean| mean - level);
         }
     }

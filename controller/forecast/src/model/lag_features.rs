@@ -77,36 +77,46 @@ impl Shape {
     /// Appends the features for the step `lead` steps ahead (1 = `origin` itself).
     /// Uses values before `origin` only.
     pub(crate) fn push_row(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
-        let level = self.normaliser(history, origin);
-        let target = origin + lead - 1;
-        let day = history.day_steps();
+        self.push_recent(history, origin, row);
+        self.push_target(history, origin, lead, row);
+    }
 
+    /// The first features of a row: those that are the same for all leads.
+    pub(super) fn push_recent(&self, history: &History, origin: usize, row: &mut Vec<f64>) {
+        let level = self.normaliser(history, origin);
         for lag in 1..=RECENT_LAGS {
             row.push(scaled(origin.checked_sub(lag).and_then(|index| history.value(index)), level));
         }
         for steps in RECENT_MEANS {
             row.push(scaled(history.mean(origin.saturating_sub(steps), origin), level));
         }
-        row.push(scaled(history.mean(origin.saturating_sub(day), origin), level));
-
-        push_season(
-            history,
-            Season { steps: day, neighbours: DAY_NEIGHBOURS, averaged: DAYS_AVERAGED },
-            (target, origin),
-            level,
-            row,
-        );
-        if self.weekly {
-            let week = history.week_steps();
-            push_season(
-                history,
-                Season { steps: week, neighbours: WEEK_NEIGHBOURS, averaged: WEEKS_AVERAGED },
-                (target, origin),
-                level,
-                row,
-            );
+        row.push(scaled(history.mean(origin.saturating_sub(history.day_steps()), origin), level));
+        for season in self.seasons(history) {
+            let last = origin.checked_sub(1);
+            let before = last.and_then(|last| history.seasons_before(last, season.steps, origin).next());
+            row.push(scaled(before, level));
+            row.push(scaled(last.and_then(|last| season.mean_at(history, last, origin)), level));
         }
+    }
 
+    fn seasons(&self, history: &History) -> impl Iterator<Item = Season> {
+        let day = Season { steps: history.day_steps(), neighbours: DAY_NEIGHBOURS, averaged: DAYS_AVERAGED };
+        let week = Season { steps: history.week_steps(), neighbours: WEEK_NEIGHBOURS, averaged: WEEKS_AVERAGED };
+        std::iter::once(day).chain(self.weekly.then_some(week))
+    }
+
+    /// The others.
+    pub(super) fn push_target(&self, history: &History, origin: usize, lead: usize, row: &mut Vec<f64>) {
+        let level = self.normaliser(history, origin);
+        let target = origin + lead - 1;
+        for season in self.seasons(history) {
+            // A neighbour after the target may not be known yet when the horizon nears a season; it is then taken a
+            // season further back, like the target itself.
+            for index in target.saturating_sub(season.neighbours)..=target + season.neighbours {
+                row.push(scaled(history.seasons_before(index, season.steps, origin).next(), level));
+            }
+            row.push(scaled(season.mean_at(history, target, origin), level));
+        }
         push_waves(history.phase_of_day(target), DAY_HARMONICS, row);
         if self.weekly {
             push_waves(history.phase_of_week(target), WEEK_HARMONICS, row);
@@ -120,27 +130,15 @@ struct Season {
     averaged: usize,
 }
 
-/// Around the target one season ago, the average over seasons at the target, and both again at the origin.
-fn push_season(history: &History, season: Season, (target, origin): (usize, usize), level: f64, row: &mut Vec<f64>) {
-    // A neighbour after the target may not be known yet when the horizon nears a season; it is then taken a season
-    // further back, like the target itself.
-    for index in target.saturating_sub(season.neighbours)..=target + season.neighbours {
-        row.push(scaled(history.seasons_before(index, season.steps, origin).next(), level));
-    }
-    let mean_at = |index: usize| {
+impl Season {
+    /// The mean over the last seasons at the time of step `index`.
+    fn mean_at(&self, history: &History, index: usize, origin: usize) -> Option<f64> {
         let (mut sum, mut count) = (0.0, 0_u32);
-        for value in history.seasons_before(index, season.steps, origin).take(season.averaged) {
+        for value in history.seasons_before(index, self.steps, origin).take(self.averaged) {
             sum += value;
             count += 1;
         }
         (count > 0).then(|| sum / f64::from(count))
-    };
-    row.push(scaled(mean_at(target), level));
-    if let Some(last) = origin.checked_sub(1) {
-        row.push(scaled(history.seasons_before(last, season.steps, origin).next(), level));
-        row.push(scaled(mean_at(last), level));
-    } else {
-        row.extend([compressed(1.0); 2]);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::ModelError;
 use crate::history::History;
 
 /// Most training rows per lead: forty for each of fifty weights; more changes little but the time of the fit.
-const MAX_ROWS: usize = 2_000;
+const MAX_ROWS: usize = 1_000;
 /// Fewest training rows per feature; below, the weights are noise.
 const ROWS_PER_FEATURE: usize = 3;
 /// Ridge penalty per training row, on standardised columns: small, for the many lags are alike and need only be kept
@@ -64,10 +64,12 @@ impl Model for LagRidge {
     fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
         let level = self.shape.normaliser(history, origin);
         let mut row = Vec::new();
+        self.shape.push_recent(history, origin, &mut row);
+        let recent = row.len();
         let mut solved = self.lines.windows(2).peekable();
         for (point, lead) in out.iter_mut().zip(1..) {
-            row.clear();
-            self.shape.push_row(history, origin, lead, &mut row);
+            row.truncate(recent);
+            self.shape.push_target(history, origin, lead, &mut row);
             while solved.peek().is_some_and(|pair| pair[1].0 < lead) {
                 solved.next();
             }

@@ -185,13 +185,15 @@ fn choose(bins: &Bins, horizon_steps: usize) -> (ShapeKind, Paces) {
             if kind == ShapeKind::Flat && drawn > 0.0 {
                 continue;
             }
+            paces = Paces { drawn, slow_days, ..paces };
+            let tracks = Tracks::of(bins, &shape, paces.per_step(bins.day));
             for fast_days in FAST_DAYS {
-                paces = Paces { drawn, slow_days, fast_days, ..paces };
-                let tracks = Tracks::of(bins, &shape, paces.per_step(bins.day));
+                paces.fast_days = fast_days;
+                let fast = tracks.levels(bins, paces.per_step(bins.day).fast);
                 for excursion_days in EXCURSION_DAYS {
                     paces.excursion_days = excursion_days;
                     let kept = keep(excursion_days * bins.day as f64);
-                    let error = leads.iter().map(|&lead| tracks.error(bins, begin, stride, lead, kept)).sum();
+                    let error = leads.iter().map(|&lead| tracks.error(bins, &fast, begin, stride, lead, kept)).sum();
                     if error < best.0 {
                         best = (error, kind, paces);
                     }
@@ -202,40 +204,72 @@ fn choose(bins: &Bins, horizon_steps: usize) -> (ShapeKind, Paces) {
     (best.1, best.2)
 }
 
-/// A walk through the bins, remembered: levels before each bin, and the factor of each bin after it was drawn.
+/// A walk through the bins, remembered: the factor of each bin before and after it was drawn, and the slow level before it.
 struct Tracks {
     season: usize,
     first_factors: Shape,
-    levels: Vec<(f64, f64)>,
-    factors: Vec<f64>,
+    expected: Vec<f64>,
+    drawn: Vec<f64>,
+    slow: Vec<Level>,
 }
 
 impl Tracks {
+    /// Whatever the fast level does: it moves neither the shape nor the slow one.
     fn of(bins: &Bins, shape: &Shape, pace: Pace) -> Self {
         let season = shape.season();
-        let mut state = State { shape: shape.clone(), ..State::default() };
-        let (mut levels, mut factors) = (Vec::with_capacity(bins.values.len()), Vec::with_capacity(bins.values.len()));
-        for (index, &value) in bins.values.iter().enumerate() {
-            levels.push(state.slow_and_fast());
-            let place = bins.place(index, season);
-            if !value.is_nan() {
-                state.take(Pace { drawn: pace.drawn * bins.steps as f64, ..pace }, place, value);
-            }
-            factors.push(state.shape.factor(place));
+        let count = bins.values.len();
+        if pace.drawn == 0.0 {
+            let expected: Vec<f64> = (0..count).map(|index| shape.factor(bins.place(index, season))).collect();
+            let drawn = expected.clone();
+            let mut tracks = Self { season, first_factors: shape.clone(), expected, drawn, slow: Vec::new() };
+            tracks.slow = tracks.levels(bins, pace.slow);
+            return tracks;
         }
-        Self { season, first_factors: shape.clone(), levels, factors }
+        let pace = Pace { drawn: pace.drawn * bins.steps as f64, ..pace };
+        let mut state = State { shape: shape.clone(), ..State::default() };
+        let mut tracks = Self {
+            season,
+            first_factors: shape.clone(),
+            expected: Vec::with_capacity(count),
+            drawn: Vec::with_capacity(count),
+            slow: Vec::with_capacity(count),
+        };
+        for (index, &value) in bins.values.iter().enumerate() {
+            let place = bins.place(index, season);
+            tracks.slow.push(state.slow);
+            tracks.expected.push(state.shape.factor(place));
+            if !value.is_nan() {
+                state.take(pace, place, value);
+            }
+            tracks.drawn.push(state.shape.factor(place));
+        }
+        tracks
+    }
+
+    /// A level before each bin that keeps such a share from bin to bin.
+    fn levels(&self, bins: &Bins, kept: f64) -> Vec<Level> {
+        let mut level = Level::default();
+        let mut levels = Vec::with_capacity(bins.values.len());
+        for (&value, &factor) in bins.values.iter().zip(&self.expected) {
+            levels.push(level);
+            if !value.is_nan() {
+                level.take(kept, value, factor);
+            }
+        }
+        levels
     }
 
     /// Sum of absolute errors of forecasts `lead` bins ahead, from every `stride`-th origin since `begin`.
-    fn error(&self, bins: &Bins, begin: usize, stride: usize, lead: usize, kept: f64) -> f64 {
+    fn error(&self, bins: &Bins, fast: &[Level], begin: usize, stride: usize, lead: usize, kept: f64) -> f64 {
         let left = kept.powi(lead as i32);
         let back = lead.div_ceil(self.season) * self.season;
         let mut error = 0.0;
         for origin in (begin..(bins.values.len() + 1).saturating_sub(lead)).step_by(stride) {
             let target = origin + lead - 1;
-            let seen = target.checked_sub(back).map(|index| self.factors[index]);
+            let seen = target.checked_sub(back).map(|index| self.drawn[index]);
             let factor = seen.unwrap_or_else(|| self.first_factors.factor(bins.place(target, self.season)));
-            let (slow, fast) = self.levels[origin];
+            let slow = self.slow[origin].now().unwrap_or(0.0);
+            let fast = fast[origin].now().unwrap_or(slow);
             let missed = (bins.values[target] - (slow + left * (fast - slow)) * factor).abs();
             error += if missed.is_nan() { 0.0 } else { missed };
         }

@@ -1,10 +1,11 @@
 //! The flood guard and the comparison with what came: hourly steps, ten per second, and sixty at noon of every day.
 
-use forebay_forecast::{Settings, fit};
+use forebay_forecast::{RefitSchedule, Settings, fit};
 use forebay_plan::Key;
 
 use super::{Fitted, KeyDemand, SPARE_LEADS};
 use crate::config::Quantiles;
+use crate::planning::lifecycle::Lifecycle;
 use crate::store::StoredPoint;
 
 const DAYS: i64 = 21;
@@ -27,13 +28,14 @@ fn fitted_demand() -> KeyDemand {
 /// Shadow is bought for this quantile, after this history.
 fn fitted_for(shadow: f64, history: fn(i64) -> f64) -> KeyDemand {
     let quantiles = Quantiles { shadow, upper: 0.95 };
-    let mut demand = KeyDemand::new(Key::new("shop", "requests"), HOUR_S, quantiles, 0, 8000);
+    let life = Lifecycle::new(RefitSchedule::default(), quantiles.upper, HOUR_S, 0);
+    let mut demand = KeyDemand::new(Key::new("shop", "requests"), HOUR_S, quantiles, 0, 8000, life);
     let points: Vec<StoredPoint> = (0..DAYS * 24).map(|step| stored(step, history(step))).collect();
     demand.absorb(&points, 0, DAYS * 24);
     demand.settled(DAYS * 24);
     let settings = Settings { horizon_steps: 4 + SPARE_LEADS, upper_quantile: 0.95 };
     let forecaster = fit(&demand.training(0).unwrap(), &settings).unwrap();
-    demand.fitted = Some(Fitted { version: 1, forecaster });
+    demand.fitted = Some(Fitted { version: 1, forecaster, since_s: None });
     demand
 }
 
