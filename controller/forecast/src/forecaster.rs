@@ -6,14 +6,21 @@
 //! lets it go on with the old one's record, while its residuals come afresh from the backtest, which by then holds the
 //! live period too.
 //!
-//! What is forecast is the model's distribution, hedged with the last value's ([`Hedge`]).
+//! What is forecast is the model's distribution, hedged with the last value's ([`LastValueHedge`]);
+//! a combination's weights follow what its members lost lately ([`Members`]).
+
+mod hedge;
+mod members;
 
 use std::sync::Arc;
 
+pub(crate) use hedge::LastValueHedge;
+
+use self::hedge::Hedged;
+use self::members::Members;
 use crate::calendar::WEEK_S;
 use crate::conformal::{LeadResiduals, Residual, ResidualQuantiles};
 use crate::error::ForecastError;
-use crate::hedge::Hedge;
 use crate::history::History;
 use crate::live::{ForecastPair, LiveScore};
 use crate::model::{FittedModel, ModelKind};
@@ -43,20 +50,14 @@ pub struct Forecaster {
     report: SelectionReport,
 }
 
-/// What a forecast is hedged with.
-#[derive(Debug, Clone)]
-pub(crate) struct LastValueHedge {
-    weights: Hedge,
-    /// Absent where the naive forecast is the last value.
-    last: Option<Channel>,
-}
-
 /// A model, its scale and its residuals by lead.
 #[derive(Debug, Clone)]
 pub(crate) struct Channel {
     pub(crate) model: FittedModel,
     pub(crate) scale: ScaleKind,
     pub(crate) residuals: Vec<LeadResiduals>,
+    /// Where the model is a combination.
+    members: Option<Members>,
 }
 
 /// The next steps after the history that it was made from.
@@ -82,13 +83,8 @@ pub struct StepForecast {
     own: Distribution,
     naive: Distribution,
     hedged: Option<Hedged>,
-}
-
-/// The last value's forecast of a step, and which part of the whole the model's is.
-#[derive(Debug, Clone, PartialEq)]
-struct Hedged {
-    last: Distribution,
-    share_of_own: f64,
+    /// What each member of a combination says.
+    members: Vec<f64>,
 }
 
 /// A point with calibrated residuals around it.
@@ -239,22 +235,27 @@ impl Forecaster {
         }
         let cut = recent.slice(recent.len().saturating_sub(self.recent_steps()), recent.len());
         let history = History::new(cut.as_ref().unwrap_or(recent));
-        let own = self.own.distributions(&history, self.horizon_steps, self.mean_level);
-        let naive = self.naive.distributions(&history, self.horizon_steps, self.mean_level);
-        let mut hedged = self.hedge.as_ref().map(|hedge| {
-            let last =
-                hedge.last.as_ref().map(|last| last.distributions(&history, self.horizon_steps, self.mean_level));
-            last.unwrap_or_else(|| naive.clone()).into_iter()
-        });
-        let steps = own
-            .into_iter()
-            .zip(naive)
-            .zip(1..)
-            .map(|((own, naive), lead)| {
-                let last = hedged.as_mut().and_then(Iterator::next);
-                let hedged = last.zip(self.hedge.as_ref());
-                let hedged = hedged.map(|(last, by)| Hedged { last, share_of_own: by.weights.share_of_own(lead) });
-                StepForecast { start_s: recent.at_s(recent.len() + lead - 1), lead, own, naive, hedged }
+        let distributions = |channel: &Channel| {
+            let points = channel.points(&history, self.horizon_steps);
+            channel.around(&points, &history, self.mean_level)
+        };
+        let members = Members::points(&self.own.model, &history, history.len(), self.horizon_steps);
+        let own = match &self.own.members {
+            Some(weights) => {
+                let points: Vec<f64> = (1..).zip(&members).map(|(lead, points)| weights.mean(lead, points)).collect();
+                self.own.around(&points, &history, self.mean_level)
+            }
+            None => distributions(&self.own),
+        };
+        let naive = distributions(&self.naive);
+        let hedge = self.hedge.as_ref();
+        let mut last = hedge.map(|hedge| hedge.last.as_ref().map_or_else(|| naive.clone(), distributions).into_iter());
+        let steps = (1..)
+            .zip(own.into_iter().zip(naive).zip(members))
+            .map(|(lead, ((own, naive), members))| {
+                let hedged = hedge.zip(last.as_mut().and_then(Iterator::next));
+                let hedged = hedged.map(|(hedge, last)| hedge.hedged(lead, last));
+                StepForecast { start_s: recent.at_s(recent.len() + lead - 1), lead, own, naive, hedged, members }
             })
             .collect();
         Ok(Forecast { first_s: recent.end_s(), step_s: self.step_s, model: self.own.model.kind(), steps })
@@ -274,11 +275,10 @@ impl Forecaster {
         self.own.observe(forecast.lead, &forecast.own, self.upper_quantile, actual);
         self.naive.observe(forecast.lead, &forecast.naive, self.upper_quantile, actual);
         if let (Some(hedge), Some(hedged)) = (&mut self.hedge, &forecast.hedged) {
-            let (own, last) = (|p| forecast.own.quantile(p), |p| hedged.last.quantile(p));
-            hedge.weights.observe(forecast.lead, forecast.start_s, actual, own, last);
-            if let Some(last) = &mut hedge.last {
-                last.observe(forecast.lead, &hedged.last, self.upper_quantile, actual);
-            }
+            hedge.observe(forecast, hedged, self.upper_quantile, actual);
+        }
+        if let Some(members) = &mut self.own.members {
+            members.observe(forecast.lead, forecast.start_s, &forecast.members, actual);
         }
         let origin_s = forecast.start_s - (forecast.lead as i64 - 1) * i64::from(self.step_s);
         self.vectors.add(origin_s, forecast.lead, forecast.own.normalised_residual(actual).value);
@@ -289,8 +289,8 @@ impl Forecaster {
     pub fn take_over_live_score(&mut self, replaced: &Self) {
         if self.live.is_alike(&replaced.live) {
             self.live = replaced.live.clone();
-            self.own.take_over_widths(&replaced.own);
-            self.naive.take_over_widths(&replaced.naive);
+            self.own.take_over(&replaced.own);
+            self.naive.take_over(&replaced.naive);
             if let (Some(hedge), Some(replaced)) = (&mut self.hedge, &replaced.hedge) {
                 hedge.take_over(replaced);
             }
@@ -327,27 +327,21 @@ impl Forecaster {
     }
 }
 
-impl LastValueHedge {
-    /// `last` is the last value's forecast, unless the naive one is.
-    pub(crate) fn new(series: &Series, horizon_steps: usize, last: Option<Channel>) -> Self {
-        Self { weights: Hedge::new(series.step_s(), horizon_steps), last }
-    }
-
-    fn take_over(&mut self, replaced: &Self) {
-        if self.weights.is_alike(&replaced.weights) {
-            self.weights = replaced.weights.clone();
-        }
-        if let (Some(last), Some(replaced)) = (&mut self.last, &replaced.last) {
-            last.take_over_widths(replaced);
-        }
-    }
-}
-
 impl Channel {
-    fn distributions(&self, history: &History, horizon_steps: usize, mean_level: f64) -> Vec<Distribution> {
-        let origin = history.len();
+    pub(crate) fn new(model: FittedModel, step_s: i64, scale: ScaleKind, residuals: Vec<LeadResiduals>) -> Self {
+        let members = Members::of(&model, step_s);
+        Self { model, scale, residuals, members }
+    }
+
+    fn points(&self, history: &History, horizon_steps: usize) -> Vec<f64> {
         let mut points = vec![0.0; horizon_steps];
-        self.model.forecast(history, origin, &mut points);
+        self.model.forecast(history, history.len(), &mut points);
+        points
+    }
+
+    /// Distributions around the points that are forecast after `history`.
+    fn around(&self, points: &[f64], history: &History, mean_level: f64) -> Vec<Distribution> {
+        let origin = history.len();
         let ceiling = self.model.ceiling(history, origin);
         let targets = origin..;
         points
@@ -370,7 +364,10 @@ impl Channel {
         }
     }
 
-    fn take_over_widths(&mut self, replaced: &Self) {
+    fn take_over(&mut self, replaced: &Self) {
+        if let (Some(members), Some(replaced)) = (&mut self.members, &replaced.members) {
+            members.take_over(replaced);
+        }
         for (residuals, replaced) in self.residuals.iter_mut().zip(&replaced.residuals) {
             residuals.take_over_widths(replaced);
         }

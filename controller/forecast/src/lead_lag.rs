@@ -27,9 +27,9 @@ use crate::series::Series;
 pub use correction::Correction;
 use innovations::Innovations;
 
-/// Most series in one search, so 512 x 511 ordered pairs: at 12 lags and 4,032 steps, 2 x 12 products of matrices with
-/// 512 x 512 x 2,016 products of numbers each, 13 G in all: some seconds.
-pub const MAX_LEAD_LAG_SERIES: usize = 512;
+/// Most series in one search, so 256 x 255 = 65,280 ordered pairs: at 12 lags, 2 x 12 products of matrices with 256 x 256 x
+/// 2,016 products of numbers each, 3 G in all, and 256 x 4,032 forecasts: some seconds.
+pub const MAX_LEAD_LAG_SERIES: usize = 256;
 /// Longest lag, steps: a day of half hours, four hours of five minutes.
 pub const MAX_LAG_STEPS: usize = 48;
 /// Steps that are looked at, the last ones: two weeks of five minutes, half to find and half to confirm.

@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::history::History;
 use crate::network::GlobalNetwork;
-use combination::Combination;
+use combination::{Combination, Member};
 use deviation_ridge::{Base, DeviationRidge};
 pub use kind::ModelKind;
 pub(crate) use lag_features::{Shape, compressed, expanded};
@@ -206,6 +206,14 @@ impl FittedModel {
     pub(crate) fn combined(combination: Combination, history: &History) -> Self {
         let max_seen = history.max_before(history.len());
         Self { kind: ModelKind::Combination, model: Learned::Combination(combination), max_seen }
+    }
+
+    /// What a combination is made of; `None` for any other model.
+    pub(crate) fn members(&self) -> Option<&[Member]> {
+        match &self.model {
+            Learned::Combination(combination) => Some(combination.members()),
+            _ => None,
+        }
     }
 
     /// Which model this is.

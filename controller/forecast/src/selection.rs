@@ -187,7 +187,7 @@ impl<'a> Contest<'a> {
             None
         } else {
             let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
-            Some(LastValueHedge::new(series, self.settings.horizon_steps, last.transpose()?))
+            Some(LastValueHedge::new(self.history.step_s(), self.settings.horizon_steps, last.transpose()?))
         };
         let vectors = self.vectors(chosen, own.scale);
         let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
@@ -203,7 +203,7 @@ impl<'a> Contest<'a> {
             None => ScaleKind::Constant,
         };
         let residuals = self.trial(kind).map(|trial| self.backtest.residuals(trial, scale)).unwrap_or_default();
-        Ok(Channel { model: self.model(kind)?, scale, residuals })
+        Ok(Channel::new(self.model(kind)?, self.history.step_s(), scale, residuals))
     }
 
     fn vectors(&self, kind: ModelKind, scale: ScaleKind) -> ResidualVectors {

@@ -36,6 +36,10 @@ impl Combination {
     pub(crate) fn of(members: Vec<Member>) -> Self {
         Self { members }
     }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
 }
 
 impl Model for Combination {

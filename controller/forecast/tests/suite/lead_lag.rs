@@ -139,7 +139,7 @@ fn what_is_common_is_no_lead() {
         })
         .collect();
     let found = search(&all);
-    assert!(found.leads.is_empty(), "{:?}", found.leads);
+    assert!(found.leads.is_empty() && found.not_confirmed <= 1, "{found:?}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn what_cannot_be_searched_is_said() {
     assert!(LeadLag::search(&both, &settings(4, f64::NAN)).is_err());
     let ask = |series: &[&Series]| LeadLag::search(series, &LeadLagSettings::default()).unwrap_err();
     assert_eq!(ask(&both[..1]), LeadLagError::SeriesCount { series: 1 });
-    assert_eq!(ask(&[both[0]; 513]), LeadLagError::SeriesCount { series: 513 });
+    assert_eq!(ask(&[both[0]; 257]), LeadLagError::SeriesCount { series: 257 });
     let coarse = all[0].coarser(3600).unwrap();
     assert_eq!(ask(&[&all[0], &coarse]), LeadLagError::Mismatch { index: 1 });
     let beside = Series::new(60, STEP_S, all[1].values().to_vec()).unwrap();
