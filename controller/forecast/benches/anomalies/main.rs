@@ -37,7 +37,7 @@ use crate::labelled::Labelled;
 use crate::protocol::{Outcome, Tally};
 
 /// Leads of each forecast: an hour of five-minute steps, half a day of hourly ones. Fixed beforehand, as is how long a
-/// deviation must hold its level to be a change: a day, for the reasons that the daemon gives.
+/// deviation must hold its level to be a change: half a day, for the reasons that the daemon gives.
 const HORIZON_STEPS: usize = 12;
 /// Weeks of history that a fit sees.
 const FIT_WEEKS: usize = 8;
@@ -170,7 +170,7 @@ fn run_all<'a>(all: &[&'a Labelled], threads: usize, print: impl Fn(&Judged<'a>)
 fn live(labelled: &Labelled) -> Vec<bool> {
     let series = &labelled.series;
     let day = series.day_steps();
-    let mut detector = Detector::new(series.step_s(), HORIZON_STEPS).changing_after(day);
+    let mut detector = Detector::new(series.step_s(), HORIZON_STEPS).changing_after(day / 2);
     let mut ledger = Ledger::default();
     let mut masked = series.values().to_vec();
     let mut forecaster: Option<Forecaster> = None;

@@ -122,10 +122,12 @@ impl Detector {
         }
     }
 
-    /// The same, but a deviation must hold its level for `steps` to be a change, in place of a horizon; a day at most.
+    /// The same, but a deviation must hold its level for `steps` to be a change, in place of a horizon: half a day at most,
+    /// for after a whole one it is what came the day before, and usual without having been a change.
     #[must_use]
     pub fn changing_after(self, steps: usize) -> Self {
-        Self { change_steps: within_a_day(self.step_s, steps), ..self }
+        let most = (day_steps(self.step_s) / 2).max(MIN_CHANGE_STEPS);
+        Self { change_steps: steps.clamp(MIN_CHANGE_STEPS, most), ..self }
     }
 
     /// Length of a step, seconds.

@@ -1,10 +1,11 @@
-//! The flood guard, the watch for anomalies and the comparison with what came: hourly steps, ten per second, and sixty at noon of every day.
+//! The flood guard, the watch for anomalies and the comparison with what came: hourly steps, ten per second, and sixty at
+//! noon of every day.
 
 use std::ops::Range;
 
 use forebay_forecast::{
-    Direction, Effect, Event, EventCalendar, Evidence, ExclusionReason, HostileTraffic, Label, LabelKind,
-    RefitSchedule, Said, Settings, Treatment, fit,
+    Direction, Effect, Event, EventCalendar, Evidence, ExclusionReason, HostileTraffic, Label, LabelKind, Refit,
+    RefitSchedule, RefitScope, RefitTrigger, Said, Settings, Treatment, fit,
 };
 use forebay_plan::Key;
 
@@ -264,4 +265,22 @@ fn a_surprise_is_learned_once_the_calendar_names_it() {
     // A label of a person overrules the calendar.
     (_, demand.watch) = demand.watch.with(label(&sale, LabelKind::Anomalous)).unwrap();
     assert_eq!(missing(&demand), sale.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_level_that_lasts_is_learned_and_the_lifecycle_is_told() {
+    let mut demand = fitted_demand();
+    let first = (DAYS + 3) * 24;
+    for step in DAYS * 24..first + 50 {
+        pass(&mut demand, step, if step >= first { 3.0 * usual(step) } else { usual(step) });
+    }
+    let from_s = first * i64::from(HOUR_S);
+    let (noted, _) = demand.watch.take_noted();
+    assert!(matches!(&noted[..], [Noted::Begun(_), Noted::Changed(change)] if change.from_s == from_s), "{noted:?}");
+    let [entry] = demand.watch.entries() else { panic!("{:?}", demand.watch.entries()) };
+    assert_eq!(entry.lifted_from_s, Some(from_s), "the decision stays on record");
+    assert_eq!((missing(&demand), demand.watch.now()), (vec![], None));
+    assert_eq!(demand.training(0).unwrap().values()[first as usize + 10], 3.0 * usual(first + 10));
+    let refit = Refit { what: RefitScope::SelectSince { from_s }, why: RefitTrigger::Changed { from_s } };
+    assert_eq!(demand.life.due(), Some(refit));
 }

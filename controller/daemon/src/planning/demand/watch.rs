@@ -5,8 +5,9 @@
 //! as the flood guard believes it (see [`super`]), while a reference that followed an anomaly would soon not see it. So the
 //! two do not meet but in training ([`super::belief`]), where the ledger has the first word.
 //!
-//! **When a deviation is how things are.** After [`CHANGED_AFTER_S`] at one level: the flood guard, too, believes what came
-//! at the same time of two days. An hour would do to tell a level from a spike, but an attack holds its level for hours.
+//! **When a deviation is how things are.** After [`CHANGED_AFTER_S`] at one level. An hour would do to tell a level from a
+//! spike, but an attack holds its level for hours; and what has come for a day is usual by the detector's own rule, so that
+//! a change would never be told. The flood guard waits for the same time of another day, whatever is said here.
 //!
 //! A deviation that had begun before a restart goes on after it; single steps that were far out are remembered until the
 //! next fit only, which is when the reference's forecaster has learned around them.
@@ -21,7 +22,7 @@ use forebay_forecast::{
 use super::KeyDemand;
 
 /// How long a deviation must hold its level to be the normal state.
-const CHANGED_AFTER_S: u32 = 86_400;
+const CHANGED_AFTER_S: u32 = 43_200;
 /// Steps far out that are remembered: two days of five-minute steps; the oldest leave.
 const MAX_FAR_OUT: usize = 576;
 
