@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{Forecast, Forecaster, Series};
+use forebay_forecast::{Forecast, Forecaster, Series, Worth};
 use serde_json::{Value, json};
 
 use super::page::{Fan, PLOTTED, Plot, page};
@@ -88,6 +88,8 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, forecaster: &Forecaster, foreca
     );
     if args.explain {
         text += &explain::in_words(forecaster.report());
+    } else {
+        text += &format!("  verdict: {}\n", explain::verdict(forecaster.report()));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -116,7 +118,7 @@ fn as_json(args: &ForecastArgs, task: &Task<'_>, forecaster: &Forecaster, foreca
     let mut row = json!({
         "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": series.step_s(),
         "known_steps": series.known_steps(), "history_end_s": series.end_s(), "model": forecast.model.as_str(),
-        "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
+        "worth": forecaster.report().worth().map(Worth::as_str), "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
     });
     if args.explain {
         row["explain"] = explain::as_json(forecaster.report());
