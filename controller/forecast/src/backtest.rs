@@ -154,6 +154,7 @@ impl Backtest {
 
     fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: Every) -> (Score, BlockLosses) {
         let mut blocks = BlockLosses::default();
+        let per_origin = 1.0 / self.scoring.origins.len().max(1) as f64;
         let (mut loss, mut actuals, mut covered, mut count) = (0.0, 0.0, 0_u32, 0_u32);
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
@@ -172,7 +173,7 @@ impl Backtest {
                 for (p, residual) in scored {
                     loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
                 }
-                blocks.take(step.from, self.scoring.origins.len(), loss - before, 1.0);
+                blocks.take(step.from as f64 * per_origin, loss - before, 1.0);
                 covered += u32::from(step.actual <= at(upper));
                 actuals += step.actual;
                 count += 1;

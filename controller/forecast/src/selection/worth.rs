@@ -76,7 +76,7 @@ mod tests {
 
     fn losses(of_place: impl Fn(usize) -> f64) -> BlockLosses {
         let mut losses = BlockLosses::default();
-        (0..16).for_each(|place| losses.take(place, 16, of_place(place), 1.0));
+        (0..16).for_each(|place| losses.take(place as f64 / 16.0, of_place(place), 1.0));
         losses
     }
 
