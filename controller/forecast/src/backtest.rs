@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 
+use crate::comparison::BlockLosses;
 use crate::conformal::{LeadResiduals, MAX_RESIDUALS, Residual};
 use crate::error::ModelError;
 use crate::history::History;
@@ -125,8 +126,9 @@ impl Backtest {
         }
     }
 
-    /// Scores the model on the second fold, calibrated on the first, with the scale that does best on a few leads.
-    pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> Score {
+    /// Scores the model on the second fold, calibrated on the first, with the scale that does best on a few leads; beside
+    /// the score, the losses by blocks of time.
+    pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> (Score, BlockLosses) {
         let every = Every {
             lead: self.scoring.steps.len().div_ceil(LEADS_FOR_SCALE),
             sample: coprime_stride(self.scoring.origins.len(), SAMPLES_FOR_SCALE, self.day_steps),
@@ -134,9 +136,9 @@ impl Backtest {
         let [simplest, others @ ..] = ScaleKind::ALL.map(|scale| self.score(trial, scale, upper_quantile, every));
         // The first of equals: simpler scales stand in front.
         let best = others.into_iter().fold(simplest, |best, other| {
-            if other.relative_pinball.total_cmp(&best.relative_pinball).is_lt() { other } else { best }
+            if other.0.relative_pinball.total_cmp(&best.0.relative_pinball).is_lt() { other } else { best }
         });
-        if every == Every::ONE { best } else { self.score(trial, best.scale, upper_quantile, Every::ONE) }
+        if every == Every::ONE { best } else { self.score(trial, best.0.scale, upper_quantile, Every::ONE) }
     }
 
     /// The residuals of both folds per lead, ready to calibrate a live forecast.
@@ -167,7 +169,9 @@ impl Backtest {
         vectors
     }
 
-    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: Every) -> Score {
+    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: Every) -> (Score, BlockLosses) {
+        let mut blocks = BlockLosses::default();
+        let per_origin = 1.0 / self.scoring.origins.len().max(1) as f64;
         let (mut loss, mut actuals, mut covered, mut count) = (0.0, 0.0, 0_u32, 0_u32);
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
@@ -182,20 +186,23 @@ impl Backtest {
                 let (scored, upper) = by_class[usize::from(step.around.burst_expected(point))];
                 let spread = step.around.scale(scale, point);
                 let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
+                let before = loss;
                 for (p, residual) in scored {
                     loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
                 }
+                blocks.take(step.from as f64 * per_origin, loss - before, 1.0);
                 covered += u32::from(step.actual <= at(upper));
                 actuals += step.actual;
                 count += 1;
             }
         }
         let count = f64::from(count.max(1));
-        Score {
+        let score = Score {
             scale,
             relative_pinball: (loss / count) / (actuals / count).max(MIN_MEAN_PER_S),
             coverage: f64::from(covered) / count,
-        }
+        };
+        (score, blocks)
     }
 }
 
@@ -333,7 +340,7 @@ mod tests {
         let rates = (0..20 * 24).map(|hour| f64::from(hour % 24)).collect();
         let history = History::new(&Series::new(0, 3600, rates).unwrap());
         let backtest = Backtest::of(&history, 2, 11.5);
-        let score = |kind| backtest.best_score(&backtest.try_model(kind, &history).unwrap(), 0.95);
+        let score = |kind| backtest.best_score(&backtest.try_model(kind, &history).unwrap(), 0.95).0;
         assert_eq!(score(ModelKind::SeasonalNaive).relative_pinball, 0.0);
         assert_eq!(score(ModelKind::SeasonalNaive).coverage, 1.0);
         assert!(score(ModelKind::LastValue).relative_pinball > 0.01);

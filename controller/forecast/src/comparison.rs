@@ -20,9 +20,9 @@ pub(crate) struct BlockLosses {
 }
 
 impl BlockLosses {
-    /// Takes a loss at the `place`-th of `places` in order of time.
-    pub(crate) fn take(&mut self, place: usize, places: usize, loss: f64, weight: f64) {
-        let block = (place * BLOCKS / places.max(1)).min(BLOCKS - 1);
+    /// Takes a loss at a time, given as the share of the stretch that lies before it.
+    pub(crate) fn take(&mut self, at: f64, loss: f64, weight: f64) {
+        let block = ((at * BLOCKS as f64) as usize).min(BLOCKS - 1);
         self.losses[block] += weight * loss;
         self.weights[block] += weight;
     }
@@ -65,7 +65,7 @@ mod tests {
 
     fn losses(of_block: impl Fn(usize) -> f64) -> BlockLosses {
         let mut losses = BlockLosses::default();
-        (0..80).for_each(|place| losses.take(place, 80, of_block(place / 10), 1.0));
+        (0..80).for_each(|place| losses.take(place as f64 / 80.0, of_block(place / 10), 1.0));
         losses
     }
 
@@ -85,7 +85,7 @@ mod tests {
         // Means 0 to 7, less 1: mean 2.5, variance 6.
         assert!((above - 2.5).abs() < 1e-12 && (error - (6.0_f64 / 8.0).sqrt()).abs() < 1e-12, "{above} {error}");
         let mut one = BlockLosses::default();
-        one.take(0, 1, 2.0, 3.0);
+        one.take(0.0, 2.0, 3.0);
         assert_eq!((one.mean(), one.above(&BlockLosses::default())), (2.0, (2.0, f64::INFINITY)));
     }
 }

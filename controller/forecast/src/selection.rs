@@ -5,9 +5,15 @@
 //! single model is used alone where it is better by [`LEAD_OF_SINGLE`], and a baseline where nothing is better than it:
 //! the simpler rule is the one whose failures people can foresee. The choice is made per series and afresh at every fit.
 //!
+//! Beside the choice stands a verdict: whether any forecaster helps here, with the standard error of what it saves
+//! ([`Worth`]).
+//!
 //! What it does not do: search parameters, or try models that cost much ([`fit_as`] and the command line do).
 
+mod worth;
+
 use crate::backtest::{Backtest, Score, Trial, member_weights};
+use crate::comparison::BlockLosses;
 use crate::error::{ForecastError, ModelError};
 use crate::forecaster::{Channel, Forecaster, LastValueHedge};
 use crate::history::History;
@@ -16,6 +22,7 @@ use crate::model::{FittedModel, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::ScaleKind;
 use crate::series::Series;
+pub use worth::{Gain, Worth};
 
 /// Days of known values that a fit needs: one to learn from, one to be scored on.
 const MIN_DAYS: usize = 2;
@@ -53,6 +60,9 @@ pub struct SelectionReport {
     pub reference: ModelKind,
     /// Why.
     pub reason: Reason,
+    /// What the best forecaster that is no baseline (the chosen one, unless that is a baseline) saves of the best
+    /// baseline's loss; `None` where no other model took part.
+    pub gain: Option<Gain>,
 }
 
 /// One model in the backtest.
@@ -85,6 +95,12 @@ pub enum Reason {
 }
 
 impl SelectionReport {
+    /// Whether any forecaster helps on this series; `None` where no model but baselines took part.
+    #[must_use]
+    pub fn worth(&self) -> Option<Worth> {
+        self.gain.map(Gain::worth)
+    }
+
     /// The score of the chosen model; its coverage is that of the upper quantile on held-out history.
     #[must_use]
     pub fn chosen_score(&self) -> Option<Score> {
@@ -134,6 +150,8 @@ struct Contest<'a> {
     backtest: Backtest,
     /// Those that could be fitted, with what they forecast.
     trials: Vec<(ModelKind, Trial)>,
+    /// Of the same, in the same order.
+    losses: Vec<BlockLosses>,
     candidates: Vec<CandidateScore>,
 }
 
@@ -147,7 +165,8 @@ impl<'a> Contest<'a> {
         let history = History::new(&between_known(series));
         let mean_level = history.mean(0, history.len()).unwrap_or(0.0);
         let backtest = Backtest::of(&history, settings.horizon_steps, mean_level);
-        let mut contest = Self { settings, history, mean_level, backtest, trials: Vec::new(), candidates: Vec::new() };
+        let (trials, losses, candidates) = (Vec::new(), Vec::new(), Vec::new());
+        let mut contest = Self { settings, history, mean_level, backtest, trials, losses, candidates };
         for kind in ModelKind::ALL.into_iter().filter(|kind| takes_part(*kind)) {
             contest.add(kind, contest.backtest.try_model(kind, &contest.history));
         }
@@ -161,8 +180,9 @@ impl<'a> Contest<'a> {
 
     fn add(&mut self, kind: ModelKind, tried: Result<Trial, ModelError>) {
         let outcome = tried.map(|trial| {
-            let score = self.backtest.best_score(&trial, self.settings.upper_quantile);
+            let (score, losses) = self.backtest.best_score(&trial, self.settings.upper_quantile);
             self.trials.push((kind, trial));
+            self.losses.push(losses);
             score
         });
         self.candidates.push(CandidateScore { kind, outcome });
@@ -190,8 +210,21 @@ impl<'a> Contest<'a> {
             Some(LastValueHedge::new(self.history.step_s(), self.settings.horizon_steps, last.transpose()?))
         };
         let vectors = self.vectors(chosen, own.scale);
-        let report = SelectionReport { candidates: self.candidates, chosen, reference, reason };
+        let gain = self.gain(chosen);
+        let report = SelectionReport { candidates: self.candidates, chosen, reference, reason, gain };
         Ok(Forecaster::new(series, self.settings, self.mean_level, [own, naive], hedge, vectors, report))
+    }
+
+    /// What the chosen model, or where that is a baseline the best other one, saves of the best baseline's loss.
+    fn gain(&self, chosen: ModelKind) -> Option<Gain> {
+        let (baseline, baseline_loss) = best(&self.candidates, ModelKind::is_baseline)?;
+        let chosen = Some(chosen).filter(|chosen| !chosen.is_baseline());
+        let other = chosen.or_else(|| Some(contender(&self.candidates, baseline_loss)?.0))?;
+        let losses = |kind: ModelKind| {
+            let place = self.trials.iter().position(|(tried, _)| *tried == kind)?;
+            self.losses.get(place)
+        };
+        Some(Gain::of(losses(other)?, losses(baseline)?))
     }
 
     /// A model with its calibration.
@@ -263,17 +296,22 @@ fn between_known(series: &Series) -> Series {
 fn choose(candidates: &[CandidateScore]) -> (ModelKind, Reason) {
     let (baseline, baseline_loss) =
         best(candidates, ModelKind::is_baseline).unwrap_or((ModelKind::LastValue, f64::INFINITY));
-    let combination = best(candidates, |kind| kind == ModelKind::Combination);
-    let single = best(candidates, |kind| !kind.is_baseline() && kind != ModelKind::Combination);
-    let (other, loss) = match (combination, single) {
-        (Some((_, loss)), Some(single)) if single.1 < (1.0 - LEAD_OF_SINGLE) * loss || loss >= baseline_loss => single,
-        (Some(combination), _) => combination,
-        (None, Some(single)) => single,
-        (None, None) => return (baseline, Reason::NoOtherModel),
-    };
+    let Some((other, loss)) = contender(candidates, baseline_loss) else { return (baseline, Reason::NoOtherModel) };
     // A baseline without any loss cannot be beaten.
     let gain = if baseline_loss > 0.0 { 1.0 - loss / baseline_loss } else { 0.0 };
     if gain > 0.0 { (other, Reason::BeatsBaseline { gain }) } else { (baseline, Reason::NotBeaten { gain }) }
+}
+
+/// The model that is to beat a baseline of this loss, with its own.
+fn contender(candidates: &[CandidateScore], baseline_loss: f64) -> Option<(ModelKind, f64)> {
+    let combination = best(candidates, |kind| kind == ModelKind::Combination);
+    let single = best(candidates, |kind| !kind.is_baseline() && kind != ModelKind::Combination);
+    match (combination, single) {
+        (Some((_, loss)), Some(single)) if single.1 < (1.0 - LEAD_OF_SINGLE) * loss || loss >= baseline_loss => {
+            Some(single)
+        }
+        (combination, single) => combination.or(single),
+    }
 }
 
 /// The model with the smallest loss among those asked for; the first of equals.
@@ -285,64 +323,4 @@ fn best(candidates: &[CandidateScore], asked_for: impl Fn(ModelKind) -> bool) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn candidate(kind: ModelKind, loss: f64) -> CandidateScore {
-        let score = Score { relative_pinball: loss, coverage: 0.95, scale: ScaleKind::Constant };
-        CandidateScore { kind, outcome: Ok(score) }
-    }
-
-    #[test]
-    fn a_baseline_is_kept_unless_beaten() {
-        let chosen = |ridge: f64| {
-            choose(&[
-                candidate(ModelKind::LastValue, 0.3),
-                candidate(ModelKind::SeasonalNaive, 0.2),
-                candidate(ModelKind::LagRidge, ridge),
-            ])
-            .0
-        };
-        assert_eq!(chosen(0.19), ModelKind::LagRidge);
-        assert_eq!(chosen(0.2), ModelKind::SeasonalNaive);
-        assert_eq!(chosen(0.4), ModelKind::SeasonalNaive);
-    }
-
-    #[test]
-    fn a_single_model_has_to_lead_the_combination_clearly() {
-        let chosen = |single: f64, combination: f64| {
-            choose(&[
-                candidate(ModelKind::SeasonalNaive, 0.3),
-                candidate(ModelKind::LagRidge, single),
-                candidate(ModelKind::Combination, combination),
-            ])
-            .0
-        };
-        assert_eq!(chosen(0.19, 0.2), ModelKind::Combination);
-        assert_eq!(chosen(0.14, 0.2), ModelKind::LagRidge);
-        assert_eq!(chosen(0.28, 0.35), ModelKind::LagRidge, "a combination that is worse than naive is out");
-        assert_eq!(chosen(0.31, 0.35), ModelKind::SeasonalNaive);
-    }
-
-    #[test]
-    fn a_model_that_cannot_be_fitted_is_left_out() {
-        let refused = ModelError::TooFewRows { have: 3, need: 99 };
-        let candidates = [
-            candidate(ModelKind::LastValue, 0.3),
-            candidate(ModelKind::SeasonalNaive, 0.2),
-            CandidateScore { kind: ModelKind::LagRidge, outcome: Err(refused) },
-        ];
-        assert_eq!(choose(&candidates), (ModelKind::SeasonalNaive, Reason::NoOtherModel));
-    }
-
-    #[test]
-    fn settings_and_length_are_checked() {
-        let series = Series::new(0, 3600, vec![1.0; 47]).unwrap();
-        let refused = fit(&series, &Settings::default()).unwrap_err();
-        assert_eq!(refused, ForecastError::TooShort { have: 47, need: 48 });
-        let refused = fit(&series, &Settings { horizon_steps: 169, ..Settings::default() }).unwrap_err();
-        assert_eq!(refused, ForecastError::Horizon { horizon_steps: 169, longest: 168 });
-        let refused = fit(&series, &Settings { upper_quantile: 0.5, ..Settings::default() }).unwrap_err();
-        assert_eq!(refused, ForecastError::Quantile { quantile: 0.5 });
-    }
-}
+mod tests;

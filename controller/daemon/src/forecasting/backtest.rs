@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use forebay_forecast::{ForecastError, ModelKind, Rolling, SCORED_QUANTILES, Series, fit_as, pinball_loss};
+use forebay_forecast::{ForecastError, ModelKind, Rolling, SCORED_QUANTILES, Series, Worth, fit_as, pinball_loss};
 use forebay_forecast::{mean_absolute_error, seasonal_scale};
 use serde_json::{Value, json};
 
@@ -59,6 +59,8 @@ struct Lived {
     actual: Vec<f64>,
     mase: Option<f64>,
     chosen: BTreeMap<&'static str, usize>,
+    /// How many fits came to each verdict on whether forecasting helps.
+    worth: BTreeMap<&'static str, usize>,
     /// Of windows that do not overlap.
     fans: Vec<Fan>,
 }
@@ -130,10 +132,12 @@ fn live(
     series: &Series,
     fit: impl Fn(&Series) -> Result<forebay_forecast::Forecaster, ForecastError>,
 ) -> Result<Lived, ForecastError> {
-    let (mut lived, mut chosen, mut plotted_to, mut first) = (Lived::default(), BTreeMap::new(), 0, None);
+    let (mut lived, mut plotted_to, mut first) = (Lived::default(), 0, None);
+    let (mut chosen, mut worth) = (BTreeMap::new(), BTreeMap::new());
     let fit = |history: &Series| {
         let fitted = fit(history)?;
         *chosen.entry(fitted.report().chosen.as_str()).or_default() += 1;
+        *worth.entry(fitted.report().worth().map_or("not-tried", Worth::as_str)).or_default() += 1;
         Ok(fitted)
     };
     rolling.run(series, fit, |from, forecast| {
@@ -161,7 +165,7 @@ fn live(
     let before = &series.values()[..first.unwrap_or(0)];
     let scale = seasonal_scale(before, series.day_steps());
     lived.mase = scale.and_then(|scale| Some(mean_absolute_error(&lived.actual, &lived.medians)? / scale));
-    lived.chosen = chosen;
+    (lived.chosen, lived.worth) = (chosen, worth);
     let surplus = lived.fans.len().saturating_sub(MAX_PLOTTED);
     lived.fans.drain(..surplus);
     Ok(lived)
@@ -184,11 +188,15 @@ fn as_text(done: &[(&Task<'_>, Outcome)]) -> String {
         "cov p95",
         "MASE",
         "chosen (fits)",
+        "forecasting (fits)",
     ]);
     for (task, outcome) in done {
         let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.3}"));
         let few = if outcome.windows < FEW_WINDOWS { " (few)" } else { "" };
-        let chosen: Vec<String> = outcome.own.chosen.iter().map(|(name, fits)| format!("{name} {fits}")).collect();
+        let fits = |counts: &BTreeMap<&str, usize>| {
+            let counts: Vec<String> = counts.iter().map(|(name, fits)| format!("{name} {fits}")).collect();
+            counts.join(", ")
+        };
         table.add_row([
             task.named.name.clone(),
             task.horizon.to_string(),
@@ -199,7 +207,8 @@ fn as_text(done: &[(&Task<'_>, Outcome)]) -> String {
             number(outcome.ratio()),
             number(Some(outcome.own.coverage())),
             number(outcome.own.mase),
-            chosen.join(", "),
+            fits(&outcome.own.chosen),
+            fits(&outcome.own.worth),
         ]);
     }
     for column in table.column_iter_mut().skip(2).take(7) {
@@ -217,6 +226,7 @@ fn as_json(task: &Task<'_>, outcome: &Outcome) -> Value {
         "windows": outcome.windows, "origins": own.origins, "scored_steps": own.scored, "wql": own.wql(),
         "wql_last_value": outcome.baselines[0], "wql_seasonal_naive": outcome.baselines[1],
         "wql_ratio": outcome.ratio(), "coverage_p95": own.coverage(), "mase": own.mase, "chosen": own.chosen,
+        "worth": own.worth,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Why a model was chosen, in words and as JSON: now, by the selection, and since when, by the controller's record.
 
-use forebay_forecast::{Choice, Chosen, FitChoice, Reason, SelectionReport};
+use forebay_forecast::{Choice, Chosen, FitChoice, Reason, SelectionReport, Worth};
 use serde_json::{Value, json};
 
 use crate::calendar;
@@ -61,6 +61,7 @@ pub(super) fn in_words(report: &SelectionReport) -> String {
         text += &format!("    {name:<22}{line}\n");
     }
     text += &format!("  {}\n", reason(report));
+    text += &format!("  verdict: {}\n", verdict(report));
     text += &format!("  live forecasts are measured against {}\n", report.reference);
     text
 }
@@ -76,8 +77,25 @@ pub(super) fn as_json(report: &SelectionReport) -> Value {
     });
     json!({
         "candidates": candidates.collect::<Vec<_>>(), "chosen": report.chosen.as_str(),
-        "reference": report.reference.as_str(), "reason": reason(report),
+        "reference": report.reference.as_str(), "reason": reason(report), "worth": report.worth().map(Worth::as_str),
+        "gain": report.gain.map(|gain| gain.share),
+        "gain_standard_error": report.gain.map(|gain| gain.standard_error).filter(|error| error.is_finite()),
     })
+}
+
+/// Whether forecasting this series is worth anything.
+pub(super) fn verdict(report: &SelectionReport) -> String {
+    let Some(gain) = report.gain else { return "none; no model but naive ones took part".to_owned() };
+    let error = match gain.standard_error {
+        error if error.is_finite() => format!("standard error {:.1} %", 100.0 * error),
+        _ => "too little was held out for a standard error".to_owned(),
+    };
+    let says = match report.worth() {
+        Some(Worth::Helps) => "forecasting helps here",
+        Some(Worth::NotClear) => "not clear whether forecasting helps here",
+        Some(Worth::NoForecasterHelps) | None => "no forecaster helps here",
+    };
+    format!("{says}; it saves {:.1} % of the naive loss, {error}", 100.0 * gain.share)
 }
 
 fn reason(report: &SelectionReport) -> String {
@@ -87,14 +105,12 @@ fn reason(report: &SelectionReport) -> String {
             format!("{chosen} is chosen: its loss is {:.1} % below the best naive model's", 100.0 * gain)
         }
         Reason::NoOtherModel => format!("{chosen} is chosen: it is the best naive model, and no other took part"),
-        Reason::NotBeaten { gain } if gain < 0.0 => format!(
-            "{chosen} is chosen: no forecaster helps here; the best model's loss is {:.1} % above the naive one's",
-            -100.0 * gain
-        ),
-        Reason::NotBeaten { gain } => format!(
-            "{chosen} is chosen: no forecaster helps enough; the best model's loss is only {:.1} % below the naive one's",
-            100.0 * gain
-        ),
+        Reason::NotBeaten { gain } if gain < 0.0 => {
+            format!("{chosen} is chosen: the best model's loss is {:.1} % above the naive one's", -100.0 * gain)
+        }
+        Reason::NotBeaten { gain } => {
+            format!("{chosen} is chosen: the best model's loss is only {:.1} % below the naive one's", 100.0 * gain)
+        }
         Reason::AskedFor => format!("{chosen} was asked for"),
         ref other => format!("{chosen} is chosen: {other:?}"),
     }

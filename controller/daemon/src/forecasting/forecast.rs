@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{EventCalendar, EventForecast, EventModel, Forecaster, Series};
+use forebay_forecast::{EventCalendar, EventForecast, EventModel, Forecaster, Series, Worth};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
@@ -139,6 +139,8 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
     if args.explain {
         text += &explain::in_words(forecaster.report());
         text += &events::in_words(&events.as_ref().map(EventModel::report).unwrap_or_default());
+    } else {
+        text += &format!("  verdict: {}\n", explain::verdict(forecaster.report()));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -169,7 +171,7 @@ fn as_json(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> Value {
     let mut row = json!({
         "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": series.step_s(),
         "known_steps": series.known_steps(), "history_end_s": series.end_s(), "model": forecaster.report().chosen.as_str(),
-        "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
+        "worth": forecaster.report().worth().map(Worth::as_str), "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
     });
     if args.explain {
         row["explain"] = explain::as_json(forecaster.report());

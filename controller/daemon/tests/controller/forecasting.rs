@@ -45,6 +45,7 @@ fn a_file_is_forecast_with_reasons_and_a_page() {
     assert!(text.status.success(), "{}", String::from_utf8_lossy(&text.stderr));
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("steady: 24h ahead by") && text.contains("is chosen: "), "{text}");
+    assert!(text.contains("verdict: ") && text.contains("% of the naive loss, standard error"), "{text}");
     let answer = json(&[&ask[..], &["--json"]].concat());
     let forecasts = answer["forecasts"].as_array().unwrap();
     let lengths: Vec<usize> = forecasts.iter().map(|forecast| forecast["steps"].as_array().unwrap().len()).collect();
@@ -54,6 +55,8 @@ fn a_file_is_forecast_with_reasons_and_a_page() {
     let (median, upper) = (noon["quantiles"][0].as_f64().unwrap(), noon["quantiles"][1].as_f64().unwrap());
     assert!((170.0..190.0).contains(&median) && upper >= median, "the burst is forecast: {noon}");
     assert!(!forecasts[1]["explain"]["candidates"].as_array().unwrap().is_empty());
+    let (worth, gain) = (&forecasts[1]["worth"], forecasts[1]["explain"]["gain"].as_f64().unwrap());
+    assert!(if gain > 0.0 { worth != "no-forecaster-helps" } else { worth == "no-forecaster-helps" }, "{worth} {gain}");
 
     let page_once = std::fs::read(page).unwrap();
     assert!(String::from_utf8_lossy(&page_once).contains("steady, 24h ahead by"));
@@ -109,6 +112,7 @@ fn a_backtest_compares_with_naive_forecasts() {
     let [seasonal, last] = answer["backtests"].as_array().unwrap().as_slice() else { panic!("{answer}") };
     assert_eq!(seasonal["wql"], seasonal["wql_seasonal_naive"], "the same forecaster twice");
     assert_eq!((&seasonal["wql_ratio"], &seasonal["windows"]), (&1.0.into(), &76.into()));
+    assert!(seasonal["worth"]["not-tried"].as_u64().unwrap() > 0, "{seasonal}");
     assert!(last["wql_ratio"].as_f64().unwrap() > 2.0, "the noon burst is missed: {last}");
     assert!(seasonal["coverage_p95"].as_f64().unwrap() > 0.9, "{seasonal}");
     assert!(std::fs::read_to_string(page).unwrap().matches("<svg").count() == 2);

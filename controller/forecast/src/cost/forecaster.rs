@@ -274,9 +274,9 @@ impl<'a> HeldOut<'a> {
         let mut losses = BlockLosses::default();
         let unit = if self.mean_cost > 0.0 { self.mean_cost } else { 1.0 };
         for (calibrating, scored) in calibrating.iter().zip(scoring) {
-            let (calibration, count) = (Calibration::of(calibrating, self.mean_cost), scored.len());
+            let (calibration, count) = (Calibration::of(calibrating, self.mean_cost), scored.len() as f64);
             for (place, sample) in scored.iter().enumerate() {
-                losses.take(place, count, calibration.loss(sample) / unit, 1.0 / count as f64);
+                losses.take(place as f64 / count, calibration.loss(sample) / unit, 1.0 / count);
             }
         }
         losses

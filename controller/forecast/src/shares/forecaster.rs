@@ -289,12 +289,12 @@ impl<'a> Contest<'a> {
         }
         let mut losses = BlockLosses::default();
         let targets = origins.iter().flat_map(|origin| leads.iter().map(move |lead| origin + lead - 1));
-        let count = points.len();
+        let count = points.len() as f64;
         for (place, (target, point)) in targets.zip(points).enumerate() {
             let Some(came) = self.rows.get(target).and_then(Option::as_ref) else { continue };
             let forecast = method.back(point);
             let squares = self.present.iter().zip(forecast).map(|(&category, share)| (came[category] - share).powi(2));
-            losses.take(place, count, squares.sum(), self.history.amounts(target).iter().sum());
+            losses.take(place as f64 / count, squares.sum(), self.history.amounts(target).iter().sum());
         }
         Ok(losses)
     }
