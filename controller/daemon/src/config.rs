@@ -8,6 +8,7 @@
 //! the file may name adds to it. A changed file is read at the next start; this version does not reload.
 
 mod contracts;
+mod events;
 pub(crate) mod file;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use forebay_plan::{Contract, Key, Pool};
 
 use crate::clock::ClockSettings;
 use contracts::Document;
+pub(crate) use events::FeedSettings;
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub(crate) struct ForecastSettings {
     pub(crate) refit_every_steps: u32,
     /// Weeks of history that are kept and learned from.
     pub(crate) history_weeks: u32,
+    /// Feeds of events.
+    pub(crate) events: Vec<FeedSettings>,
 }
 
 /// Which quantiles of a key's forecasts count.
@@ -128,11 +132,16 @@ impl Config {
             serde_saphyr::from_str(text).map_err(|error| parse_error(file, &error))?
         };
         let policy = raw.policy.as_deref().map(|named| Document::read(file, named)).transpose()?;
-        raw.check(policy.as_ref()).map_err(|problem| ConfigError::Invalid {
+        let checked = raw.check(policy.as_ref()).map_err(|problem| ConfigError::Invalid {
             file: file.to_owned(),
             path: problem.path,
             reason: problem.reason,
             remedy: problem.remedy,
+        });
+        checked.map(|mut config| {
+            let folder = file.parent().unwrap_or(Path::new(""));
+            config.forecast.events.iter_mut().for_each(|feed| feed.file = folder.join(&feed.file));
+            config
         })
     }
 }

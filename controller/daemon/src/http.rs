@@ -1,4 +1,4 @@
-//! The controller's HTTP surface: the sync endpoint, probes, metrics, and two answers for people and tools.
+//! The controller's HTTP surface: the sync endpoint, probes, metrics, and answers for people and tools.
 //!
 //! | path | what |
 //! |---|---|
@@ -9,9 +9,12 @@
 //! | `GET /v1/plan` | the plan in force and its report, JSON |
 //! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
 //! | `GET /v1/forecasts/choices?tenant=T&resource=R` | what was decided about a key's forecasts, newest last, JSON |
+//! | `GET`, `POST /v1/anomalies` | what training leaves out, by key, and what people say of it: see [`anomalies`] |
 //!
 //! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
-//! state of its own and changes nothing.
+//! state of its own and changes nothing itself.
+
+mod anomalies;
 
 use std::sync::Arc;
 
@@ -43,6 +46,10 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .route("/v1/sync", post(sync))
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .with_state(sync_state);
+    let anomalies_route = Router::new()
+        .route("/v1/anomalies", get(anomalies::show).post(anomalies::say))
+        .layer(DefaultBodyLimit::max(anomalies::BODY_LIMIT_BYTES))
+        .with_state(Arc::clone(&shared));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -52,6 +59,7 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .route("/v1/forecasts/choices", get(choices))
         .with_state(shared)
         .merge(sync_route)
+        .merge(anomalies_route)
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
@@ -186,6 +194,7 @@ fn key_json(key: &KeyRecord) -> Value {
         "shadow_quantile": key.quantiles.shadow,
         "upper_quantile": key.quantiles.upper,
         "bursts": key.bursts,
+        "events": crate::events::as_json(&key.events),
         "records": key.records.iter().map(record).collect::<Vec<_>>(),
     })
 }

@@ -7,6 +7,7 @@ mod calendar;
 mod clock;
 mod config;
 mod controller;
+mod events;
 mod forecasting;
 mod http;
 mod import;

@@ -9,6 +9,7 @@ mod lifecycle;
 
 use std::sync::atomic::AtomicU64;
 
+use forebay_forecast::Direction;
 use forebay_plan::Key;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -45,6 +46,27 @@ pub(crate) struct LaneLabels {
     lane: &'static str,
 }
 
+/// Labels of one key and side of its forecast.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DirectionLabels {
+    tenant: String,
+    resource: String,
+    direction: &'static str,
+}
+
+impl DirectionLabels {
+    pub(crate) fn of(key: &Key, direction: Direction) -> Self {
+        Self { tenant: key.tenant.clone(), resource: key.resource.clone(), direction: direction.as_str() }
+    }
+}
+
+/// The label of one event feed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FeedLabel {
+    /// Its file.
+    pub(crate) feed: String,
+}
+
 /// The label of one outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OutcomeLabel {
@@ -70,6 +92,11 @@ pub(crate) struct Metrics {
     pub(crate) generation_sequence: Gauge,
     pub(crate) proxies_live: Gauge,
     pub(crate) bursts: Family<KeyLabels, Counter>,
+    pub(crate) anomalies: Family<DirectionLabels, Counter>,
+    pub(crate) anomalous: Family<DirectionLabels, Gauge>,
+    pub(crate) left_out_steps: Family<KeyLabels, Gauge>,
+    pub(crate) event_feed_errors: Family<FeedLabel, Counter>,
+    pub(crate) event_feed_up: Family<FeedLabel, Gauge>,
     pub(crate) forecast_upper: Family<KeyLabels, Level>,
     pub(crate) forecast_bought: Family<KeyLabels, Level>,
     pub(crate) forecast_point: Family<KeyLabels, Level>,
@@ -116,6 +143,11 @@ impl Metrics {
             generation_sequence: registered(r, "generation_sequence", "Sequence of the published table"),
             proxies_live: registered(r, "proxies_live", "Proxies that have a share"),
             bursts: registered(r, "bursts", "Steps whose demand exceeded the forecast's upper bound"),
+            anomalies: registered(r, "anomalies", "Anomalies that began, by side of the forecast"),
+            anomalous: registered(r, "anomalous", "1 while demand is part of an anomaly, by side of the forecast"),
+            left_out_steps: registered(r, "training_left_out_steps", "Steps that the last fit was not to learn from"),
+            event_feed_errors: registered(r, "event_feed_errors", "Event feeds that could not be read"),
+            event_feed_up: registered(r, "event_feed_up", "1 where the event feed was read when it was looked at last"),
             forecast_upper: registered(r, "forecast_upper_per_s", "Upper quantile for the current step"),
             forecast_bought: registered(
                 r,

@@ -20,7 +20,9 @@
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
 //! next start only.
 
+pub(crate) mod anomalies;
 pub(crate) mod demand;
+mod events;
 mod fitting;
 mod lifecycle;
 mod publishing;
@@ -40,6 +42,7 @@ use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
 use crate::sync::expectations::Outlook;
 use demand::{KeyDemand, records_per_key};
+use events::Feeds;
 use fitting::Fitting;
 use lifecycle::Lifecycle;
 use refits::Donors;
@@ -67,6 +70,7 @@ pub(crate) struct Planner {
     shared: Arc<Shared>,
     store: Box<dyn HistoryStore>,
     instances: Declared,
+    feeds: Feeds,
     fitting: Fitting,
     keys: Vec<KeyDemand>,
     epoch: u64,
@@ -111,6 +115,7 @@ impl Planner {
         let mut planner = Self {
             store,
             instances,
+            feeds: Feeds::new(&shared.config.forecast.events),
             fitting,
             keys,
             epoch,
@@ -130,6 +135,8 @@ impl Planner {
             *dealer = Dealer::new(planner.shared.config.sync.grant_validity, epoch);
             dealer.remember(remembered, now.steady);
         }
+        planner.restore_watches()?;
+        planner.refresh_events(now_step);
         planner.submit_due();
         planner.forget(now_step);
         Ok(planner)
@@ -142,6 +149,7 @@ impl Planner {
             self.shared.bell.wait(wait);
         }
         self.flush();
+        self.store_detectors();
     }
 
     /// Waits until nothing is being fitted, so that a rehearsal goes the same way every time.
@@ -159,6 +167,7 @@ impl Planner {
         let now = self.shared.now();
         let step = step_at(now.calendar_s, step_s);
         let refitted = self.take_fits();
+        self.take_words();
         let raised = self.take_epoch();
         let (live, reported_until_s) = {
             let observer = self.shared.observer();
@@ -175,6 +184,7 @@ impl Planner {
         if self.planned_step.is_none() || (is_new_step && (complete || overdue >= patience)) {
             self.flush();
             let (known_to, estimate_part) = self.ingest(step, reported_until_s);
+            self.refresh_events(step);
             self.forecast(step, known_to, estimate_part);
             self.publish(step, live, raised);
             self.planned_step = Some(step);
@@ -242,6 +252,7 @@ impl Planner {
                 }
             }
             let bursts = self.keys[index].settle(known_to);
+            self.note_anomalies(index);
             if let Some(ratio) = self.keys[index].ratio() {
                 self.shared.metrics.demand_ratio.get_or_create(&KeyLabels::from(&key)).set(ratio);
             }
@@ -334,7 +345,10 @@ impl Planner {
                 None
             }
         });
-        publishing::inputs(&self.keys, config.contracts.clone(), pools.collect(), step..step + horizon, length_ms)
+        let slots = step..step + horizon;
+        let mut inputs = publishing::inputs(&self.keys, config.contracts.clone(), pools.collect(), slots, length_ms);
+        self.feeds.lower(&mut inputs, i64::from(config.step_s));
+        inputs
     }
 
     fn note_store_error(&self, error: &StoreError) {

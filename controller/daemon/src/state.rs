@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::observe::{Moment, Observer};
+use crate::planning::anomalies::Ledgers;
 use crate::planning::demand::KeyRecord;
 use crate::sync::expectations::Outlook;
 
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) table: watch::Sender<Option<Arc<Table>>>,
     /// Forecasts against what came, by key.
     pub(crate) records: Mutex<Vec<KeyRecord>>,
+    /// What training leaves out, by key.
+    pub(crate) ledgers: Ledgers,
     /// The newest forecasts of the steps around now. Taken before the observer, never after it.
     pub(crate) outlook: Mutex<Outlook>,
     observer: Mutex<Observer>,
@@ -75,6 +78,7 @@ impl Shared {
             bell: Bell::default(),
             table: watch::Sender::new(None),
             records: Mutex::default(),
+            ledgers: Ledgers::default(),
             outlook: Mutex::default(),
             observer: Mutex::new(observer),
             epoch_floor: AtomicU64::new(0),

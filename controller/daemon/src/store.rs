@@ -14,7 +14,7 @@ pub(crate) mod sqlite;
 
 use std::path::PathBuf;
 
-use forebay_forecast::Choice;
+use forebay_forecast::{Choice, Detector, Entry};
 use forebay_plan::Key;
 
 use crate::observe::counted::Counted;
@@ -89,6 +89,14 @@ pub(crate) trait HistoryStore: Send {
     fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError>;
     /// A key's points from `from_s` on and before `to_s`, ascending.
     fn range(&self, key: &Key, from_s: i64, to_s: i64) -> Result<Vec<StoredPoint>, StoreError>;
+    /// A key's ledger of what training leaves out, oldest entry first.
+    fn ledger(&self, key: &Key) -> Result<Vec<Entry>, StoreError>;
+    /// Replaces it.
+    fn set_ledger(&mut self, key: &Key, entries: &[Entry]) -> Result<(), StoreError>;
+    /// What a key's detector had seen when it was stored last.
+    fn detector(&self, key: &Key) -> Result<Option<Detector>, StoreError>;
+    /// Notes what detectors have seen.
+    fn set_detectors(&mut self, detectors: &[(&Key, &Detector)]) -> Result<(), StoreError>;
     /// Notes what was decided about keys' forecasts; of too many about one key the oldest leave.
     fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError>;
     /// What was decided about a key's forecasts, oldest first.
@@ -99,6 +107,6 @@ pub(crate) trait HistoryStore: Send {
     fn epoch(&self) -> Result<u64, StoreError>;
     /// Notes the epoch before it is used.
     fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError>;
-    /// Forgets points and choices before `before_s`, and cursors of proxies that have not reported since then.
+    /// Forgets points, choices and ledger entries before `before_s`, and cursors of proxies that have not reported since.
     fn forget(&mut self, before_s: i64) -> Result<u64, StoreError>;
 }

@@ -9,6 +9,7 @@ mod policy;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use daemon::{Daemon, answer_of, forebay, post, report, watch};
 use forebay_protocol::extension::{AttributeNames, DETAILS, DetailRow, EXPECTATIONS, extension, find, trimmed};
@@ -198,6 +199,37 @@ fn garbage_is_refused_and_changes_nothing() {
     assert_eq!(daemon.get("/healthz").0, 200);
     assert_eq!(daemon.get("/nothing").0, 404);
     assert!(daemon.text("/v1/plan").contains("\"proxies\":[]"));
+}
+
+#[test]
+fn people_can_say_what_was_normal_and_read_who_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), CONTRACT);
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let word = |tenant: &str, word: &str| {
+        let span = format!("\"from_s\":{},\"to_s\":{now_s}", now_s - 900);
+        format!(
+            "{{\"tenant\":\"{tenant}\",\"resource\":\"requests\",{span},{word},\"by\":\"ana\",\"note\":\"a test\"}}"
+        )
+    };
+    let say = |daemon: &Daemon, body: &str| daemon.post_json("/v1/anomalies", body);
+    assert_eq!(say(&daemon, &word("shop", "\"word\":\"anomalous\"")), (200, "{\"id\":0}".to_owned()));
+    assert_eq!(say(&daemon, &word("shop", "\"word\":\"hostile\",\"rate_per_s\":4.5")).0, 200);
+    assert_eq!(say(&daemon, &word("nobody", "\"word\":\"normal\"")).0, 404);
+    assert_eq!(say(&daemon, &word("shop", "\"word\":\"odd\"")).0, 400);
+    assert_eq!(say(&daemon, &word("shop", &format!("\"word\":\"{}\"", "x".repeat(20_000)))).0, 413);
+    daemon.kill();
+
+    let daemon = Daemon::start(folder.path(), CONTRACT);
+    let shown: serde_json::Value = serde_json::from_str(&daemon.text("/v1/anomalies")).unwrap();
+    let [anomalous, hostile] = shown["keys"][0]["entries"].as_array().unwrap().as_slice() else { panic!("{shown}") };
+    assert_eq!(
+        (&anomalous["word"], &anomalous["by"], &anomalous["note"]),
+        (&"anomalous".into(), &"ana".into(), &"a test".into())
+    );
+    assert!(anomalous["said_s"].as_u64().unwrap() >= now_s, "{anomalous}");
+    assert_eq!((&hostile["word"], &hostile["rate_per_s"]), (&"hostile".into(), &4.5.into()));
+    assert_eq!(shown["keys"][0]["now"], "normal");
 }
 
 #[test]

@@ -21,9 +21,10 @@ mod threshold;
 use serde::{Deserialize, Serialize};
 
 pub use detector::Detector;
-pub use ledger::{Applied, Entry, HostileTraffic, Label, LabelKind, Ledger, Reason, Treatment};
+pub use ledger::{Applied, Entry, HostileTraffic, Label, LabelKind, Ledger, Reason, Said, Treatment};
 
-use crate::forecaster::StepForecast;
+use crate::events::EventForecast;
+use crate::forecaster::Forecast;
 
 /// Probability below the median, and its mirror above, at which the usual deviation is read: one standard deviation if
 /// the distribution were normal, and untouched by the outermost sixth if it is not.
@@ -50,8 +51,10 @@ impl Direction {
 }
 
 /// What a step was expected to be, in the unit of the series.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Expected {
+    /// When the step begins, unix seconds.
+    pub start_s: i64,
     /// Middle of the forecast.
     pub median: f64,
     /// How far below the middle demand usually lies.
@@ -61,13 +64,25 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Reads the middle and the usual deviations from a calibrated forecast.
+    /// Reads the middle and the usual deviations from the quantiles of a calibrated forecast.
     #[must_use]
-    pub fn of(step: &StepForecast) -> Self {
-        let median = step.quantile(0.5);
-        let below = median - step.quantile(SPREAD_TAIL);
-        let above = step.quantile(1.0 - SPREAD_TAIL) - median;
-        Self { median, below, above }
+    pub fn of(start_s: i64, quantile: impl Fn(f64) -> f64) -> Self {
+        let median = quantile(0.5);
+        let below = median - quantile(SPREAD_TAIL);
+        let above = quantile(1.0 - SPREAD_TAIL) - median;
+        Self { start_s, median, below, above }
+    }
+
+    /// What a forecast expects of each of its steps.
+    #[must_use]
+    pub fn of_steps(forecast: &Forecast) -> Vec<Self> {
+        forecast.steps.iter().map(|step| Self::of(step.start_s, |p| step.quantile(p))).collect()
+    }
+
+    /// The same with events: wider where it is unsure what they do.
+    #[must_use]
+    pub fn of_event_steps(forecast: &EventForecast) -> Vec<Self> {
+        forecast.steps.iter().map(|step| Self::of(step.plain.start_s, |p| step.quantile(p))).collect()
     }
 
     /// How many usual deviations `actual` is off, negative below; no deviation counts as smaller than `floor`.

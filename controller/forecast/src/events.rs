@@ -132,6 +132,8 @@ pub enum EventError {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EventCalendar {
     events: Vec<Event>,
+    /// Length of the longest one, seconds: who is on has begun no earlier than that.
+    longest_s: i64,
 }
 
 impl EventCalendar {
@@ -145,14 +147,20 @@ impl EventCalendar {
         }
         events.iter().try_for_each(check)?;
         events.sort_by(|a, b| (a.from_s, a.to_s, &a.kind).cmp(&(b.from_s, b.to_s, &b.kind)));
-        Ok(Self { events })
+        Ok(Self::of(events))
     }
 
     /// The events of one key, global ones included.
     #[must_use]
     pub fn of_key(&self, key: &str) -> Self {
         let concerns = |event: &&Event| event.key.as_deref().is_none_or(|own| own == key);
-        Self { events: self.events.iter().filter(concerns).cloned().collect() }
+        Self::of(self.events.iter().filter(concerns).cloned().collect())
+    }
+
+    /// Events that were checked and sorted.
+    fn of(events: Vec<Event>) -> Self {
+        let longest_s = events.iter().map(|event| event.to_s - event.from_s).max().unwrap_or(0);
+        Self { events, longest_s }
     }
 
     /// All events, by their beginning.
@@ -170,13 +178,29 @@ impl EventCalendar {
     /// The events that are on, by position.
     pub(crate) fn on_at(&self, at_s: i64) -> impl Iterator<Item = (usize, &Event)> {
         let begun = self.events.partition_point(|event| event.from_s <= at_s);
-        self.events[..begun].iter().enumerate().filter(move |(_, event)| event.is_on(at_s))
+        let first = self.events[..begun].partition_point(|event| at_s - event.from_s > self.longest_s);
+        let near = self.events[first..begun].iter().enumerate();
+        near.map(move |(at, event)| (first + at, event)).filter(move |(_, event)| event.is_on(at_s))
     }
 
     /// The share of capacity that is there: the product over the events that are on; 1 without any.
     #[must_use]
     pub fn capacity_factor(&self, at_s: i64) -> f64 {
         self.on_at(at_s).map(|(_, event)| event.effect.capacity_factor).product()
+    }
+
+    /// The lowest share of capacity that is there at any time from `from_s` on and before `to_s`.
+    #[must_use]
+    pub fn lowest_capacity(&self, from_s: i64, to_s: i64) -> f64 {
+        // A share falls only where an event begins.
+        let begins = self.events.iter().map(|event| event.from_s).filter(|at_s| (from_s + 1..to_s).contains(at_s));
+        begins.map(|at_s| self.capacity_factor(at_s)).fold(self.capacity_factor(from_s), f64::min)
+    }
+
+    /// Whether an event over this moment has ended by `now_s`.
+    #[must_use]
+    pub fn is_past(&self, at_s: i64, now_s: i64) -> bool {
+        self.on_at(at_s).any(|(_, event)| event.to_s <= now_s)
     }
 }
 
@@ -219,6 +243,22 @@ mod tests {
         let calendar = EventCalendar::new(vec![other, window]).unwrap();
         assert_eq!([99, 100, 199, 200].map(|at_s| calendar.of_key("a").capacity_factor(at_s)), [1.0, 0.5, 0.5, 1.0]);
         assert_eq!(calendar.of_key("b").capacity_factor(150), 0.25, "both are on");
+        assert_eq!(calendar.of_key("a").lowest_capacity(50, 100), 1.0);
+        assert_eq!(calendar.of_key("a").lowest_capacity(50, 101), 0.5, "it begins within");
+        assert_eq!(calendar.of_key("a").lowest_capacity(199, 300), 0.5);
+        assert_eq!(
+            [(150, 199), (150, 200), (200, 300)].map(|(at, now)| calendar.is_past(at, now)),
+            [false, true, false]
+        );
+    }
+
+    #[test]
+    fn a_short_event_is_found_beside_a_long_one() {
+        let events = vec![event("long", 0, 1000), event("short", 10, 20), event("short", 900, 910)];
+        let calendar = EventCalendar::new(events).unwrap();
+        let on = |at_s: i64| calendar.on_at(at_s).map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!((on(-1), on(15), on(20), on(905)), (vec![], vec![0, 1], vec![0], vec![0, 2]));
+        assert_eq!((on(999), on(1000)), (vec![0], vec![]));
     }
 
     #[test]

@@ -65,7 +65,7 @@ mod zone;
 
 pub use anomaly::{
     Anomaly, Applied, Change, Detector, Direction, Entry, Expected, HostileTraffic, Label, LabelKind, Ledger,
-    Reason as ExclusionReason, Treatment, Verdict, Why,
+    Reason as ExclusionReason, Said, Treatment, Verdict, Why,
 };
 pub use backtest::Score;
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};

@@ -18,7 +18,7 @@ pub enum Finding {
         pool: String,
         /// Sum of the standard rates, milli-units per second.
         standards_milli_per_s: u64,
-        /// Its ready capacity, milli-units per second.
+        /// Its ready capacity in the slot that has least, milli-units per second.
         ready_milli_per_s: u64,
     },
     /// Violation: shadow was granted beyond what the pool has.
@@ -139,11 +139,13 @@ fn pools_kept(inputs: &Inputs, plan: &Plan, findings: &mut Vec<Finding>) {
     for pool in &inputs.pools {
         let members = || plan.grants.iter().filter(|grant| pool_of.get(&grant.key) == Some(&pool.name.as_str()));
         let standards = members().fold(0_u64, |sum, grant| sum.saturating_add(grant.standard.rate_milli_per_s));
-        if standards > pool.ready_milli_per_s {
+        let ready = |slot| inputs.ready_milli_per_s(pool, slot);
+        let lowest = (0..inputs.slots.len()).map(ready).fold(pool.ready_milli_per_s, u64::min);
+        if standards > lowest {
             findings.push(Finding::StandardsExceedPool {
                 pool: pool.name.clone(),
                 standards_milli_per_s: standards,
-                ready_milli_per_s: pool.ready_milli_per_s,
+                ready_milli_per_s: lowest,
             });
         }
         let mut shadow: BTreeMap<u64, u64> = BTreeMap::new();
@@ -153,12 +155,14 @@ fn pools_kept(inputs: &Inputs, plan: &Plan, findings: &mut Vec<Finding>) {
         }
         for (slot_id, shadow) in shadow {
             let sold = standards.saturating_add(shadow);
-            if sold > pool.ready_milli_per_s {
+            // A slot that was not asked for has nothing.
+            let ready = inputs.slots.iter().position(|slot| slot.id == slot_id).map_or(0, ready);
+            if sold > ready {
                 findings.push(Finding::PoolExceeded {
                     pool: pool.name.clone(),
                     slot_id,
                     sold_milli_per_s: sold,
-                    ready_milli_per_s: pool.ready_milli_per_s,
+                    ready_milli_per_s: ready,
                 });
             }
         }

@@ -90,8 +90,19 @@ pub struct Inputs {
     pub contracts: Vec<Contract>,
     /// Pools with distinct names.
     pub pools: Vec<Pool>,
+    /// What is ready of pools that have less than usual in some slot, per slot of `slots`, in milli-units per second: a
+    /// maintenance window. Missing slots have what the pool has; nothing here adds to a pool.
+    pub reduced: BTreeMap<String, Vec<u64>>,
     /// The slots to plan, ascending.
     pub slots: Vec<SlotTime>,
     /// Demand per key; a key that is absent has no forecast.
     pub demand: BTreeMap<Key, Demand>,
+}
+
+impl Inputs {
+    /// What is ready of a pool in a slot, by its place in `slots`; milli-units per second.
+    pub(crate) fn ready_milli_per_s(&self, pool: &Pool, slot: usize) -> u64 {
+        let reduced = self.reduced.get(&pool.name).and_then(|by_slot| by_slot.get(slot));
+        reduced.map_or(pool.ready_milli_per_s, |reduced| pool.ready_milli_per_s.min(*reduced))
+    }
 }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use crate::fairness::{Claim, max_min_shares};
-use crate::inputs::{Contract, Demand, Inputs, Key};
+use crate::inputs::{Contract, Demand, Inputs, Key, Pool};
 
 /// A token bucket's parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,7 +127,8 @@ impl PlanReport {
 /// Makes the plan. Total: whatever the inputs, there is a plan, and [`crate::check`] says what is wrong with them.
 pub fn plan(inputs: &Inputs) -> Plan {
     let spare = spare_by_pool(inputs);
-    let by_slot: Vec<Vec<u64>> = (0..inputs.slots.len()).map(|slot| shadow_rates(inputs, &spare, slot)).collect();
+    let by_slot: Vec<Vec<u64>> =
+        spare.iter().enumerate().map(|(slot, spare)| shadow_rates(inputs, spare, slot)).collect();
     let rates_of = |i: usize| -> Vec<u64> { by_slot.iter().map(|rates| rates[i]).collect() };
     let contracts = || inputs.contracts.iter().enumerate().map(|(i, contract)| (contract, rates_of(i)));
     let grants = contracts().map(|(contract, rates)| grant(inputs, contract, &rates)).collect();
@@ -136,7 +137,7 @@ pub fn plan(inputs: &Inputs) -> Plan {
 }
 
 /// The shadow rate of each contract in one slot, in milli-units per second.
-fn shadow_rates(inputs: &Inputs, spare: &BTreeMap<&str, u64>, slot: usize) -> Vec<u64> {
+fn shadow_rates(inputs: &Inputs, spare: &Spare<'_>, slot: usize) -> Vec<u64> {
     let mut rates = vec![0_u64; inputs.contracts.len()];
     let mut by_pool: BTreeMap<&str, Vec<(usize, Claim)>> = BTreeMap::new();
     for (i, contract) in inputs.contracts.iter().enumerate() {
@@ -156,16 +157,24 @@ fn shadow_rates(inputs: &Inputs, spare: &BTreeMap<&str, u64>, slot: usize) -> Ve
     rates
 }
 
-/// What each pool has that no contract was promised, in milli-units per second.
-fn spare_by_pool(inputs: &Inputs) -> BTreeMap<&str, u64> {
-    let mut spare: BTreeMap<&str, u64> =
-        inputs.pools.iter().map(|pool| (pool.name.as_str(), pool.ready_milli_per_s)).collect();
+/// What each pool has in a slot that no contract was promised, in milli-units per second.
+type Spare<'a> = BTreeMap<&'a str, u64>;
+
+/// By slot.
+fn spare_by_pool(inputs: &Inputs) -> Vec<Spare<'_>> {
+    let mut promised: BTreeMap<&str, u64> = BTreeMap::new();
     for contract in &inputs.contracts {
-        if let Some(left) = contract.pool.as_deref().and_then(|pool| spare.get_mut(pool)) {
-            *left = left.saturating_sub(contract.rate_milli_per_s);
+        if let Some(pool) = contract.pool.as_deref() {
+            let sum = promised.entry(pool).or_default();
+            *sum = sum.saturating_add(contract.rate_milli_per_s);
         }
     }
-    spare
+    let spare = |pool: &Pool, slot| {
+        let promised = promised.get(pool.name.as_str()).copied().unwrap_or(0);
+        inputs.ready_milli_per_s(pool, slot).saturating_sub(promised)
+    };
+    let of_slot = |slot| inputs.pools.iter().map(|pool| (pool.name.as_str(), spare(pool, slot))).collect();
+    (0..inputs.slots.len()).map(of_slot).collect()
 }
 
 /// What the forecast asks above the standard rate in a slot, in milli-units per second.
@@ -204,7 +213,7 @@ fn grant(inputs: &Inputs, contract: &Contract, rates: &[u64]) -> Grant {
     }
 }
 
-fn explain(inputs: &Inputs, spare: &BTreeMap<&str, u64>, contract: &Contract, rates: &[u64]) -> KeyReport {
+fn explain(inputs: &Inputs, spare: &[Spare<'_>], contract: &Contract, rates: &[u64]) -> KeyReport {
     let needs: Vec<u64> = (0..inputs.slots.len()).map(|slot| need_milli_per_s(inputs, contract, slot)).collect();
     let reason = match inputs.demand.get(&contract.key) {
         None => Reason::NoForecast("no forecast was made".to_owned()),
@@ -213,12 +222,12 @@ fn explain(inputs: &Inputs, spare: &BTreeMap<&str, u64>, contract: &Contract, ra
         Some(Demand::Forecast { .. }) if needs.iter().all(|need| *need == 0) => Reason::StandardSuffices,
         Some(Demand::Forecast { .. }) => {
             let max = contract.shadow_max_milli_per_s;
-            let pool_cut = needs.iter().zip(rates).any(|(need, rate)| *rate < (*need).min(max));
-            let sold_out = contract.pool.as_deref().is_some_and(|pool| spare.get(pool).copied().unwrap_or(0) == 0);
-            if pool_cut && sold_out {
-                Reason::PoolSoldOut
-            } else if pool_cut {
-                Reason::PoolShort
+            let cut = needs.iter().zip(rates).zip(spare).filter(|((need, rate), _)| **rate < (**need).min(max));
+            let mut has_spare = cut.map(|(_, spare)| {
+                contract.pool.as_deref().is_none_or(|pool| spare.get(pool).is_some_and(|spare| *spare > 0))
+            });
+            if let Some(first_has) = has_spare.next() {
+                if first_has || has_spare.any(|has| has) { Reason::PoolShort } else { Reason::PoolSoldOut }
             } else if needs.iter().any(|need| *need > max) {
                 Reason::LimitedByShadowMax
             } else {

@@ -36,6 +36,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
                     Pool { name: "b".to_owned(), ready_milli_per_s: second },
                 ],
                 slots: (0..slots).map(|i| SlotTime { id: 5_900_000 + i, length_ms }).collect(),
+                reduced: [("a".to_owned(), vec![first, first / 2, 0])].into(),
                 ..Inputs::default()
             };
             for (i, (rate_milli_per_s, burst, shadow_max_milli_per_s, pool, weight, demand)) in
@@ -136,6 +137,7 @@ fn two_tenants(upper_shop: f64, upper_feed: f64, ready_milli_per_s: u64) -> Inpu
     Inputs {
         contracts: vec![contract("shop"), contract("feed")],
         pools: vec![Pool { name: "default".to_owned(), ready_milli_per_s }],
+        reduced: BTreeMap::new(),
         slots: vec![SlotTime { id: 10, length_ms: 500 }],
         demand: BTreeMap::from([
             (Key::new("shop", "requests"), forecast(upper_shop)),
@@ -171,6 +173,28 @@ fn oversold_standards_are_a_finding_and_contracts_stay() {
     assert_eq!(made.report.keys[0].reason, Reason::PoolSoldOut);
     let findings = check(&inputs, &made);
     assert!(matches!(findings[..], [Finding::StandardsExceedPool { .. }]), "{findings:?}");
+}
+
+#[test]
+fn a_maintenance_window_lowers_what_is_lent_in_its_slots() {
+    let mut inputs = two_tenants(250.0, 130.0, 400_000);
+    inputs.slots = (10..13).map(|id| SlotTime { id, length_ms: 500 }).collect();
+    for demand in inputs.demand.values_mut() {
+        let Demand::Forecast { upper_per_s, .. } = demand else { panic!() };
+        *upper_per_s = vec![upper_per_s[0]; 3];
+    }
+    inputs.reduced = BTreeMap::from([("default".to_owned(), vec![400_000, 240_000, 100_000])]);
+    let made = plan(&inputs);
+    let rates = |key: usize| made.grants[key].slots.iter().map(|slot| (slot.id, slot.pace.rate_milli_per_s));
+    assert_eq!(rates(0).collect::<Vec<_>>(), [(10, 150_000), (11, 20_000)]);
+    assert_eq!(rates(1).collect::<Vec<_>>(), [(10, 30_000), (11, 20_000)]);
+    assert_eq!(made.report.keys[0].reason, Reason::PoolShort);
+    let findings = check(&inputs, &made);
+    let remark = |finding: &Finding| matches!(finding, Finding::StandardsExceedPool { ready_milli_per_s: 100_000, .. });
+    assert!(findings.len() == 1 && remark(&findings[0]), "{findings:?}");
+    inputs.reduced = BTreeMap::from([("default".to_owned(), vec![100_000])]);
+    let findings = check(&inputs, &made);
+    assert!(findings.iter().any(|f| matches!(f, Finding::PoolExceeded { slot_id: 10, .. })), "{findings:?}");
 }
 
 #[test]

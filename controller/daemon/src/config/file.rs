@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_plan::{Key, Pool};
+use forebay_plan::{Contract, Key, Pool};
 use serde::Deserialize;
 
 use super::contracts::{Contracts, Document};
+use super::events::{FeedPart, feeds};
 use super::{Config, ForecastSettings, SyncSettings};
 use crate::calendar;
 use crate::clock::ClockSettings;
@@ -77,11 +78,12 @@ struct ForecastPart {
     horizon_steps: u32,
     refit_every_steps: u32,
     history_weeks: u32,
+    events: Vec<FeedPart>,
 }
 
 impl Default for ForecastPart {
     fn default() -> Self {
-        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: 12, history_weeks: 8 }
+        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: 12, history_weeks: 8, events: Vec::new() }
     }
 }
 
@@ -161,7 +163,7 @@ impl File {
             data_dir: self.data_dir,
             step_s: self.step_s,
             clock: self.clock.check()?,
-            forecast: self.forecast.check(self.step_s, quantiles)?,
+            forecast: self.forecast.check(self.step_s, quantiles, (&contracts, &pools))?,
             sync: self.sync.check()?,
             pools,
             contracts,
@@ -194,7 +196,12 @@ impl ClockPart {
 }
 
 impl ForecastPart {
-    fn check(self, step_s: u32, own_quantiles: BTreeMap<Key, f64>) -> Result<ForecastSettings, Problem> {
+    fn check(
+        self,
+        step_s: u32,
+        own_quantiles: BTreeMap<Key, f64>,
+        (contracts, pools): (&[Contract], &[Pool]),
+    ) -> Result<ForecastSettings, Problem> {
         if !(self.quantile > 0.5 && self.quantile < 1.0) {
             let reason = format!("{} is no upper quantile", self.quantile);
             return Err(problem("forecast.quantile", reason, "choose one between 0.5 and 1, such as 0.95"));
@@ -219,6 +226,7 @@ impl ForecastPart {
             horizon_steps: self.horizon_steps as usize,
             refit_every_steps: self.refit_every_steps,
             history_weeks: self.history_weeks,
+            events: feeds(self.events, contracts, pools)?,
         })
     }
 }

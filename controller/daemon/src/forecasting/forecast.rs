@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{Forecast, Forecaster, Series};
+use forebay_forecast::{EventCalendar, EventForecast, EventModel, Forecaster, Series};
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::page::{Fan, PLOTTED, Plot, page};
-use super::{Question, Task, explain, failure, report_failures, source, tasks, work};
-use crate::calendar;
+use super::{Named, Question, Task, explain, failure, report_failures, source, tasks, work};
+use crate::{calendar, events};
 
 /// Most rows that are printed of one forecast; of a longer one so many are taken evenly, the last step among them. JSON
 /// holds every step.
@@ -26,7 +27,14 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, between 0 and 1
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.05,0.5,0.95,0.99")]
     quantiles: Vec<f64>,
-    /// Say why the model was chosen; for a key also what the controller decided about it, and when
+    /// iCalendar file with events that concern the series; may be given several times
+    #[arg(long, value_name = "FILE.ics")]
+    events: Vec<PathBuf>,
+    /// Time zone of the days and times in --events that name none
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: String,
+    /// Say why the model was chosen, and what is expected of events; for a key also what the controller decided about it,
+    /// and when
     #[arg(long)]
     explain: bool,
     /// Print JSON
@@ -35,6 +43,14 @@ pub(crate) struct ForecastArgs {
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+}
+
+/// What came of one task.
+struct Outcome {
+    forecaster: Forecaster,
+    /// What was learned of events, if there are any.
+    events: Option<EventModel>,
+    forecast: EventForecast,
 }
 
 /// Forecasts and prints.
@@ -51,60 +67,87 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
     }
     let named = source::read(&args.question)?;
     let tasks = tasks(&args.question, &named)?;
-    let outcomes = work(&tasks, |task| {
-        let forecaster = task.fit(&task.named.series)?;
-        let forecast = forecaster.predict(&task.named.series)?;
-        Ok((forecaster, forecast))
-    });
+    let calendar = read_events(args, &named)?;
+    let outcomes = work(&tasks, |task| one(task, &calendar));
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for (task, outcome) in tasks.iter().zip(outcomes) {
         match outcome {
-            Ok((forecaster, forecast)) => done.push((task, forecaster, forecast)),
+            Ok(outcome) => done.push((task, outcome)),
             Err(error) => failures.push(failure(task, &error)),
         }
     }
     if args.json {
-        let all: Vec<Value> = done.iter().map(|(task, of, forecast)| as_json(args, task, of, forecast)).collect();
+        let all: Vec<Value> = done.iter().map(|(task, outcome)| as_json(args, task, outcome)).collect();
         let mut answer = json!({ "source": args.question.source, "forecasts": all });
         if let Some(choices) = &record {
             answer["choices"] = choices.iter().map(explain::choice_json).collect();
         }
         println!("{answer}");
     } else {
-        for (task, forecaster, forecast) in &done {
-            print!("{}", as_text(args, task, forecaster, forecast));
+        for (task, outcome) in &done {
+            print!("{}", as_text(args, task, outcome));
         }
     }
     if let Some(path) = &args.html {
-        let plots: Vec<Plot> = done.iter().map(|(task, _, forecast)| plot(task, forecast)).collect();
+        let plots: Vec<Plot> = done.iter().map(|(task, outcome)| plot(task, outcome)).collect();
         let text = page(&format!("Forecasts of {}", args.question.source), &plots);
         std::fs::write(path, text).with_context(|| format!("write {}: check --html", path.display()))?;
     }
     report_failures(&failures, tasks.len())
 }
 
-fn as_text(args: &ForecastArgs, task: &Task<'_>, forecaster: &Forecaster, forecast: &Forecast) -> String {
+/// The events of all feeds that touch a series or what is forecast of it.
+fn read_events(args: &ForecastArgs, named: &[Named]) -> anyhow::Result<EventCalendar> {
+    let zone = TimeZone::get(&args.zone).with_context(|| {
+        format!("--zone {}: write a name such as Europe/Berlin, as the machine knows it", args.zone)
+    })?;
+    let ahead_s = args.question.horizon.iter().map(|horizon| i64::from(horizon.seconds)).max().unwrap_or(0);
+    let from_s = named.iter().map(|named| named.series.start_s()).min().unwrap_or(0);
+    let to_s = named.iter().map(|named| named.series.end_s()).max().unwrap_or(0) + ahead_s;
+    let mut all = Vec::new();
+    for file in &args.events {
+        let calendar = events::read(file, &zone, (from_s, to_s))?;
+        all.extend(calendar.events().iter().filter(|event| events::changes_demand(event)).cloned());
+    }
+    EventCalendar::new(all).context("--events")
+}
+
+/// As the controller does: fits and forecasts without the events, which are put in afterwards.
+fn one(task: &Task<'_>, calendar: &EventCalendar) -> Result<Outcome, forebay_forecast::ForecastError> {
+    let (events, series) = events::learned(task.named.series.clone(), &calendar.of_key(&task.named.name));
+    let forecaster = task.fit(&series)?;
+    let plain = forecaster.predict(&series)?;
+    let forecast = match &events {
+        Some(model) => model.apply(plain),
+        None => EventForecast::without_events(plain),
+    };
+    Ok(Outcome { forecaster, events, forecast })
+}
+
+fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
+    let Outcome { forecaster, events, forecast } = outcome;
     let series = &task.named.series;
     let mut text = format!(
         "{}: {} ahead by {}, from {} known steps of {} s until {}\n",
         task.named.name,
         task.horizon,
-        forecast.model,
+        forecaster.report().chosen,
         series.known_steps(),
         series.step_s(),
         calendar::print(series.end_s()),
     );
     if args.explain {
         text += &explain::in_words(forecaster.report());
+        text += &events::in_words(&events.as_ref().map(EventModel::report).unwrap_or_default());
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let names = args.quantiles.iter().map(|p| format!("p{}", percent(*p)));
     table.set_header(["begins".to_owned(), "lead".to_owned()].into_iter().chain(names));
     let every = forecast.steps.len().div_ceil(MAX_ROWS);
-    for step in forecast.steps.iter().filter(|step| (forecast.steps.len() - step.lead).is_multiple_of(every)) {
+    for step in forecast.steps.iter().filter(|step| (forecast.steps.len() - step.plain.lead).is_multiple_of(every)) {
         let quantiles = args.quantiles.iter().map(|&p| format!("{:.4}", step.quantile(p)));
-        table.add_row([calendar::print(step.start_s), step.lead.to_string()].into_iter().chain(quantiles));
+        table.add_row([calendar::print(step.plain.start_s), step.plain.lead.to_string()].into_iter().chain(quantiles));
     }
     text += &format!("{table}\n\n");
     text
@@ -115,35 +158,39 @@ fn percent(p: f64) -> f64 {
     (p * 1e8).round() / 1e6
 }
 
-fn as_json(args: &ForecastArgs, task: &Task<'_>, forecaster: &Forecaster, forecast: &Forecast) -> Value {
+fn as_json(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> Value {
+    let Outcome { forecaster, events, forecast } = outcome;
     let series = &task.named.series;
     let steps = forecast.steps.iter().map(|step| {
         let quantiles: Vec<f64> = args.quantiles.iter().map(|&p| step.quantile(p)).collect();
-        json!({ "start_s": step.start_s, "lead": step.lead, "quantiles": quantiles })
+        let uplift = step.uplift.map(|uplift| uplift.factor());
+        json!({ "start_s": step.plain.start_s, "lead": step.plain.lead, "quantiles": quantiles, "uplift": uplift })
     });
     let mut row = json!({
         "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": series.step_s(),
-        "known_steps": series.known_steps(), "history_end_s": series.end_s(), "model": forecast.model.as_str(),
+        "known_steps": series.known_steps(), "history_end_s": series.end_s(), "model": forecaster.report().chosen.as_str(),
         "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
     });
     if args.explain {
         row["explain"] = explain::as_json(forecaster.report());
+        row["explain"]["events"] = events::as_json(&events.as_ref().map(EventModel::report).unwrap_or_default());
     }
     row
 }
 
-fn plot(task: &Task<'_>, forecast: &Forecast) -> Plot {
+fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
+    let forecast = &outcome.forecast;
     let series = &task.named.series;
     let shown = (PLOTTED_HISTORY * task.steps).max(2 * series.day_steps());
     let from = series.len().saturating_sub(shown);
     Plot {
-        title: format!("{}, {} ahead by {}", task.named.name, task.horizon, forecast.model),
+        title: format!("{}, {} ahead by {}", task.named.name, task.horizon, outcome.forecaster.report().chosen),
         step_s: series.step_s(),
         values: values(series, from),
         fans: forecast
             .steps
             .iter()
-            .map(|step| Fan { start_s: step.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) })
+            .map(|step| Fan { start_s: step.plain.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) })
             .collect(),
     }
 }

@@ -8,28 +8,36 @@
 //! Capping at the upper bound alone was refused: each step would then raise the next bound a little, without end.
 //!
 //! **Recurring bursts must still be learned**, also when they grow. The raw value stays in the store beside its cap, and
-//! it is believed in full once demand of at least [`REPEATED`] of its height came at the same time of another day or week
-//! (a day or a week apart, give or take one step): whatever came twice on schedule is demand, and `shadow_max` and the
-//! pool bound what it can bring. Retries are not told apart from new requests yet.
+//! it is believed in full once demand of at least four fifths of its height came at the same time of
+//! another day or week (a day or a week apart, give or take one step): whatever came twice on schedule is demand, and
+//! `shadow_max` and the pool bound what it can bring. Retries are not told apart from new requests yet.
 //!
 //! The same believed values are what live calibration and the quality gate see; coverage in records and metrics is of
 //! raw demand. All of that is about the upper bound; which quantile shadow is bought for is a matter of price, may be
 //! another one ([`Quantiles`]), and changes nothing of what is believed.
+//!
+//! What is anomalous is [`watch`]'s to find and to keep out of training; [`belief`] puts the two together. Anomalous steps
+//! are neither scored nor calibrated on: a forecast is not worse for not having meant an attack. What is known beforehand
+//! is of [`events`].
 
+mod belief;
+mod events;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_forecast::{ForecastError, Forecaster, Series, SeriesError, StepForecast};
+use forebay_forecast::{ForecastError, Forecaster, KindReport, Series, SeriesError, StepForecast};
 use forebay_plan::Key;
 
 use super::lifecycle::{Lifecycle, Shadow};
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
+use belief::Anomalous;
+use events::KeyEvents;
+use watch::Watch;
 
-/// Share of a burst's height that another one must have to make it a recurring one.
-const REPEATED: f64 = 0.8;
 /// Newest steps that may be missing before the forecast is made over the gap instead of from before it.
 pub(crate) const SPARE_LEADS: usize = 2;
 /// Steps whose forecasts are kept for comparison with what came.
@@ -63,6 +71,8 @@ pub(crate) struct KeyRecord {
     pub(crate) rival: Option<String>,
     pub(crate) quantiles: Quantiles,
     pub(crate) bursts: u64,
+    /// What is believed of the kinds of events that concern it.
+    pub(crate) events: Vec<KindReport>,
     pub(crate) records: VecDeque<Record>,
 }
 
@@ -75,7 +85,8 @@ pub(super) struct Issued {
     pub(super) upper: f64,
     bought: f64,
     lead: usize,
-    /// `None` where the forecast was borrowed from other keys.
+    /// Without what events do. `None` in an event, whose miss teaches nothing of forecasts, and where the forecast was
+    /// borrowed from other keys.
     pub(super) forecast: Option<StepForecast>,
     pub(super) shadow: Option<Shadow>,
 }
@@ -105,6 +116,8 @@ pub(crate) struct KeyDemand {
     /// Why there is no forecaster; what the last fit said otherwise.
     pub(crate) why: String,
     pub(crate) life: Lifecycle,
+    pub(crate) watch: Watch,
+    pub(crate) events: KeyEvents,
     quantiles: Quantiles,
     step_s: u32,
     first_step: i64,
@@ -134,6 +147,8 @@ impl KeyDemand {
             fitted: None,
             why: "its first fit is not finished".to_owned(),
             life,
+            watch: Watch::new(step_s),
+            events: KeyEvents::default(),
             quantiles,
             step_s,
             first_step,
@@ -198,8 +213,12 @@ impl KeyDemand {
                     self.excursion_steps = 0;
                 }
             }
-            let believed = self.believed(index);
-            self.life.scored(&mut self.fitted, ends_s, &issued, actual, believed);
+            let believed = self.capped(index, actual);
+            if self.judge(step, actual) {
+                self.life.passed(ends_s);
+            } else {
+                self.life.scored(&mut self.fitted, ends_s, &issued, actual, believed);
+            }
             for issued in issued {
                 self.records.push_back(Record {
                     step,
@@ -223,18 +242,15 @@ impl KeyDemand {
     /// # Errors
     /// The forecaster or the history refused; the forecasts made before stay.
     pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
+        self.learn_events(now_step)?;
         let Some(fitted) = &self.fitted else {
             self.forecast_borrowed(now_step);
             return Ok(());
         };
         let recent = fitted.forecaster.recent_steps() as i64;
         let from = (now_step - recent).max(self.first_step);
-        let mut values: Vec<f64> = (from..now_step)
-            .map(|step| match self.index(step) {
-                Some(index) if step < known_to => self.believed(index),
-                _ => f64::NAN,
-            })
-            .collect();
+        let mut values = self.believed_between(from..known_to.min(now_step), Anomalous::Capped)?;
+        values.resize(usize::try_from(now_step - from).unwrap_or(0), f64::NAN);
         if let (Some(estimate), Some(last)) = (estimate, values.last_mut()) {
             *last = self.capped_estimate(now_step - 1, estimate);
         }
@@ -243,11 +259,13 @@ impl KeyDemand {
             values.truncate(values.len() - missing);
         }
         let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
-        let forecast = fitted.forecaster.predict(&series)?;
-        let mut shadows = self.life.shadows(&series);
+        let cleared = self.events.cleared(series);
+        let forecast = self.events.applied(fitted.forecaster.predict(&cleared)?);
+        let mut shadows = self.life.shadows(&cleared);
         for step_forecast in forecast.steps {
-            let shadow = shadows.next();
-            let step = step_forecast.start_s.div_euclid(i64::from(self.step_s));
+            let in_event = step_forecast.uplift.is_some();
+            let shadow = shadows.next().filter(|_| !in_event);
+            let step = step_forecast.plain.start_s.div_euclid(i64::from(self.step_s));
             if step < now_step {
                 continue;
             }
@@ -257,8 +275,8 @@ impl KeyDemand {
                 point: step_forecast.quantile(0.5),
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
-                lead: step_forecast.lead,
-                forecast: Some(step_forecast),
+                lead: step_forecast.plain.lead,
+                forecast: (!in_event).then_some(step_forecast.plain),
                 shadow,
             };
             issue(&mut self.issued, step, issued);
@@ -302,16 +320,6 @@ impl KeyDemand {
         self.ratio
     }
 
-    /// Believed history for a fit, from `from` up to the last complete step.
-    ///
-    /// # Errors
-    /// The history is none that a series can be made of.
-    pub(crate) fn training(&self, from: i64) -> Result<Series, SeriesError> {
-        let from = from.max(self.first_step);
-        let values = (from..self.settled_until).map(|step| self.index(step).map_or(f64::NAN, |i| self.believed(i)));
-        Series::new(from * i64::from(self.step_s), self.step_s, values.collect())
-    }
-
     /// The raw value of a step, if it is known.
     pub(crate) fn raw(&self, step: i64) -> Option<f64> {
         self.index(step).map(|index| self.raw[index]).filter(|value| value.is_finite())
@@ -326,35 +334,13 @@ impl KeyDemand {
             rival: self.life.rival().map(|fitted| format!("{:?}", fitted.forecaster.report().chosen)),
             quantiles: self.quantiles,
             bursts: self.bursts,
+            events: self.events.report(),
             records: self.records.clone(),
         }
     }
 
     fn index(&self, step: i64) -> Option<usize> {
         usize::try_from(step - self.first_step).ok().filter(|index| *index < self.raw.len())
-    }
-
-    fn believed(&self, index: usize) -> f64 {
-        let (raw, cap) = (self.raw[index], self.caps[index]);
-        // A comparison with a missing cap or value is false.
-        if raw > cap && !self.is_repeated(index, raw) { cap } else { raw }
-    }
-
-    /// An incomplete step has no cap yet; it is believed up to the bound that is known.
-    fn capped_estimate(&self, step: i64, estimate: f64) -> f64 {
-        let repeated = self.index(step).is_some_and(|index| self.is_repeated(index, estimate));
-        match self.bound(step) {
-            Some((_, upper)) if !repeated => estimate.min(upper),
-            _ => estimate,
-        }
-    }
-
-    fn is_repeated(&self, index: usize, height: f64) -> bool {
-        let day = 86_400 / i64::from(self.step_s);
-        let distances = [-7 * day, -day, day, 7 * day];
-        let near = distances.iter().flat_map(|distance| (-1..=1).map(move |off| distance + off));
-        let mut others = near.filter(|off| *off != 0).filter_map(|off| usize::try_from(index as i64 + off).ok());
-        others.any(|other| self.raw.get(other).is_some_and(|value| *value >= REPEATED * height))
     }
 }
 

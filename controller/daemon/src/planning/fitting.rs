@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use forebay_forecast::{ColdStart, Forecaster, RefitTrigger, Series, Settings, fit, fit_as};
+use forebay_forecast::{ColdStart, EventCalendar, EventModel, Forecaster, RefitTrigger, Series, Settings, fit, fit_as};
 
 use super::lifecycle::Order;
 use super::refits::{MAX_SCHEDULED_WAITING, MAX_TRIGGERED_WAITING};
+use crate::events;
 use crate::state::Shared;
 
 /// A key's believed history, to be fitted.
@@ -18,6 +19,8 @@ pub(super) struct Job {
     pub(super) version: u64,
     pub(super) order: Order,
     pub(super) history: Series,
+    /// The events that concern the key, by which the history is cleared first.
+    pub(super) calendar: EventCalendar,
     pub(super) settings: Settings,
     /// Histories of keys like it, to borrow from where its own is too short.
     pub(super) donors: Arc<[Series]>,
@@ -27,6 +30,7 @@ pub(super) struct Job {
 pub(super) struct Done {
     pub(super) index: usize,
     pub(super) version: u64,
+    pub(super) events: Option<EventModel>,
     pub(super) order: Order,
     pub(super) outcome: Result<Forecaster, String>,
     /// What can be had in place of a forecaster, with its horizon.
@@ -50,7 +54,8 @@ impl Fitting {
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name("fitting".to_owned()).spawn(move || {
             for job in work {
-                let Job { index, version, order, history, settings, donors } = job;
+                let Job { index, version, order, history, calendar, settings, donors } = job;
+                let (events, history) = events::learned(history, &calendar);
                 let fitted = match order.model {
                     None => fit(&history, &settings),
                     Some(model) => fit_as(model, &history, &settings),
@@ -60,7 +65,7 @@ impl Fitting {
                     Ok(_) => None,
                     Err(_) => ColdStart::fit(&donors, &history).ok().map(|start| (start, settings.horizon_steps)),
                 };
-                if finished.send(Done { index, version, order, outcome, borrowed }).is_err() {
+                if finished.send(Done { index, version, order, events, outcome, borrowed }).is_err() {
                     return;
                 }
                 shared.bell.ring();

@@ -130,7 +130,6 @@ impl Lifecycle {
     }
 
     /// Notes that a new level began, as the detector says.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the anomaly detector calls it as soon as it runs in the daemon"))]
     pub(super) fn changed(&mut self, from_s: i64) {
         self.changed_from_s = Some(from_s);
     }
@@ -177,7 +176,8 @@ impl Lifecycle {
                 contest.push((of_champion, loss(&|p| shadow.forecast.quantile(p))));
             }
         }
-        let newest = issued.last().filter(|newest| newest.version == running.version);
+        // What is covered in an event says nothing of the forecaster.
+        let newest = issued.last().filter(|newest| newest.version == running.version && newest.forecast.is_some());
         let evidence = StepEvidence {
             at_s: ends_s,
             // A share of both losses: as steady as their ratio, and finite where the naive forecast is right.

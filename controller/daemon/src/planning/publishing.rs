@@ -37,7 +37,7 @@ pub(super) fn inputs(
     let demand = demand.collect();
     // Steps before 1970 do not occur; an id only has to be the same for the same step.
     let slots = slots.map(|step| SlotTime { id: step.unsigned_abs(), length_ms }).collect();
-    Inputs { contracts, pools, slots, demand }
+    Inputs { contracts, pools, slots, demand, ..Inputs::default() }
 }
 
 impl Planner {

@@ -82,7 +82,8 @@ impl Planner {
                         false => Arc::default(),
                     };
                     let version = step.unsigned_abs();
-                    self.fitting.submit(Job { index, version, order, history, settings, donors });
+                    let calendar = self.keys[index].events.calendar().clone();
+                    self.fitting.submit(Job { index, version, order, history, calendar, settings, donors });
                 }
                 Err(error) => {
                     tracing::error!(key = %demand.key, %error, "history cannot be fitted");
@@ -102,6 +103,10 @@ impl Planner {
         }
         for done in finished {
             let demand = &mut self.keys[done.index];
+            // Of a history that was cut, earlier events are not known.
+            if done.order.since_s.is_none() {
+                demand.events.learned(done.events, done.order.at_s);
+            }
             let outcome = if done.outcome.is_ok() { "fitted" } else { "refused" };
             self.shared.metrics.fits.get_or_create(&OutcomeLabel { outcome }).inc();
             match done.outcome {
@@ -112,6 +117,7 @@ impl Planner {
                     let fitted = Fitted { version: done.version, forecaster, since_s: done.order.since_s };
                     if demand.life.fitted(&mut demand.fitted, &done.order, fitted) {
                         demand.why = why;
+                        demand.watch.refitted();
                         changed.push(done.index);
                     }
                 }
@@ -168,7 +174,9 @@ impl Planner {
     pub(super) fn forget(&mut self, step: i64) {
         self.forgot_step = step;
         let config = &self.shared.config;
-        let before_s = step * i64::from(config.step_s) - (i64::from(config.forecast.history_weeks) + 1) * WEEK_S;
+        let weeks_s = i64::from(config.forecast.history_weeks) * WEEK_S;
+        let before_s = step * i64::from(config.step_s) - weeks_s - WEEK_S;
+        self.keep_ledgers(step - weeks_s / i64::from(config.step_s), before_s);
         if let Err(error) = self.store.forget(before_s) {
             self.note_store_error(&error);
         }

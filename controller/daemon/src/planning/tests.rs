@@ -1,29 +1,30 @@
 //! When the loop plans, with a clock moved by hand: steps of 300 s at 300 times the speed, so a step is one real second.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_forecast::{Choice, Chosen, Place, RefitTrigger};
+use forebay_forecast::{Choice, Chosen, Label, LabelKind, Place, RefitTrigger, Said};
 use forebay_plan::Key;
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
 use super::Planner;
+use super::anomalies::NotNoted;
+use super::demand::watch::Word;
 use super::refits::MAX_SCHEDULED_WAITING;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::observe::Observer;
-use crate::state::{Shared, Table};
+use crate::state::{Shared, Table, lock};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{HistoryStore, Point};
 
-const FIRST_STEP: i64 = 5_900_000;
+pub(super) const FIRST_STEP: i64 = 5_900_000;
 
-struct Loop {
+pub(super) struct Loop {
     clock: Arc<ManualClock>,
-    shared: Arc<Shared>,
-    planner: Planner,
-    folder: tempfile::TempDir,
+    pub(super) shared: Arc<Shared>,
+    pub(super) planner: Planner,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Loop {
@@ -35,8 +36,9 @@ impl Loop {
         Self::with(folder, "contracts: [ { tenant: shop, resource: requests, rate_per_s: 100 } ]")
     }
 
-    fn with(folder: tempfile::TempDir, text: &str) -> Self {
-        let config = Config::parse(Path::new("forebay.yaml"), text).unwrap();
+    /// A planner on what is in `folder`, with this configuration.
+    pub(super) fn with(folder: tempfile::TempDir, text: &str) -> Self {
+        let config = Config::parse(&folder.path().join("forebay.yaml"), text).unwrap();
         let clock = Arc::new(ManualClock::new(FIRST_STEP as f64 * 300.0, 300.0));
         let step_s = config.step_s;
         let store = SqliteStore::open(folder.path(), step_s).unwrap();
@@ -49,7 +51,7 @@ impl Loop {
         Self { clock, shared, planner, folder }
     }
 
-    fn turn_after(&mut self, real: Duration) -> Arc<Table> {
+    pub(super) fn turn_after(&mut self, real: Duration) -> Arc<Table> {
         self.clock.advance(real);
         self.planner.turn();
         self.shared.table.borrow().clone().unwrap()
@@ -117,6 +119,47 @@ fn proxies_and_newer_filters_are_answered_between_steps() {
     assert_eq!(third.generation.epoch, second.generation.epoch + 7);
     let gone = planning.turn_after(Duration::from_secs(11));
     assert!(gone.proxies.is_empty(), "a silent proxy has no share");
+}
+
+#[test]
+fn what_people_say_is_stored_before_it_counts_and_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Key::new("shop", "requests");
+    let steps = FIRST_STEP - 100..FIRST_STEP;
+    let mut points = steps.map(|step| Point { key: shop.clone(), start_s: step * 300, value: 10.0 });
+    SqliteStore::open(folder.path(), 300).unwrap().replace(&mut points).unwrap();
+    let mut planning = Loop::in_folder(folder);
+    let word = |kind, steps: std::ops::Range<i64>| {
+        let said = Said { by: "ana".to_owned(), at_s: 1, note: "a test".to_owned() };
+        Word::Label(Label { from_s: steps.start * 300, to_s: steps.end * 300, kind, said })
+    };
+    let say = |planning: &mut Loop, key: &Key, word: Word| {
+        let mut answer = planning.shared.ledgers.ask(key.clone(), word).unwrap();
+        assert!(answer.try_recv().is_err(), "the planner has not seen it");
+        planning.turn_after(Duration::ZERO);
+        answer.try_recv().unwrap()
+    };
+    let anomalous = || word(LabelKind::Anomalous, FIRST_STEP - 30..FIRST_STEP - 10);
+    assert_eq!(say(&mut planning, &Key::new("feed", "requests"), anomalous()), Err(NotNoted::UnknownKey));
+    assert_eq!(say(&mut planning, &shop, anomalous()), Ok(0));
+    assert_eq!(say(&mut planning, &shop, word(LabelKind::Normal, FIRST_STEP - 15..FIRST_STEP - 10)), Ok(1));
+    let Loop { planner, folder, .. } = planning;
+    drop(planner);
+
+    let mut planning = Loop::in_folder(folder);
+    let shown = lock(&planning.shared.ledgers.keys)[0].clone();
+    assert_eq!((shown.entries.len(), shown.left_out.len()), (2, 2), "the first fit went by it");
+    let training = planning.planner.keys[0].training(0).unwrap();
+    assert_eq!((training.len(), training.known_steps()), (100, 85));
+    planning.planner.keep_ledgers(0, (FIRST_STEP - 10) * 300);
+    assert!(lock(&planning.shared.ledgers.keys)[0].entries.is_empty(), "forgotten with the history");
+    assert!(
+        planning
+            .shared
+            .metrics
+            .text()
+            .contains("forebay_training_left_out_steps{tenant=\"shop\",resource=\"requests\"} 0")
+    );
 }
 
 #[test]

@@ -10,12 +10,13 @@
 //! Version 2 of the schema has `counters.further`: what filters count beside the counters, as words without the zeros at
 //! their end, little endian. A file of version 1 is changed when it is opened.
 
+mod anomalies;
 mod choices;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_forecast::Choice;
+use forebay_forecast::{Choice, Detector, Entry};
 use forebay_plan::Key;
 use forebay_protocol::extension::trimmed;
 use forebay_protocol::{Counters, Further};
@@ -97,6 +98,7 @@ impl SqliteStore {
             }
             found => return Err(StoreError::Schema { file, found, known: SCHEMA_VERSION }),
         }
+        transaction.execute_batch(anomalies::TABLES).map_err(failed("create schema"))?;
         transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
         Ok(Self { connection, file })
@@ -174,6 +176,30 @@ impl HistoryStore for SqliteStore {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
+    fn ledger(&self, key: &Key) -> Result<Vec<Entry>, StoreError> {
+        anomalies::ledger(&self.connection, key).map_err(self.failed("read the ledger"))
+    }
+
+    fn set_ledger(&mut self, key: &Key, entries: &[Entry]) -> Result<(), StoreError> {
+        let failed = self.failed("write the ledger");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        anomalies::set_ledger(&transaction, key, entries).map_err(&failed)?;
+        transaction.commit().map_err(failed)
+    }
+
+    fn detector(&self, key: &Key) -> Result<Option<Detector>, StoreError> {
+        anomalies::detector(&self.connection, key).map_err(self.failed("read detectors"))
+    }
+
+    fn set_detectors(&mut self, detectors: &[(&Key, &Detector)]) -> Result<(), StoreError> {
+        let failed = self.failed("write detectors");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for (key, detector) in detectors {
+            anomalies::set_detector(&transaction, key, detector).map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
     fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError> {
         let failed = self.failed("note choices");
         let transaction = self.connection.transaction().map_err(&failed)?;
@@ -232,6 +258,7 @@ impl HistoryStore for SqliteStore {
         let transaction = self.connection.transaction().map_err(&failed)?;
         let gone = transaction.execute("DELETE FROM points WHERE start_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM proxies WHERE reported_s < ?1", [before_s]).map_err(&failed)?;
+        transaction.execute("DELETE FROM anomalies WHERE to_s <= ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM choices WHERE at_s < ?1", [before_s]).map_err(&failed)?;
         transaction.commit().map_err(failed)?;
         Ok(gone as u64)

@@ -81,6 +81,15 @@ impl Daemon {
         post(&self.address, body)
     }
 
+    /// Posts JSON to a path; the status and the answer as text.
+    pub(crate) fn post_json(&self, path: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let head =
+            format!("POST {path} HTTP/1.1\r\nhost: forebay\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let (status, answer) = call(&self.address, &head, body.as_bytes());
+        (status, String::from_utf8(answer).unwrap())
+    }
+
     /// Sends a message and reads the answer, if there is one.
     pub(crate) fn say(&self, message: &Message) -> Option<Message> {
         answer_of(self.post(&encode(message)))

@@ -62,6 +62,44 @@ fn a_file_is_forecast_with_reasons_and_a_page() {
 }
 
 #[test]
+fn events_of_a_feed_are_put_into_a_forecast_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, feed) = (table(folder.path()), folder.path().join("events.ics"));
+    let event = "BEGIN:VEVENT\nSUMMARY:Launch\nDTSTART;VALUE=DATE:20260122\nX-FOREBAY-UPLIFT:3\nEND:VEVENT";
+    std::fs::write(&feed, format!("BEGIN:VCALENDAR\n{event}\nEND:VCALENDAR\n")).unwrap();
+    let ask = [
+        "forecast",
+        file.to_str().unwrap(),
+        "--column",
+        "steady",
+        "--horizon",
+        "24h",
+        "--quantiles",
+        "0.5",
+        "--explain",
+    ];
+    let events = ["--events", feed.to_str().unwrap(), "--zone", "Etc/GMT+12"];
+    let (plain, with) = (json(&[&ask[..], &["--json"]].concat()), json(&[&ask[..], &events, &["--json"]].concat()));
+    let steps = |answer: &Value| answer["forecasts"][0]["steps"].as_array().unwrap().clone();
+    for (plain, with) in steps(&plain).iter().zip(&steps(&with)) {
+        // Twelve hours west, the day of the launch begins at noon.
+        let factor = if with["start_s"].as_i64().unwrap() < START_S + DAYS * 86_400 + 12 * 3600 { 1.0 } else { 3.0 };
+        let lifted = with["quantiles"][0].as_f64().unwrap() / plain["quantiles"][0].as_f64().unwrap();
+        assert!((lifted / factor - 1.0).abs() < 1e-9, "{with} for {plain}");
+        assert_eq!(with["uplift"].is_null(), factor == 1.0);
+    }
+    let kinds = &with["forecasts"][0]["explain"]["events"];
+    assert_eq!(
+        (&kinds[0]["kind"], &kinds[0]["evidence"], &kinds[1]),
+        (&"launch".into(), &"given".into(), &Value::Null)
+    );
+    let text = String::from_utf8(forebay(&[&ask[..], &events].concat()).stdout).unwrap();
+    assert!(text.contains("never seen, as given in the feed: x 3.00"), "{text}");
+    let refused = refused(&[&ask[..], &["--events", file.to_str().unwrap()]].concat());
+    assert!(refused.contains("load.csv: reading a calendar feed"), "{refused}");
+}
+
+#[test]
 fn a_backtest_compares_with_naive_forecasts() {
     let folder = tempfile::tempdir().unwrap();
     let (file, page) = (table(folder.path()), folder.path().join("lived.html"));

@@ -23,17 +23,21 @@ mod baseline;
 mod labelled;
 mod protocol;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use clap::Parser;
-use forebay_forecast::{Detector, ForecastError, Forecaster, Ledger, Series, Settings, Verdict, fit};
+use forebay_forecast::{Detector, Expected, ForecastError, Forecaster, Ledger, Series, Settings, Verdict, fit};
 
 use crate::labelled::Labelled;
 use crate::protocol::{Outcome, Tally};
 
-/// Leads of each forecast, which is also how long a deviation must hold its level to be a change: an hour of
-/// five-minute steps, half a day of hourly ones. Fixed beforehand.
+/// Leads of each forecast: an hour of five-minute steps, half a day of hourly ones. Fixed beforehand, as is how long a
+/// deviation must hold its level to be a change: half a day, for the reasons that the daemon gives.
 const HORIZON_STEPS: usize = 12;
 /// Weeks of history that a fit sees.
 const FIT_WEEKS: usize = 8;
@@ -48,6 +52,9 @@ struct Args {
     /// Only files whose name contains this
     #[arg(long)]
     only: Option<String>,
+    /// Series at once, 0 for as many as there are cores; the figures do not depend on it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
     /// Print every alarm
     #[arg(long)]
     alarms: bool,
@@ -69,34 +76,17 @@ fn main() -> ExitCode {
         }
     };
     let wanted = |labelled: &&Labelled| args.only.as_ref().is_none_or(|only| labelled.name.contains(only.as_str()));
+    let all: Vec<&Labelled> = all.iter().filter(wanted).collect();
     let names = ["forebay", "z over the day", "z over the time of day"];
     let mut totals: [Tally; 3] = Default::default();
     println!(
         "{:<44} {:>6} {:>6} {:>6} | found/alarms/false, false per clean week, median delay in steps",
         "series", "events", "weeks", "step"
     );
-    for labelled in all.iter().filter(wanted) {
-        let day = labelled.series.day_steps();
-        let alarms = [
-            live(labelled),
-            baseline::alarms(labelled, baseline::Reference::LastDay(day)),
-            baseline::alarms(labelled, baseline::Reference::SameTime(day)),
-        ];
-        let outcomes = alarms.each_ref().map(|alarms| Outcome::of(labelled, alarms));
-        let cells: Vec<String> = outcomes.iter().map(Outcome::cell).collect();
-        println!(
-            "{:<44} {:>6} {:>6.1} {:>6} | {}",
-            labelled.name,
-            outcomes[0].events,
-            outcomes[0].clean_weeks,
-            labelled.series.step_s(),
-            cells.join(" | ")
-        );
-        if args.alarms {
-            labelled::print_steps(labelled, "event", &labelled.events);
-            labelled::print_steps(labelled, "alarm", &protocol::merged(labelled, &alarms[0]));
-        }
-        for (total, outcome) in totals.iter_mut().zip(outcomes) {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if args.threads == 0 { cores } else { args.threads };
+    for judged in run_all(&all, threads, |judged| judged.print(args.alarms)) {
+        for (total, outcome) in totals.iter_mut().zip(judged.outcomes) {
             total.add(outcome);
         }
     }
@@ -111,11 +101,76 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A series with what the three detectors made of it.
+struct Judged<'a> {
+    labelled: &'a Labelled,
+    outcomes: [Outcome; 3],
+    /// Of the first detector.
+    alarms: Vec<bool>,
+}
+
+impl<'a> Judged<'a> {
+    fn of(labelled: &'a Labelled) -> Self {
+        let day = labelled.series.day_steps();
+        let [own, last_day, same_time] = [
+            live(labelled),
+            baseline::alarms(labelled, baseline::Reference::LastDay(day)),
+            baseline::alarms(labelled, baseline::Reference::SameTime(day)),
+        ];
+        let outcomes = [&own, &last_day, &same_time].map(|alarms| Outcome::of(labelled, alarms));
+        Self { labelled, outcomes, alarms: own }
+    }
+
+    fn print(&self, with_alarms: bool) {
+        let Self { labelled, outcomes, alarms } = self;
+        let cells: Vec<String> = outcomes.iter().map(Outcome::cell).collect();
+        println!(
+            "{:<44} {:>6} {:>6.1} {:>6} | {}",
+            labelled.name,
+            outcomes[0].events,
+            outcomes[0].clean_weeks,
+            labelled.series.step_s(),
+            cells.join(" | ")
+        );
+        if with_alarms {
+            labelled::print_steps(labelled, "event", &labelled.events);
+            labelled::print_steps(labelled, "alarm", &protocol::merged(labelled, alarms));
+        }
+    }
+}
+
+/// Judges the series, each on one thread; what comes of them stands in their order, whoever was first. `print` is called
+/// in that order too, as soon as all before are done.
+fn run_all<'a>(all: &[&'a Labelled], threads: usize, print: impl Fn(&Judged<'a>) + Sync) -> Vec<Judged<'a>> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new((0, all.iter().map(|_| None).collect::<Vec<_>>()));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(labelled) = all.get(index) else { return };
+                    let judged = Judged::of(labelled);
+                    let Ok(mut done) = done.lock() else { return };
+                    let (printed, outcomes) = &mut *done;
+                    outcomes[index] = Some(judged);
+                    while let Some(Some(judged)) = outcomes.get(*printed) {
+                        print(judged);
+                        *printed += 1;
+                    }
+                }
+            });
+        }
+    });
+    // A panic of a thread has ended the scope with it.
+    done.into_inner().map_or_else(|_| Vec::new(), |(_, outcomes)| outcomes.into_iter().flatten().collect())
+}
+
 /// Lives through a series as the daemon would: a fit a day on masked history, a forecast and a verdict a step.
 fn live(labelled: &Labelled) -> Vec<bool> {
     let series = &labelled.series;
     let day = series.day_steps();
-    let mut detector = Detector::new(series.step_s(), HORIZON_STEPS);
+    let mut detector = Detector::new(series.step_s(), HORIZON_STEPS).changing_after(day / 2);
     let mut ledger = Ledger::default();
     let mut masked = series.values().to_vec();
     let mut forecaster: Option<Forecaster> = None;
@@ -133,7 +188,7 @@ fn live(labelled: &Labelled) -> Vec<bool> {
         let recent = Series::new(series.at_s(from), series.step_s(), masked[from..index].to_vec());
         let Some(forecast) = recent.ok().and_then(|recent| forecaster.predict(&recent).ok()) else { continue };
         let actual = series.values()[index];
-        let verdict = detector.observe(&forecast, actual);
+        let verdict = detector.observe(&Expected::of_steps(&forecast), actual);
         if detector.last_was_far_out() {
             masked[index] = f64::NAN;
         }

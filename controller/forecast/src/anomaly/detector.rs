@@ -14,10 +14,11 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::threshold::Threshold;
 use super::{Anomaly, Change, Direction, Expected, Verdict, Why};
 use crate::calendar::{DAY_S, WEEK_S};
-use crate::forecaster::Forecast;
 
 /// Usual deviations that every step is allowed: half of the smallest shift that is worth finding, four (Page, 1954).
 const ALLOWANCE: f64 = 2.0;
@@ -42,7 +43,7 @@ const FLOOR_OF_LEVEL: f64 = 0.005;
 const MAX_REMEMBERED: usize = 576;
 
 /// One side's sum and the level that sounds its alarm.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Side {
     direction: Direction,
     sum: f64,
@@ -67,14 +68,15 @@ impl Side {
 }
 
 /// A forecast that is held on to because demand has left it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Suspicion {
-    forecast: Forecast,
+    /// By time.
+    expected: Vec<Expected>,
     from_s: i64,
 }
 
 /// A deviation that has sounded the alarm.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Episode {
     direction: Direction,
     quiet: usize,
@@ -82,10 +84,13 @@ struct Episode {
     deviations: VecDeque<f64>,
 }
 
-/// Judges one series step by step; see the module's text.
-#[derive(Debug, Clone)]
+/// Judges one series step by step; see the module's text. What it has seen can be stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Detector {
     step_s: u32,
+    /// Steps after which a suspicion without an alarm is dropped.
+    suspicion_steps: usize,
+    /// Steps over which a deviation must hold its level to be a change.
     change_steps: usize,
     above: Side,
     below: Side,
@@ -102,9 +107,11 @@ impl Detector {
     /// A detector for steps of `step_s` seconds (1 if 0) and forecasts of `horizon_steps`. It is silent for two days.
     #[must_use]
     pub fn new(step_s: u32, horizon_steps: usize) -> Self {
+        let suspicion_steps = within_a_day(step_s, horizon_steps);
         Self {
             step_s: step_s.max(1),
-            change_steps: horizon_steps.clamp(MIN_CHANGE_STEPS, MIN_CHANGE_STEPS.max(day_steps(step_s))),
+            suspicion_steps,
+            change_steps: suspicion_steps,
             above: Side::new(Direction::Above),
             below: Side::new(Direction::Below),
             suspicion: None,
@@ -115,6 +122,20 @@ impl Detector {
         }
     }
 
+    /// The same, but a deviation must hold its level for `steps` to be a change, in place of a horizon: half a day at most,
+    /// for after a whole one it is what came the day before, and usual without having been a change.
+    #[must_use]
+    pub fn changing_after(self, steps: usize) -> Self {
+        let most = (day_steps(self.step_s) / 2).max(MIN_CHANGE_STEPS);
+        Self { change_steps: steps.clamp(MIN_CHANGE_STEPS, most), ..self }
+    }
+
+    /// Length of a step, seconds.
+    #[must_use]
+    pub fn step_s(&self) -> u32 {
+        self.step_s
+    }
+
     /// Whether the step judged last lies so far out, alone or not, that the forecasts judged next should be made as if it
     /// were missing: a regression on lags carries one wild value along for as many steps as it has lags.
     #[must_use]
@@ -122,14 +143,15 @@ impl Detector {
         self.far_out
     }
 
-    /// Judges the first step of `forecast`, which was made from what was known right before that step, by what came of
-    /// it. A missing value (NaN) or one that is no rate is not judged, and changes nothing.
-    pub fn observe(&mut self, forecast: &Forecast, actual: f64) -> Verdict {
-        let Some(fresh) = forecast.steps.first().filter(|_| actual.is_finite() && actual >= 0.0) else {
+    /// Judges the first of the `forecast` steps, which follow each other and were forecast from what was known right
+    /// before the first, by what came of it. A missing value (NaN) or one that is no rate is not judged, and changes
+    /// nothing.
+    pub fn observe(&mut self, forecast: &[Expected], actual: f64) -> Verdict {
+        let Some(fresh) = forecast.first().filter(|_| actual.is_finite() && actual >= 0.0) else {
             return Verdict::Normal;
         };
         let at_s = fresh.start_s;
-        let expected = self.expected(forecast, at_s).unwrap_or_else(|| Expected::of(fresh));
+        let expected = self.expected(fresh).unwrap_or(*fresh);
         let level = self.level.unwrap_or(actual);
         let floor = FLOOR_OF_MEDIAN * expected.median + FLOOR_OF_LEVEL * level;
         let deviations = self.unseen(expected, at_s, actual, floor.max(f64::MIN_POSITIVE));
@@ -141,7 +163,7 @@ impl Detector {
             return Verdict::Normal;
         }
         let from_s =
-            self.suspicion.get_or_insert_with(|| Suspicion { forecast: forecast.clone(), from_s: at_s }).from_s;
+            self.suspicion.get_or_insert_with(|| Suspicion { expected: forecast.to_vec(), from_s: at_s }).from_s;
         let why = Why { actual, expected: expected.median, deviations, steps: self.steps_since(from_s, at_s) };
         self.judge(from_s, why)
     }
@@ -158,8 +180,8 @@ impl Detector {
             let (_, value) = self.deviating.get(at)?;
             // As wide as at the level of the forecast, and in proportion where the earlier value lies above it.
             let scale = (value / expected.median.max(floor)).max(1.0);
-            let Expected { below, above, .. } = expected;
-            let seen = Expected { median: *value, below: scale * below, above: scale * above };
+            let Expected { start_s, below, above, .. } = expected;
+            let seen = Expected { start_s, median: *value, below: scale * below, above: scale * above };
             Some(seen.deviation(actual, floor))
         };
         let closest = [again(DAY_S), again(WEEK_S)]
@@ -176,14 +198,11 @@ impl Detector {
     }
 
     /// What the kept forecast said about this step; past its horizon, the newest forecast with the last kept width.
-    fn expected(&self, fresh: &Forecast, at_s: i64) -> Option<Expected> {
-        let kept = &self.suspicion.as_ref()?.forecast;
-        let at = kept.steps.iter().find(|step| step.start_s == at_s);
-        if let Some(step) = at {
-            return Some(Expected::of(step));
-        }
-        let widest = Expected::of(kept.steps.last()?);
-        Some(Expected { median: fresh.steps.first()?.quantile(0.5), ..widest })
+    fn expected(&self, fresh: &Expected) -> Option<Expected> {
+        let kept = &self.suspicion.as_ref()?.expected;
+        let at = kept.iter().find(|step| step.start_s == fresh.start_s);
+        let of_last = || kept.last().map(|widest| Expected { below: widest.below, above: widest.above, ..*fresh });
+        at.copied().or_else(of_last)
     }
 
     fn judge(&mut self, from_s: i64, why: Why) -> Verdict {
@@ -191,7 +210,7 @@ impl Detector {
         let (direction, score) = (louder.direction, louder.score());
         if self.episode.is_none() && score < 1.0 {
             // A suspicion that has outlasted its forecast without an alarm is dropped: the newest forecast judges anew.
-            if why.steps > self.change_steps {
+            if why.steps > self.suspicion_steps {
                 self.forget();
             }
             return Verdict::Normal;
@@ -233,6 +252,10 @@ impl Detector {
 
 fn day_steps(step_s: u32) -> usize {
     (DAY_S / i64::from(step_s.max(1))).max(1) as usize
+}
+
+fn within_a_day(step_s: u32, steps: usize) -> usize {
+    steps.clamp(MIN_CHANGE_STEPS, MIN_CHANGE_STEPS.max(day_steps(step_s)))
 }
 
 /// Deviations counted positive when they go further to the given side.

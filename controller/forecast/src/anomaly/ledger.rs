@@ -43,7 +43,18 @@ pub struct Label {
     pub to_s: i64,
     /// What it was.
     pub kind: LabelKind,
-    /// Who said so, and why, for the reader.
+    /// Who said so, when and why.
+    pub said: Said,
+}
+
+/// Who brought an entry into the ledger, for its reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Who.
+    pub by: String,
+    /// When, unix seconds.
+    pub at_s: i64,
+    /// Why, in words; may be empty.
     pub note: String,
 }
 
@@ -70,13 +81,15 @@ pub enum Reason {
     Labelled {
         /// What it was.
         kind: LabelKind,
-        /// Who and why.
-        note: String,
+        /// Who, when and why.
+        said: Said,
     },
     /// Hostile demand was reported.
     Hostile {
         /// Units per second.
         rate_per_s: f64,
+        /// Who, when and why.
+        said: Said,
     },
 }
 
@@ -139,6 +152,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// A ledger as it was stored, from its [`entries`](Ledger::entries). Numbers go on from the last one.
+    #[must_use]
+    pub fn restored(entries: Vec<Entry>) -> Self {
+        let next_id = entries.last().map_or(0, |last| last.id + 1);
+        Self { entries, next_id }
+    }
+
     /// The entries, oldest first, lifted ones too.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
@@ -171,16 +191,16 @@ impl Ledger {
     }
 
     /// Notes hostile demand. A rate that is no positive number is none and is not noted.
-    pub fn hostile(&mut self, traffic: &HostileTraffic) -> Option<u64> {
+    pub fn hostile(&mut self, traffic: &HostileTraffic, said: Said) -> Option<u64> {
         let HostileTraffic { from_s, to_s, rate_per_s } = *traffic;
         let is_some = rate_per_s.is_finite() && rate_per_s > 0.0 && from_s < to_s;
-        is_some.then(|| self.add(from_s, to_s, Reason::Hostile { rate_per_s }))
+        is_some.then(|| self.add(from_s, to_s, Reason::Hostile { rate_per_s, said }))
     }
 
     /// Notes what somebody who knows says. It overrules every earlier label and all that was or will be detected there.
     pub fn label(&mut self, label: Label) -> u64 {
-        let Label { from_s, to_s, kind, note } = label;
-        self.add(from_s, to_s, Reason::Labelled { kind, note })
+        let Label { from_s, to_s, kind, said } = label;
+        self.add(from_s, to_s, Reason::Labelled { kind, said })
     }
 
     /// Forgets what ended before `before_s`, when the history has forgotten it too.
@@ -261,7 +281,7 @@ where
         done.push((entry.id, if common { Treatment::KeptAsCommon } else { Treatment::Excluded }));
     }
     for entry in covering() {
-        if let Reason::Hostile { rate_per_s } = entry.reason {
+        if let Reason::Hostile { rate_per_s, .. } = entry.reason {
             // A report that covers part of the step is spread over the whole of it.
             let overlap_s = entry.to_s.min(begin_s + step_s) - entry.from_s.max(begin_s);
             let by_per_s = rate_per_s * overlap_s as f64 / step_s as f64;

@@ -14,6 +14,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use crate::calendar::{DAY_S, WEEK_S};
 
 /// Length of a short block, seconds: a morning, an evening.
@@ -33,7 +35,7 @@ const MIN_DAYS: usize = 7;
 const CAUTION: f64 = 2.0;
 
 /// Peaks of the accumulated deviation on one side; see the module's text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Threshold {
     floor: f64,
     blocks: Peaks,
@@ -67,7 +69,7 @@ impl Threshold {
 }
 
 /// The highest sums in blocks of one length, oldest first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Peaks {
     block_s: i64,
     least: usize,

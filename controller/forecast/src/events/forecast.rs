@@ -50,6 +50,15 @@ fn product_quantile(median: f64, quantile: f64, uplift: Uplift, p: f64) -> f64 {
     median * (uplift.log_mean + if p >= 0.5 { distance } else { -distance }).exp()
 }
 
+impl EventForecast {
+    /// A forecast of a series that no event concerns.
+    #[must_use]
+    pub fn without_events(forecast: Forecast) -> Self {
+        let Forecast { first_s, step_s, steps, .. } = forecast;
+        Self { first_s, step_s, steps: steps.into_iter().map(|plain| EventStep { plain, uplift: None }).collect() }
+    }
+}
+
 impl EventModel {
     /// Puts the events into a forecast that was made from the history [cleared](EventModel::cleared) of them.
     #[must_use]

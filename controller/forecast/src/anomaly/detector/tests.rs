@@ -25,7 +25,7 @@ fn judge(steps: usize, demand: impl Fn(usize) -> f64) -> Vec<Verdict> {
     for index in 5 * DAY..8 * DAY + steps {
         let actual = if index < 8 * DAY { usual(index) } else { demand(index - 8 * DAY) };
         let forecast = forecaster.predict(&Series::new(0, STEP_S as u32, values.clone()).unwrap()).unwrap();
-        let verdict = detector.observe(&forecast, actual);
+        let verdict = detector.observe(&Expected::of_steps(&forecast), actual);
         values.push(actual);
         if let Verdict::Anomalous(anomaly) = &verdict {
             let from = (anomaly.from_s / STEP_S) as usize;
@@ -92,7 +92,7 @@ fn what_comes_again_at_the_same_time_of_day_alarms_once() {
 #[test]
 fn what_is_no_rate_changes_nothing() {
     let history = Series::new(0, STEP_S as u32, (0..8 * DAY).map(usual).collect()).unwrap();
-    let forecast = fit(&history, &Settings::default()).unwrap().predict(&history).unwrap();
+    let forecast = Expected::of_steps(&fit(&history, &Settings::default()).unwrap().predict(&history).unwrap());
     let mut detector = Detector::new(STEP_S as u32, HORIZON);
     let before = format!("{detector:?}");
     for value in [f64::NAN, f64::INFINITY, -1.0] {

@@ -14,8 +14,12 @@ fn anomaly(from_hour: i64) -> Anomaly {
     Anomaly { from_s: from_hour * HOUR_S, score: 1.5, direction: Direction::Above, why }
 }
 
+fn said() -> Said {
+    Said { by: "ana".to_owned(), at_s: 11 * HOUR_S, note: "load test".to_owned() }
+}
+
 fn label(kind: LabelKind, from_hour: i64, to_hour: i64) -> Label {
-    Label { from_s: from_hour * HOUR_S, to_s: to_hour * HOUR_S, kind, note: "ana: load test".into() }
+    Label { from_s: from_hour * HOUR_S, to_s: to_hour * HOUR_S, kind, said: said() }
 }
 
 fn missing(series: &Series) -> Vec<usize> {
@@ -46,11 +50,11 @@ fn an_episode_is_one_entry_and_a_label_takes_it_back() {
 fn hostile_demand_is_subtracted_and_never_learned() {
     let mut ledger = Ledger::default();
     let hostile = |from_s, to_s, rate_per_s| HostileTraffic { from_s, to_s, rate_per_s };
-    assert!(ledger.hostile(&hostile(HOUR_S, 2 * HOUR_S, 4.0)).is_some());
-    assert!(ledger.hostile(&hostile(5 * HOUR_S, 5 * HOUR_S + 1800, 4.0)).is_some(), "half an hour");
-    assert!(ledger.hostile(&hostile(7 * HOUR_S, 8 * HOUR_S, 1e300)).is_some());
+    assert!(ledger.hostile(&hostile(HOUR_S, 2 * HOUR_S, 4.0), said()).is_some());
+    assert!(ledger.hostile(&hostile(5 * HOUR_S, 5 * HOUR_S + 1800, 4.0), said()).is_some(), "half an hour");
+    assert!(ledger.hostile(&hostile(7 * HOUR_S, 8 * HOUR_S, 1e300), said()).is_some());
     for nothing in [f64::NAN, -1.0, 0.0, f64::INFINITY] {
-        assert_eq!(ledger.hostile(&hostile(0, HOUR_S, nothing)), None);
+        assert_eq!(ledger.hostile(&hostile(0, HOUR_S, nothing), said()), None);
     }
     let (trained, applied) = ledger.apply(&ten_hours()).unwrap();
     assert_eq!(trained.values(), [10.0, 6.0, 10.0, 10.0, 10.0, 8.0, 10.0, 0.0, 10.0, 10.0]);
@@ -100,7 +104,7 @@ proptest! {
             match word {
                 0 => { ledger.label(label(LabelKind::Normal, from, from + hours)); }
                 1 => { ledger.label(label(LabelKind::Anomalous, from, from + hours)); }
-                _ => { ledger.hostile(&HostileTraffic { from_s: from * HOUR_S, to_s: (from + hours) * HOUR_S, rate_per_s: 1.0 }); }
+                _ => { ledger.hostile(&HostileTraffic { from_s: from * HOUR_S, to_s: (from + hours) * HOUR_S, rate_per_s: 1.0 }, said()); }
             }
         }
         let (trained, _) = ledger.apply(&ten_hours()).unwrap();
@@ -124,6 +128,9 @@ proptest! {
             ledger.label(label(LabelKind::Normal, hour, hour + 1));
         }
         let bytes = postcard::to_allocvec(&ledger).unwrap();
-        prop_assert_eq!(postcard::from_bytes::<Ledger>(&bytes).unwrap(), ledger);
+        prop_assert_eq!(&postcard::from_bytes::<Ledger>(&bytes).unwrap(), &ledger);
+        let mut restored = Ledger::restored(ledger.entries().to_vec());
+        prop_assert_eq!(&restored, &ledger);
+        prop_assert_eq!(restored.detected(&anomaly(20), 21 * HOUR_S), ledger.detected(&anomaly(20), 21 * HOUR_S));
     }
 }
