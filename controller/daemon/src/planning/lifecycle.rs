@@ -5,11 +5,13 @@
 //! days ([`Lineup`]); the loser of a promotion stands by for a week. What is not a change of model is not put to a vote:
 //! the same model fitted to newer history takes its own place at once, and goes on with its live record.
 //!
-//! A model gives way without a contest only where it has nothing to defend: when a naive forecast has lately been better
-//! ([`LiveScore`](forebay_forecast::LiveScore)), so that the plan does not buy by it anyway.
+//! A model gives way without a contest only where it has nothing to defend: when a naive forecast has lately been better,
+//! live ([`LiveScore`](forebay_forecast::LiveScore)), so that the plan does not buy by it anyway, or on the history that
+//! the selection held out.
 //!
 //! While two compete nothing third is looked for: scheduled fits renew the running model. Only a change of level brings a
-//! new challenger. What was fitted since a change is renewed from the history since then.
+//! new challenger, also where a last good model stands by: it was good at a level that is gone. What was fitted since a
+//! change is renewed from the history since then.
 //!
 //! A key that has no forecaster yet is forecast from keys like it ([`ColdStart`]), if there are enough of them, until it has
 //! history of its own.
@@ -31,6 +33,9 @@ use crate::config::ForecastSettings;
 const DAY_S: i64 = 86_400;
 /// Longest time that a key in trouble waits for another fit, seconds: two hours see whether the last one helped.
 const LONGEST_PAUSE_S: i64 = 7_200;
+
+/// Held-out loss relative to a naive model's above which a running model has nothing to defend: as the live gate has it.
+const NAIVE_BETTER_RATIO: f64 = 1.25;
 
 /// When keys are fitted: a selection every `refit_every_steps`, and nothing more often than twice in that time.
 pub(super) fn schedule(settings: &ForecastSettings, step_s: u32) -> RefitSchedule {
@@ -229,7 +234,6 @@ impl Lifecycle {
             return Some(Order { refit: Refit { what, why }, model: None, at_s, since_s });
         };
         let what = match what {
-            RefitScope::SelectSince { .. } if lineup.is_on_probation() => RefitScope::Recalibrate,
             RefitScope::Select if lineup.rival().is_some() => RefitScope::Recalibrate,
             as_asked => as_asked,
         };
@@ -250,13 +254,17 @@ impl Lifecycle {
         let number = ModelVersion(fitted.version);
         let place = match (champion.as_ref(), &mut self.lineup) {
             (Some(running), Some(lineup)) => {
+                if matches!(order.refit.what, RefitScope::SelectSince { .. }) {
+                    lineup.dismiss();
+                    self.rival = None;
+                }
                 let same = is_same(running, &fitted);
                 if order.model.is_some() && !same {
                     // The model that was renewed has lost its place in the meantime.
                     return false;
                 } else if same {
                     Place::Renewed
-                } else if running.forecaster.is_worse_than_naive() && !lineup.is_on_probation() {
+                } else if has_nothing_to_defend(running, fitted.forecaster.report()) && !lineup.is_on_probation() {
                     lineup.replace(number, at_s);
                     Place::Replaced
                 } else if lineup.challenge(number, at_s) {
@@ -297,6 +305,15 @@ fn since(what: RefitScope) -> Option<i64> {
 
 fn model(forecaster: &Forecaster) -> ModelKind {
     forecaster.report().chosen
+}
+
+/// Whether a naive forecast has been better than the running model: live, or by as much in the selection.
+fn has_nothing_to_defend(running: &Fitted, selection: &forebay_forecast::SelectionReport) -> bool {
+    let loss = |kind| selection.score_of(kind).map(|score| score.relative_pinball);
+    let naive = [selection.chosen, selection.reference].into_iter().filter(|kind| kind.is_baseline()).filter_map(loss);
+    let best = naive.fold(f64::INFINITY, f64::min);
+    running.forecaster.is_worse_than_naive()
+        || loss(model(&running.forecaster)).is_some_and(|own| own > NAIVE_BETTER_RATIO * best)
 }
 
 /// Whether one is the other, fitted to newer history.

@@ -154,6 +154,11 @@ impl Lineup {
         }
     }
 
+    /// Dismisses the rival: the level at which it was, or might have become, the better one is gone.
+    pub fn dismiss(&mut self) {
+        self.rival = None;
+    }
+
     /// Takes in the losses of champion and rival on the same step; what that decides, if anything. Without a rival, or with
     /// a loss that is not finite, nothing.
     pub fn observe(&mut self, at_s: i64, champion_loss: f64, rival_loss: f64) -> Option<LineupEvent> {
@@ -276,6 +281,10 @@ mod tests {
             matches!(event, LineupEvent::RolledBack { champion: OLD, failed, .. } if failed == changed),
             "{event:?}"
         );
+        lineup.replace(changed, 0);
+        assert!(lineup.is_on_probation() && !lineup.challenge(NEW, 0));
+        lineup.dismiss();
+        assert!(lineup.challenge(NEW, 0), "nobody stands by any more");
         let mut same = Lineup::new(OLD, 24);
         same.replace(OLD, 0);
         assert_eq!(same.rival(), None);

@@ -157,28 +157,27 @@ fn a_key_lives_through_a_change_of_level() {
 
 #[test]
 fn a_better_challenger_is_promoted_and_confirmed_or_taken_back() {
-    // Yesterday's values are a good forecast of a wave, the last value is a bad one.
+    // Yesterday's values are a good forecast of a wave, the mean of many days is a better one.
     let calm = |step| wave(step, 10.0);
-    let mut key = KeyLife::new(ModelKind::LastValue, calm);
-    key.challenge(ModelKind::SeasonalNaive);
-    assert_eq!(key.champion(), ModelKind::LastValue, "the running one goes on");
+    let mut key = KeyLife::new(ModelKind::SeasonalNaive, calm);
+    key.challenge(ModelKind::SeasonalProfile);
+    assert_eq!(key.champion(), ModelKind::SeasonalNaive, "the running one goes on");
     let promoted = key.contest(calm);
     assert!(matches!(promoted, LineupEvent::Promoted { record, .. } if record.rival_loss < record.champion_loss));
-    assert_eq!((key.champion(), key.rival()), (ModelKind::SeasonalNaive, Some(ModelKind::LastValue)));
+    assert_eq!((key.champion(), key.rival()), (ModelKind::SeasonalProfile, Some(ModelKind::SeasonalNaive)));
     assert!(key.demand.fitted.as_ref().unwrap().forecaster.live().samples() > 24, "it brings its record with it");
 
     // A selection on probation renews what runs.
     key.demand.life.due = Some(super::Refit { what: super::RefitScope::Select, why: RefitTrigger::Scheduled });
     let order = key.order().unwrap();
-    assert_eq!(order.model, Some(ModelKind::SeasonalNaive));
+    assert_eq!(order.model, Some(ModelKind::SeasonalProfile));
     assert!(key.fit(&order, None));
-    assert_eq!((key.place(), key.rival()), (Place::Renewed, Some(ModelKind::LastValue)));
+    assert_eq!((key.place(), key.rival()), (Place::Renewed, Some(ModelKind::SeasonalNaive)));
 
-    // Blocks of the same value that have nothing to do with yesterday: the last good model is the better one again.
-    let blocks = |step: i64| 10.0 + ((step / 40 * 7919) % 97) as f64;
-    let taken_back = key.contest(blocks);
+    // Night becomes day: yesterday is right from the second day on, and the last good model the better one again.
+    let taken_back = key.contest(|step| wave(step + 12, 10.0));
     assert!(matches!(taken_back, LineupEvent::RolledBack { .. }), "{taken_back:?}");
-    assert_eq!((key.champion(), key.rival()), (ModelKind::LastValue, None));
+    assert_eq!((key.champion(), key.rival()), (ModelKind::SeasonalNaive, None));
 }
 
 #[test]
@@ -203,4 +202,14 @@ fn a_fit_that_is_waited_for_is_not_ordered_twice_and_a_refused_one_waits_its_tim
     assert_eq!(key.order(), None);
     key.demand.life.tried(&order);
     assert!(key.order().is_some());
+}
+
+#[test]
+fn a_model_that_a_naive_one_beats_on_held_out_history_gives_way_at_once() {
+    let calm = |step| wave(step, 10.0);
+    let mut key = KeyLife::new(ModelKind::LastValue, calm);
+    key.demand.life.due = Some(super::Refit { what: super::RefitScope::Select, why: RefitTrigger::Scheduled });
+    let order = key.order().unwrap();
+    assert!(key.fit(&order, Some(ModelKind::SeasonalNaive)), "the last value is a bad forecast of a wave");
+    assert_eq!((key.place(), key.rival()), (Place::Replaced, Some(ModelKind::LastValue)));
 }
