@@ -73,16 +73,16 @@ impl Expected {
         Self { start_s, median, below, above }
     }
 
-    /// What a forecast expects of each of its steps.
+    /// What a forecast expects of each of its steps, whatever happened since its model was fitted.
     #[must_use]
     pub fn of_steps(forecast: &Forecast) -> Vec<Self> {
-        forecast.steps.iter().map(|step| Self::of(step.start_s, |p| step.quantile(p))).collect()
+        forecast.steps.iter().map(|step| Self::of(step.start_s, |p| step.steady_quantile(p))).collect()
     }
 
     /// The same with events: wider where it is unsure what they do.
     #[must_use]
     pub fn of_event_steps(forecast: &EventForecast) -> Vec<Self> {
-        forecast.steps.iter().map(|step| Self::of(step.plain.start_s, |p| step.quantile(p))).collect()
+        forecast.steps.iter().map(|step| Self::of(step.plain.start_s, |p| step.steady_quantile(p))).collect()
     }
 
     /// How many usual deviations `actual` is off, negative below; no deviation counts as smaller than `floor`.

@@ -104,6 +104,11 @@ impl Discounted {
         worth.into_iter().map(|worth| worth / total).collect()
     }
 
+    /// The weights at a lead before anything was seen.
+    pub(crate) fn prior(&self, lead: usize) -> &[f64] {
+        self.octaves.get(octave(lead)).map_or(&[], |of| &of.prior.weights)
+    }
+
     /// Goes on with the losses of the forecasters that these replace: `before` says which of those each one was. A newcomer
     /// is taken to have lost what its prior says.
     pub(crate) fn take_over(&mut self, replaced: &Self, before: impl Fn(usize) -> Option<usize>) {

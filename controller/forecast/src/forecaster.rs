@@ -85,6 +85,8 @@ pub struct StepForecast {
     hedged: Option<Hedged>,
     /// What each member of a combination says.
     members: Vec<f64>,
+    /// What the model would say had nothing happened since it was fitted.
+    steady_point: f64,
 }
 
 /// A point with calibrated residuals around it.
@@ -144,6 +146,14 @@ impl StepForecast {
             }
             _ => self.own.quantile(p),
         }
+    }
+
+    /// As [`StepForecast::quantile`], of the model as it was fitted: not hedged, with the weights and at least the width that
+    /// held-out history gave. This is what demand is judged by, and so must not follow what is odd about it.
+    #[must_use]
+    pub fn steady_quantile(&self, p: f64) -> f64 {
+        let steady = Distribution { point: self.steady_point, width: self.own.width.max(1.0), ..self.own.clone() };
+        steady.quantile(p)
     }
 
     /// What the model says before its bias is corrected and the last value is heard; the middle of the forecast is
@@ -247,6 +257,10 @@ impl Forecaster {
             }
             None => distributions(&self.own),
         };
+        let steady_point = |lead: usize, own: &Distribution, members: &[f64]| match &self.own.members {
+            Some(weights) => weights.prior_mean(lead, members),
+            None => own.point,
+        };
         let naive = distributions(&self.naive);
         let hedge = self.hedge.as_ref();
         let mut last = hedge.map(|hedge| hedge.last.as_ref().map_or_else(|| naive.clone(), distributions).into_iter());
@@ -255,7 +269,9 @@ impl Forecaster {
             .map(|(lead, ((own, naive), members))| {
                 let hedged = hedge.zip(last.as_mut().and_then(Iterator::next));
                 let hedged = hedged.map(|(hedge, last)| hedge.hedged(lead, last));
-                StepForecast { start_s: recent.at_s(recent.len() + lead - 1), lead, own, naive, hedged, members }
+                let steady_point = steady_point(lead, &own, &members);
+                let start_s = recent.at_s(recent.len() + lead - 1);
+                StepForecast { start_s, lead, own, naive, hedged, members, steady_point }
             })
             .collect();
         Ok(Forecast { first_s: recent.end_s(), step_s: self.step_s, model: self.own.model.kind(), steps })

@@ -34,9 +34,19 @@ impl EventStep {
     /// The rate that demand in this step does not exceed with probability `p`.
     #[must_use]
     pub fn quantile(&self, p: f64) -> f64 {
+        self.lifted(|p| self.plain.quantile(p), p)
+    }
+
+    /// As [`StepForecast::steady_quantile`].
+    #[must_use]
+    pub fn steady_quantile(&self, p: f64) -> f64 {
+        self.lifted(|p| self.plain.steady_quantile(p), p)
+    }
+
+    fn lifted(&self, plain: impl Fn(f64) -> f64, p: f64) -> f64 {
         match self.uplift {
-            None => self.plain.quantile(p),
-            Some(uplift) => product_quantile(self.plain.quantile(0.5), self.plain.quantile(p), uplift, p),
+            None => plain(p),
+            Some(uplift) => product_quantile(plain(0.5), plain(p), uplift, p),
         }
     }
 }

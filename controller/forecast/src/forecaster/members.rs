@@ -51,6 +51,11 @@ impl Members {
         self.weights.weights(lead).iter().zip(points).map(|(weight, point)| weight * point).sum()
     }
 
+    /// The same with the weights from held-out history.
+    pub(super) fn prior_mean(&self, lead: usize, points: &[f64]) -> f64 {
+        self.weights.prior(lead).iter().zip(points).map(|(weight, point)| weight * point).sum()
+    }
+
     pub(super) fn observe(&mut self, lead: usize, start_s: i64, points: &[f64], actual: f64) {
         self.weights.observe(lead, start_s, points.iter().map(|point| (actual - point).abs()));
     }
