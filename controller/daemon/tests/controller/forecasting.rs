@@ -23,6 +23,19 @@ fn table(folder: &Path) -> PathBuf {
     file
 }
 
+/// A store with hourly history of `shop/requests`: 10 at midnight, and one more each hour.
+fn imported(folder: &Path) -> PathBuf {
+    let (history, data) = (folder.join("history.csv"), folder.join("data"));
+    let mut text = String::from("timestamp,key,value\n");
+    for hour in 0..DAYS * 24 {
+        writeln!(text, "{},shop/requests,{}", START_S + hour * 3600, 10 + hour % 24).unwrap();
+    }
+    std::fs::write(&history, text).unwrap();
+    let (folder, file) = (data.to_str().unwrap(), history.to_str().unwrap());
+    assert!(forebay(&["import", "--data-dir", folder, "--step-s", "3600", file]).status.success());
+    data
+}
+
 fn json(arguments: &[&str]) -> Value {
     let output = forebay(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -123,17 +136,10 @@ fn a_backtest_compares_with_naive_forecasts() {
 #[test]
 fn a_key_of_the_store_is_a_source() {
     let folder = tempfile::tempdir().unwrap();
-    let (history, data) = (folder.path().join("history.csv"), folder.path().join("data"));
-    let mut text = String::from("timestamp,key,value\n");
-    for hour in 0..DAYS * 24 {
-        writeln!(text, "{},shop/requests,{}", START_S + hour * 3600, 10 + hour % 24).unwrap();
-    }
-    std::fs::write(&history, text).unwrap();
+    let data = imported(folder.path());
     let config = folder.path().join("forebay.yaml");
     std::fs::write(&config, "step_s: 3600\n").unwrap();
     let (data, config) = (data.to_str().unwrap(), config.to_str().unwrap());
-    let imported = forebay(&["import", "--data-dir", data, "--step-s", "3600", history.to_str().unwrap()]);
-    assert!(imported.status.success());
     let from = ["--data-dir", data, "--config", config, "--json"];
     let answer = json(&[&["forecast", "shop/requests"], &from[..]].concat());
     let forecast = &answer["forecasts"][0];
@@ -192,14 +198,8 @@ fn one_series_that_fails_does_not_keep_the_others() {
 #[test]
 fn what_the_controller_decided_is_explained_from_its_store() {
     let folder = tempfile::tempdir().unwrap();
-    let (history, data) = (folder.path().join("history.csv"), folder.path().join("data"));
-    let mut text = String::from("timestamp,key,value\n");
-    for hour in 0..DAYS * 24 {
-        writeln!(text, "{},shop/requests,{}", START_S + hour * 3600, 10 + hour % 24).unwrap();
-    }
-    std::fs::write(&history, text).unwrap();
+    let data = imported(folder.path());
     let data = data.to_str().unwrap();
-    assert!(forebay(&["import", "--data-dir", data, "--step-s", "3600", history.to_str().unwrap()]).status.success());
     let end_s = START_S + DAYS * 24 * 3600;
     let config = format!(
         "step_s: 3600\nclock: {{ calendar_start: \"{end_s}\" }}\n\
