@@ -14,7 +14,7 @@ use crate::conformal::{LeadResiduals, MAX_RESIDUALS, Residual};
 use crate::error::ModelError;
 use crate::history::History;
 use crate::model::combination::{octave, weights};
-use crate::model::{EXPLOSION_FACTOR, ModelKind};
+use crate::model::{EXPLOSION_FACTOR, Globals, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
@@ -111,8 +111,9 @@ impl Backtest {
     }
 
     /// Fits the model before each fold and rolls it through.
-    pub(crate) fn try_model(&self, kind: ModelKind, history: &History) -> Result<Trial, ModelError> {
-        Ok(Trial { calibrating: self.calibrating.roll(kind, history)?, scoring: self.scoring.roll(kind, history)? })
+    pub(crate) fn try_model(&self, kind: ModelKind, globals: &Globals, history: &History) -> Result<Trial, ModelError> {
+        let roll = |fold: &Fold| fold.roll(kind, globals, history);
+        Ok(Trial { calibrating: roll(&self.calibrating)?, scoring: roll(&self.scoring)? })
     }
 
     /// The combination of several models, with the weights that it would have had: in each fold those that the errors of
@@ -226,9 +227,9 @@ impl Fold {
     }
 
     /// The model's forecasts for the steps of this fold.
-    fn roll(&self, kind: ModelKind, history: &History) -> Result<Held, ModelError> {
+    fn roll(&self, kind: ModelKind, globals: &Globals, history: &History) -> Result<Held, ModelError> {
         let horizon_steps = self.steps.len();
-        let model = kind.fit(history, self.start, horizon_steps)?;
+        let model = kind.fit_with(globals, history, self.start, horizon_steps)?;
         let mut points: Vec<Vec<f64>> = self.steps.iter().map(|steps| Vec::with_capacity(steps.len())).collect();
         let mut from = 0;
         model.roll(history, &self.origins, horizon_steps, |_, forecast| {
@@ -340,7 +341,8 @@ mod tests {
         let rates = (0..20 * 24).map(|hour| f64::from(hour % 24)).collect();
         let history = History::new(&Series::new(0, 3600, rates).unwrap());
         let backtest = Backtest::of(&history, 2, 11.5);
-        let score = |kind| backtest.best_score(&backtest.try_model(kind, &history).unwrap(), 0.95).0;
+        let score =
+            |kind| backtest.best_score(&backtest.try_model(kind, &Globals::default(), &history).unwrap(), 0.95).0;
         assert_eq!(score(ModelKind::SeasonalNaive).relative_pinball, 0.0);
         assert_eq!(score(ModelKind::SeasonalNaive).coverage, 1.0);
         assert!(score(ModelKind::LastValue).relative_pinball > 0.01);

@@ -104,7 +104,9 @@ pub use resource_model::{MAX_KINDS, ResourceCost, ResourceError, ResourceKind, R
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
-pub use selection::{CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, needed_steps};
+pub use selection::{
+    CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_with, needed_steps,
+};
 pub use series::Series;
 pub use shares::{
     MAX_CATEGORIES, OTHER, ShareError, ShareForecast, ShareForecaster, ShareHistory, ShareMethod, ShareReport,

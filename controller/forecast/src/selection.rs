@@ -18,7 +18,7 @@ use crate::error::{ForecastError, ModelError};
 use crate::forecaster::{Channel, Forecaster, LastValueHedge};
 use crate::history::History;
 use crate::model::combination::{Combination, Member};
-use crate::model::{FittedModel, ModelKind};
+use crate::model::{FittedModel, Globals, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::ScaleKind;
 use crate::series::Series;
@@ -120,7 +120,15 @@ impl SelectionReport {
 /// # Errors
 /// The settings are out of range, or fewer values are known than two days of steps (and at least 48).
 pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
-    let mut contest = Contest::among(history, settings, |kind| kind.is_worth_trying(history))?;
+    fit_with(&Globals::default(), history, settings)
+}
+
+/// As [`fit`], for models that draw on more than the series: where a network is given, it takes part.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_with(globals: &Globals, history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
+    let mut contest = Contest::among(globals, history, settings, |kind| kind.is_worth_trying(history, globals))?;
     contest.add_combination();
     contest.forecaster(history, choose)
 }
@@ -132,8 +140,9 @@ pub fn fit(history: &Series, settings: &Settings) -> Result<Forecaster, Forecast
 /// As [`fit`], and the model cannot be fitted to this history.
 pub fn fit_as(kind: ModelKind, history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
     let combined = kind == ModelKind::Combination;
-    let mut contest = Contest::among(history, settings, |other| match combined {
-        true => other.is_worth_trying(history),
+    let globals = Globals::default();
+    let mut contest = Contest::among(&globals, history, settings, |other| match combined {
+        true => other.is_worth_trying(history, &globals),
         false => other == kind || other.is_baseline(),
     })?;
     if combined {
@@ -144,6 +153,7 @@ pub fn fit_as(kind: ModelKind, history: &Series, settings: &Settings) -> Result<
 
 /// All models that take part, backtested on one history.
 struct Contest<'a> {
+    globals: &'a Globals,
     settings: &'a Settings,
     history: History,
     mean_level: f64,
@@ -157,6 +167,7 @@ struct Contest<'a> {
 
 impl<'a> Contest<'a> {
     fn among(
+        globals: &'a Globals,
         series: &Series,
         settings: &'a Settings,
         takes_part: impl Fn(ModelKind) -> bool,
@@ -166,9 +177,9 @@ impl<'a> Contest<'a> {
         let mean_level = history.mean(0, history.len()).unwrap_or(0.0);
         let backtest = Backtest::of(&history, settings.horizon_steps, mean_level);
         let (trials, losses, candidates) = (Vec::new(), Vec::new(), Vec::new());
-        let mut contest = Self { settings, history, mean_level, backtest, trials, losses, candidates };
+        let mut contest = Self { globals, settings, history, mean_level, backtest, trials, losses, candidates };
         for kind in ModelKind::ALL.into_iter().filter(|kind| takes_part(*kind)) {
-            contest.add(kind, contest.backtest.try_model(kind, &contest.history));
+            contest.add(kind, contest.backtest.try_model(kind, globals, &contest.history));
         }
         Ok(contest)
     }
@@ -252,7 +263,8 @@ impl<'a> Contest<'a> {
 
     fn model(&self, kind: ModelKind) -> Result<FittedModel, ForecastError> {
         let fit = |kind: ModelKind| {
-            kind.fit(&self.history, self.history.len(), self.settings.horizon_steps).map_err(ForecastError::Model)
+            let (history, horizon_steps) = (&self.history, self.settings.horizon_steps);
+            kind.fit_with(self.globals, history, history.len(), horizon_steps).map_err(ForecastError::Model)
         };
         if kind != ModelKind::Combination {
             return fit(kind);

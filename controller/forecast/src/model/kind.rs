@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::deviation_ridge;
+use super::{Globals, deviation_ridge};
 use crate::series::Series;
 
 /// The models there are.
@@ -96,12 +96,13 @@ impl ModelKind {
 
     /// Whether a selection tries this model on such a series without being asked: only what is cheap and adds to the
     /// others does. Lags around the target's season are what the other regressions lack, but only where the step is too
-    /// short for these to hold a week of single steps.
-    pub(crate) fn is_worth_trying(self, series: &Series) -> bool {
+    /// short for these to hold a week of single steps. A network that was trained on many series costs no fit.
+    pub(crate) fn is_worth_trying(self, series: &Series, globals: &Globals) -> bool {
         match self {
             Self::LastValue | Self::SeasonalNaive | Self::SeasonalProfile => true,
             Self::DaysRidge | Self::WeeksRidge | Self::LevelRidge | Self::YesterdayRidge => true,
             Self::LagRidge => 7 * series.day_steps() > deviation_ridge::MOST_SINGLE_STEPS,
+            Self::Lstm => globals.network.is_some(),
             _ => false,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use forebay_forecast::{GlobalNetwork, Globals, History, ModelError, ModelKind, NetworkSettings, Series};
+use forebay_forecast::{
+    GlobalNetwork, Globals, History, ModelError, ModelKind, NetworkSettings, Series, Settings, fit, fit_with,
+};
 
 use crate::generated::Random;
 
@@ -59,6 +61,20 @@ fn what_series_have_in_common_is_used_on_one_that_was_never_seen() {
     }
     println!("absolute error one hour ahead, network over the better naive forecast: {:.3}", own / naive);
     assert!(own < 0.8 * naive, "{own} against {naives:?}");
+}
+
+#[test]
+fn a_network_takes_part_in_the_selection_where_it_has_not_seen_what_it_is_judged_by() {
+    let weeks = |series: &Series, from: usize, to: usize| series.slice(from * 24, to * 24).unwrap();
+    let known: Vec<Series> = (0..6).map(|seed| weeks(&departing(seed), 0, 12)).collect();
+    let network = |of: &[Series]| Globals { network: Some(Arc::new(GlobalNetwork::train(of, &settings()).unwrap())) };
+    let series = departing(100);
+    let wanted = Settings { horizon_steps: 2, ..Settings::default() };
+    let scored = |globals: &Globals| fit_with(globals, &series, &wanted).unwrap().report().score_of(ModelKind::Lstm);
+    assert!(scored(&network(&known)).is_some(), "trained on what lies before the first fold");
+    let all: Vec<Series> = (0..6).map(departing).collect();
+    assert_eq!(scored(&network(&all)), None, "it has seen what the others are asked to forecast");
+    assert_eq!(scored(&Globals::default()), fit(&series, &wanted).unwrap().report().score_of(ModelKind::Lstm));
 }
 
 #[test]
