@@ -6,7 +6,7 @@
 //! replace what was there.
 //!
 //! A point may carry a *cap*: the most that the flood guard let the forecaster believe of it when it came (see
-//! [`crate::planning`]). The raw value always stays.
+//! [`crate::planning`]), and a part that filters recognised as hostile, which is read apart. The raw value always stays.
 //!
 //! It does not interpret anything. [`sqlite`] is the store for one machine.
 
@@ -31,7 +31,10 @@ pub(crate) struct Point {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StoredPoint {
     pub(crate) start_s: i64,
+    /// Demand: what was measured, less what was hostile.
     pub(crate) value: f64,
+    /// The part that filters recognised as hostile.
+    pub(crate) hostile: f64,
     pub(crate) cap: Option<f64>,
 }
 
@@ -52,6 +55,8 @@ pub(crate) struct Cursor {
 pub(crate) struct Flush {
     /// Added to the points that exist.
     pub(crate) points: Vec<Point>,
+    /// The part of `points` that is hostile, added likewise.
+    pub(crate) hostile: Vec<Point>,
     /// Replace the cursors of their proxies.
     pub(crate) cursors: Vec<Cursor>,
 }
@@ -83,7 +88,7 @@ pub(crate) enum StoreError {
 pub(crate) trait HistoryStore: Send {
     /// Adds `flush.points` to what is there and replaces the cursors; all of it or, on an error, nothing.
     fn add(&mut self, flush: &Flush) -> Result<(), StoreError>;
-    /// Replaces points; all of them or nothing. A replaced point loses its cap.
+    /// Replaces points; all of them or nothing. A replaced point loses its cap, and nothing of it is hostile.
     fn replace(&mut self, points: &mut dyn Iterator<Item = Point>) -> Result<u64, StoreError>;
     /// Notes the flood guard's cap on a point.
     fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError>;

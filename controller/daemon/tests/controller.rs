@@ -4,6 +4,8 @@
 mod daemon;
 #[path = "controller/forecasting.rs"]
 mod forecasting;
+#[path = "controller/hostile.rs"]
+mod hostile;
 #[path = "controller/policy.rs"]
 mod policy;
 

@@ -8,7 +8,7 @@
 
 use std::sync::Mutex;
 
-use forebay_forecast::{Applied, Direction, Entry};
+use forebay_forecast::{Applied, Direction, Entry, HostileTraffic};
 use forebay_plan::Key;
 use tokio::sync::oneshot;
 
@@ -20,6 +20,9 @@ use crate::state::lock;
 /// Words that wait for the planner's next turn, each up to 2 KB. A turn is a quarter of a second away at most.
 const MAX_WAITING: usize = 64;
 
+/// Stretches of hostile demand that are shown of a key: one for each quarter of an hour of a day.
+const MAX_STRETCHES: usize = 96;
+
 /// A key's ledger, as the HTTP side reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLedger {
@@ -27,6 +30,8 @@ pub(crate) struct KeyLedger {
     /// On which side of its forecast demand is too far off at present.
     pub(crate) now: Option<Direction>,
     pub(crate) entries: Vec<Entry>,
+    /// What filters recognised as hostile: the newest stretches.
+    pub(crate) hostile: Vec<HostileTraffic>,
     /// What the last fit did not learn as measured.
     pub(crate) left_out: Vec<Applied>,
 }
@@ -81,6 +86,7 @@ impl Planner {
             key: demand.key.clone(),
             now: None,
             entries: demand.watch.entries().to_vec(),
+            hostile: demand.hostile_stretches(MAX_STRETCHES),
             left_out: Vec::new(),
         };
         *lock(&self.shared.ledgers.keys) = self.keys.iter().map(ledger).collect();
@@ -117,6 +123,7 @@ impl Planner {
         }
         if let Some(shown) = lock(&self.shared.ledgers.keys).get_mut(index) {
             shown.now = now;
+            shown.hostile = self.keys[index].hostile_stretches(MAX_STRETCHES);
             if is_changed {
                 shown.entries = self.keys[index].watch.entries().to_vec();
             }

@@ -123,6 +123,8 @@ pub(crate) struct KeyDemand {
     first_step: i64,
     raw: Vec<f64>,
     caps: Vec<f64>,
+    /// What of a step was hostile and is no part of `raw`, by step.
+    hostile: BTreeMap<i64, f64>,
     issued: BTreeMap<i64, Vec<Issued>>,
     settled_until: i64,
     excursion_steps: i32,
@@ -154,6 +156,7 @@ impl KeyDemand {
             first_step,
             raw: Vec::new(),
             caps: Vec::new(),
+            hostile: BTreeMap::new(),
             issued: BTreeMap::new(),
             settled_until: first_step,
             excursion_steps: 0,
@@ -173,12 +176,16 @@ impl KeyDemand {
             let index = (step - self.first_step) as usize;
             self.raw[index] = f64::NAN;
             self.caps[index] = f64::NAN;
+            self.hostile.remove(&step);
         }
         for point in points {
             let step = point.start_s.div_euclid(i64::from(self.step_s));
             if let Some(index) = self.index(step) {
                 self.raw[index] = point.value.max(0.0);
                 self.caps[index] = point.cap.unwrap_or(f64::NAN);
+                if point.hostile > 0.0 {
+                    self.hostile.insert(step, point.hostile);
+                }
             }
         }
     }

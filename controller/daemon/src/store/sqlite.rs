@@ -12,7 +12,9 @@
 
 mod anomalies;
 mod choices;
+mod hostile;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +58,8 @@ const ADD_FURTHER: &str = "ALTER TABLE counters ADD COLUMN further BLOB";
 pub(crate) struct SqliteStore {
     connection: Connection,
     file: PathBuf,
+    /// Whether the file says what is hostile; one that was opened to be read may be older than that.
+    knows_hostile: bool,
 }
 
 impl SqliteStore {
@@ -100,17 +104,19 @@ impl SqliteStore {
         }
         transaction.execute_batch(anomalies::TABLES).map_err(failed("create schema"))?;
         transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
+        transaction.execute_batch(hostile::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
-        Ok(Self { connection, file })
+        Ok(Self { connection, file, knows_hostile: true })
     }
 
     /// Opens `data_dir/history.sqlite3`, which a controller has made, for reading; nothing is made or changed.
     pub(crate) fn open_to_read(data_dir: &Path) -> Result<Self, StoreError> {
         let file = data_dir.join("history.sqlite3");
         let failed = |source| StoreError::Sqlite { operation: "open history to read", file: file.clone(), source };
-        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        Ok(Self { connection, file })
+        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(&failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
+        let knows_hostile = connection.table_exists(None, "hostile").map_err(failed)?;
+        Ok(Self { connection, file, knows_hostile })
     }
 
     fn failed(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
@@ -133,6 +139,9 @@ impl HistoryStore for SqliteStore {
                 .and_then(|mut insert| insert.execute(params![id, point.start_s, point.value]))
                 .map_err(&failed)?;
         }
+        for point in &flush.hostile {
+            hostile::add(&transaction, point).map_err(&failed)?;
+        }
         for cursor in &flush.cursors {
             write_cursor(&transaction, cursor).map_err(&failed)?;
         }
@@ -149,6 +158,7 @@ impl HistoryStore for SqliteStore {
                 .prepare_cached("INSERT OR REPLACE INTO points (key_id, start_s, value) VALUES (?1, ?2, ?3)")
                 .and_then(|mut insert| insert.execute(params![id, point.start_s, point.value]))
                 .map_err(&failed)?;
+            hostile::clear(&transaction, id, point.start_s).map_err(&failed)?;
             written += 1;
         }
         transaction.commit().map_err(failed)?;
@@ -169,8 +179,19 @@ impl HistoryStore for SqliteStore {
         let query = "SELECT start_s, value, cap FROM points
                      WHERE key_id = (SELECT id FROM keys WHERE tenant = ?1 AND resource = ?2)
                      AND start_s >= ?3 AND start_s < ?4 ORDER BY start_s";
-        let point = |row: &Row<'_>| Ok(StoredPoint { start_s: row.get(0)?, value: row.get(1)?, cap: row.get(2)? });
         let failed = self.failed("read history");
+        let hostile = if self.knows_hostile {
+            hostile::range(&self.connection, key, from_s, to_s).map_err(&failed)?
+        } else {
+            BTreeMap::new()
+        };
+        let point = |row: &Row<'_>| {
+            let (start_s, measured): (i64, f64) = (row.get(0)?, row.get(1)?);
+            let hostile = hostile.get(&start_s).copied().unwrap_or(0.0);
+            // A negative value is an importer's, and not changed here.
+            let value = if hostile > 0.0 { (measured - hostile).max(0.0) } else { measured };
+            Ok(StoredPoint { start_s, value, hostile, cap: row.get(2)? })
+        };
         let mut statement = self.connection.prepare_cached(query).map_err(&failed)?;
         let rows = statement.query_map(params![key.tenant, key.resource, from_s, to_s], point).map_err(&failed)?;
         rows.collect::<Result<_, _>>().map_err(failed)
@@ -257,6 +278,7 @@ impl HistoryStore for SqliteStore {
         let failed = self.failed("forget old history");
         let transaction = self.connection.transaction().map_err(&failed)?;
         let gone = transaction.execute("DELETE FROM points WHERE start_s < ?1", [before_s]).map_err(&failed)?;
+        transaction.execute("DELETE FROM hostile WHERE start_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM proxies WHERE reported_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM anomalies WHERE to_s <= ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM choices WHERE at_s < ?1", [before_s]).map_err(&failed)?;
@@ -360,22 +382,31 @@ mod tests {
         {
             let mut store = SqliteStore::open(folder.path(), 300).unwrap();
             let cursors = vec![cursor(7, vec![(shop.clone(), counted)])];
-            store.add(&Flush { points: vec![point("shop", 300, 2.0), point("shop", 600, 1.0)], cursors }).unwrap();
-            store.add(&Flush { points: vec![point("shop", 300, 0.5)], cursors: vec![] }).unwrap();
+            store
+                .add(&Flush {
+                    points: vec![point("shop", 300, 2.0), point("shop", 600, 1.0)],
+                    hostile: vec![],
+                    cursors,
+                })
+                .unwrap();
+            store.add(&Flush { points: vec![point("shop", 300, 0.5)], ..Flush::default() }).unwrap();
             store.set_epoch(42).unwrap();
             store.set_cap(&shop, 600, 0.25).unwrap();
         }
         let mut store = SqliteStore::open(folder.path(), 300).unwrap();
         let points = store.range(&shop, 0, 10_000).unwrap();
-        assert_eq!(points[0], StoredPoint { start_s: 300, value: 2.5, cap: None });
-        assert_eq!(points[1], StoredPoint { start_s: 600, value: 1.0, cap: Some(0.25) });
+        assert_eq!(points[0], StoredPoint { start_s: 300, value: 2.5, hostile: 0.0, cap: None });
+        assert_eq!(points[1], StoredPoint { start_s: 600, value: 1.0, hostile: 0.0, cap: Some(0.25) });
         assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), counted)])]);
         assert_eq!(store.epoch().unwrap(), 42);
 
-        store.add(&Flush { points: vec![], cursors: vec![cursor(8, vec![])] }).unwrap();
+        store.add(&Flush { cursors: vec![cursor(8, vec![])], ..Flush::default() }).unwrap();
         assert_eq!(store.cursors().unwrap(), [cursor(8, vec![])], "a new boot starts from nothing");
         assert_eq!(store.replace(&mut vec![point("shop", 600, 9.0)].into_iter()).unwrap(), 1);
-        assert_eq!(store.range(&shop, 600, 601).unwrap()[0], StoredPoint { start_s: 600, value: 9.0, cap: None });
+        assert_eq!(
+            store.range(&shop, 600, 601).unwrap()[0],
+            StoredPoint { start_s: 600, value: 9.0, hostile: 0.0, cap: None }
+        );
         assert_eq!(store.forget(600).unwrap(), 1);
         assert_eq!(store.range(&shop, 0, 10_000).unwrap().len(), 1);
     }
@@ -387,7 +418,7 @@ mod tests {
         let counters = Counters { standard_units: 5, ..Counters::default() };
         let counted = Counted { counters, further: Further { refunded_units: 3, ..Further::default() } };
         let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-        store.add(&Flush { points: vec![], cursors: vec![cursor(7, vec![(shop.clone(), counted)])] }).unwrap();
+        store.add(&Flush { cursors: vec![cursor(7, vec![(shop.clone(), counted)])], ..Flush::default() }).unwrap();
         drop(store);
         let first = Connection::open(folder.path().join("history.sqlite3")).unwrap();
         first.execute_batch("ALTER TABLE counters DROP COLUMN further; PRAGMA user_version = 1").unwrap();

@@ -119,7 +119,7 @@ impl KeyLife {
 }
 
 fn point(step: i64, value: f64) -> StoredPoint {
-    StoredPoint { start_s: step * HOUR_S, value, cap: None }
+    StoredPoint { start_s: step * HOUR_S, value, hostile: 0.0, cap: None }
 }
 
 #[test]
