@@ -54,6 +54,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Real time between two looks at the shares: a quarter of a report interval, so that a share that was given up moves on
 /// before it is missed.
 const DEAL_INTERVAL: Duration = Duration::from_millis(250);
+/// Steps between two times that old history is forgotten and detectors are stored: an hour of five-minute steps, which is
+/// what a detector may lose in a crash.
+const HOUSEKEEPING_STEPS: i64 = 12;
 const WEEK_S: i64 = 7 * 86_400;
 
 /// Why the loop cannot start.
@@ -104,7 +107,10 @@ impl Planner {
             let begins = points.first().map_or(now_step, |point| point.start_s.div_euclid(step_s));
             let quantiles = config.forecast.quantiles_of(&contract.key);
             let schedule = lifecycle::schedule(&config.forecast, config.step_s);
-            let life = Lifecycle::new(schedule, quantiles.upper, config.step_s, now_step * step_s);
+            let mut life = Lifecycle::new(schedule, quantiles.upper, config.step_s, now_step * step_s);
+            if let Some(contest) = store.contest(&contract.key)? {
+                life.resume(contest);
+            }
             let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantiles, begins, records_max, life);
             demand.absorb(&points, begins, now_step);
             demand.settled(now_step);
@@ -188,7 +194,7 @@ impl Planner {
             self.forecast(step, known_to, estimate_part);
             self.publish(step, live, raised);
             self.planned_step = Some(step);
-            if step - self.forgot_step >= i64::from(self.shared.config.forecast.refit_every_steps) {
+            if step - self.forgot_step >= HOUSEKEEPING_STEPS {
                 self.forget(step);
             }
         } else {
@@ -266,6 +272,7 @@ impl Planner {
         }
         self.open_step = known_to;
         self.note_choices();
+        self.store_contests();
         *lock(&self.shared.records) = self.keys.iter().map(KeyDemand::record).collect();
         (known_to, part)
     }

@@ -14,8 +14,9 @@ pub(crate) mod sqlite;
 
 use std::path::PathBuf;
 
-use forebay_forecast::{Choice, Detector, Entry};
+use forebay_forecast::{Choice, Detector, Entry, Lineup, ModelKind};
 use forebay_plan::Key;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::counted::Counted;
 
@@ -68,6 +69,23 @@ impl Flush {
     }
 }
 
+/// A contest of two models of a key that is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Contest {
+    pub(crate) champion: Contender,
+    pub(crate) rival: Contender,
+    /// The evidence so far.
+    pub(crate) lineup: Lineup,
+}
+
+/// One of the two: enough to fit it again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Contender {
+    pub(crate) model: ModelKind,
+    /// Where the history begins that it learned from, if that was cut at a change.
+    pub(crate) since_s: Option<i64>,
+}
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -106,6 +124,10 @@ pub(crate) trait HistoryStore: Send {
     fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError>;
     /// What was decided about a key's forecasts, oldest first.
     fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError>;
+    /// A key's contest, if one was under way.
+    fn contest(&self, key: &Key) -> Result<Option<Contest>, StoreError>;
+    /// Replaces contests, or ends them.
+    fn set_contests(&mut self, contests: &[(&Key, Option<Contest>)]) -> Result<(), StoreError>;
     /// All cursors, for a start.
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
     /// The last epoch that a planner on this store used; 0 for none.

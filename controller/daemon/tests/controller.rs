@@ -1,5 +1,7 @@
 //! The real controller binary, over the real protocol: what filters rely on, and what operators see.
 
+#[path = "controller/contest.rs"]
+mod contest;
 #[path = "controller/daemon.rs"]
 mod daemon;
 #[path = "controller/forecasting.rs"]
@@ -8,6 +10,8 @@ mod forecasting;
 mod hostile;
 #[path = "controller/policy.rs"]
 mod policy;
+#[path = "controller/rules.rs"]
+mod rules;
 
 use std::fmt::Write as _;
 use std::path::Path;

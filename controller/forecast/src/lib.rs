@@ -90,7 +90,7 @@ pub use lifecycle::{
     PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger,
     Search, SearchError, StepEvidence, Trial, Triggers,
 };
-pub use live::{LIVE_MIN_SAMPLES, LiveScore};
+pub use live::{ForecastPair, LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
 pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};
 pub use model::{FittedModel, Globals, Model, ModelKind};

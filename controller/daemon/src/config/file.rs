@@ -76,14 +76,15 @@ impl Default for ClockPart {
 struct ForecastPart {
     quantile: f64,
     horizon_steps: u32,
-    refit_every_steps: u32,
+    /// Default: a day.
+    refit_every_steps: Option<u32>,
     history_weeks: u32,
     events: Vec<FeedPart>,
 }
 
 impl Default for ForecastPart {
     fn default() -> Self {
-        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: 12, history_weeks: 8, events: Vec::new() }
+        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: None, history_weeks: 8, events: Vec::new() }
     }
 }
 
@@ -212,8 +213,9 @@ impl ForecastPart {
             let reason = format!("{} steps are not between 1 and {most}", self.horizon_steps);
             return Err(problem("forecast.horizon_steps", reason, "choose how many slots to plan ahead, such as 4"));
         }
-        if self.refit_every_steps == 0 {
-            let remedy = "choose how many steps pass between fits, such as 12";
+        let refit_every_steps = self.refit_every_steps.unwrap_or(DAY_S / step_s);
+        if refit_every_steps == 0 {
+            let remedy = "choose how many steps pass between fits, such as 288";
             return Err(problem("forecast.refit_every_steps", "0 would fit without pause", remedy));
         }
         if self.history_weeks == 0 || self.history_weeks > 520 {
@@ -224,7 +226,7 @@ impl ForecastPart {
             quantile: self.quantile,
             own_quantiles,
             horizon_steps: self.horizon_steps as usize,
-            refit_every_steps: self.refit_every_steps,
+            refit_every_steps,
             history_weeks: self.history_weeks,
             events: feeds(self.events, contracts, pools)?,
         })

@@ -1,7 +1,7 @@
 //! What the planner does with anomalies: it tells people, stores what is to be left out of training, and takes in what
 //! people say.
 //!
-//! A ledger is written whenever it changes, detectors when their keys are fitted and at a stop: after a crash a detector
+//! A ledger is written whenever it changes, detectors each hour of five-minute steps and at a stop: after a crash a detector
 //! goes on from an hour ago, as after a gap in the reports. Words of people are asked for from the HTTP side and noted by
 //! the planner's thread, stored before they count and answered after: who was told that a label is noted finds it after any
 //! crash. A word counts from the key's next fit on.
@@ -159,7 +159,10 @@ impl Planner {
     pub(super) fn keep_ledgers(&mut self, from: i64, before_s: i64) {
         for (index, demand) in self.keys.iter_mut().enumerate() {
             demand.watch.forget_before(before_s);
-            let left_out = demand.left_out(from).unwrap_or_default();
+            let left_out = demand.left_out(from).unwrap_or_else(|error| {
+                tracing::error!(key = %demand.key, %error, "history makes no series; what is left out of it is not shown");
+                Vec::new()
+            });
             let steps: i64 = left_out.iter().filter(is_left_out).map(|one| one.to_s - one.from_s).sum();
             let steps = steps / i64::from(self.shared.config.step_s);
             self.shared.metrics.left_out_steps.get_or_create(&KeyLabels::from(&demand.key)).set(steps);

@@ -17,18 +17,20 @@
 //! history of its own.
 //!
 //! Cost: a contest is a second forecaster and a second forecast per step, so at most twice the memory and time of a key
-//! without one. Nothing of it survives a restart but what was written down; the first fit after one is used at once.
+//! without one. Of it the evidence survives a restart ([`contest`]); the first fit after one is used at once.
 
+mod contest;
 #[cfg(test)]
 mod tests;
 
 use forebay_forecast::{
-    Choice, Chosen, ColdStart, FitChoice, Forecaster, Lineup, LineupEvent, ModelKind, ModelVersion, Place, Refit,
-    RefitSchedule, RefitScope, RefitTrigger, Series, StepEvidence, StepForecast, Triggers, needed_steps, pinball_loss,
+    Choice, Chosen, ColdStart, FitChoice, ForecastPair, Forecaster, Lineup, LineupEvent, ModelKind, ModelVersion,
+    Place, Refit, RefitSchedule, RefitScope, RefitTrigger, Series, StepEvidence, StepForecast, Triggers, needed_steps,
 };
 
 use super::demand::{Fitted, Issued};
 use crate::config::ForecastSettings;
+use crate::store::{Contender, Contest};
 
 const DAY_S: i64 = 86_400;
 /// Longest time that a key in trouble waits for another fit, seconds: two hours see whether the last one helped.
@@ -37,11 +39,18 @@ const LONGEST_PAUSE_S: i64 = 7_200;
 /// Held-out loss relative to a naive model's above which a running model has nothing to defend: as the live gate has it.
 const NAIVE_BETTER_RATIO: f64 = 1.25;
 
+/// Steps after which a key without a forecaster is tried again: each brings it nearer to one, or to a better start.
+const FIRST_AGAIN_STEPS: i64 = 12;
+
+/// Of a key that has no forecaster.
+const FIRST: Refit = Refit { what: RefitScope::Select, why: RefitTrigger::First };
+
 /// When keys are fitted: a selection every `refit_every_steps`, and nothing more often than twice in that time.
 pub(super) fn schedule(settings: &ForecastSettings, step_s: u32) -> RefitSchedule {
     let every_s = i64::from(settings.refit_every_steps) * i64::from(step_s);
-    let needed_s = needed_steps((DAY_S / i64::from(step_s)) as usize) as i64 * i64::from(step_s);
-    RefitSchedule { every_s, least_s: LONGEST_PAUSE_S.min(every_s / 2), needed_s }
+    let day_steps = (DAY_S / i64::from(step_s)) as usize;
+    let needed_s = needed_steps(day_steps) as i64 * i64::from(step_s);
+    RefitSchedule { every_s, least_s: LONGEST_PAUSE_S.min(every_s / 2), needed_s, learning_steps: day_steps as u64 }
 }
 
 /// What the rival forecast for a step.
@@ -84,8 +93,13 @@ pub(crate) struct Lifecycle {
     borrowed: Option<Borrowed>,
     due: Option<Refit>,
     is_waiting: bool,
+    /// When the last fit was ordered, unix seconds.
+    tried_s: i64,
     changed_from_s: Option<i64>,
     choices: Vec<Choice>,
+    /// A contest from before the start, until both its models are fitted.
+    resuming: Option<Contest>,
+    is_contest_stored: bool,
 }
 
 impl Lifecycle {
@@ -98,10 +112,13 @@ impl Lifecycle {
             lineup: None,
             rival: None,
             borrowed: None,
-            due: Some(Refit { what: RefitScope::Select, why: RefitTrigger::First }),
+            due: Some(FIRST),
             is_waiting: false,
+            tried_s: now_s,
             changed_from_s: None,
             choices: Vec::new(),
+            resuming: None,
+            is_contest_stored: false,
         }
     }
 
@@ -161,8 +178,7 @@ impl Lifecycle {
     ) {
         let Some(running) = champion.as_mut() else { return self.passed(ends_s) };
         let loss = |quantile: &dyn Fn(f64) -> f64| {
-            pinball_loss(0.5, quantile(0.5), believed)
-                + pinball_loss(self.upper_quantile, quantile(self.upper_quantile), believed)
+            ForecastPair::of(self.upper_quantile, quantile).loss(self.upper_quantile, believed)
         };
         let (mut own, mut naive, mut contest) = (0.0, 0.0, Vec::new());
         // A forecast of the forecaster before the last fit would teach this one in another scale.
@@ -203,6 +219,10 @@ impl Lifecycle {
         if let Some(refit) = self.triggers.observe(&evidence).filter(|_| !self.is_waiting) {
             self.due = Some(refit);
         }
+        let again_s = self.tried_s + FIRST_AGAIN_STEPS * DAY_S / self.day_steps as i64;
+        if self.lineup.is_none() && !self.is_waiting && self.due.is_none() && evidence.at_s >= again_s {
+            self.due = Some(FIRST);
+        }
     }
 
     /// Lets champion and rival meet in a step, and does what that decides.
@@ -212,6 +232,7 @@ impl Lifecycle {
         let Some(event) = lineup.observe(at_s, mean(|loss| loss.0), mean(|loss| loss.1)) else { return };
         if matches!(event, LineupEvent::Promoted { .. } | LineupEvent::RolledBack { .. }) {
             std::mem::swap(running, rival);
+            self.triggers.replaced();
         }
         let (champion, rival) = (model(&running.forecaster), model(&rival.forecaster));
         if lineup.rival().is_none() {
@@ -229,6 +250,9 @@ impl Lifecycle {
     pub(super) fn order(&mut self, champion: Option<&Fitted>, at_s: i64) -> Option<Order> {
         let Refit { what, why } = self.due()?;
         (self.due, self.is_waiting) = (None, true);
+        if let Some(order) = self.resuming_order(champion, at_s) {
+            return Some(order);
+        }
         let Some((champion, lineup)) = champion.zip(self.lineup.as_ref()) else {
             let since_s = since(what);
             return Some(Order { refit: Refit { what, why }, model: None, at_s, since_s });
@@ -241,15 +265,23 @@ impl Lifecycle {
         Some(Order { refit: Refit { what, why }, model, at_s, since_s: since(what).or(champion.since_s) })
     }
 
-    /// A fit was made, or refused.
+    /// A fit was refused.
     pub(super) fn tried(&mut self, order: &Order) {
-        self.is_waiting = false;
+        self.ended(order);
+        self.give_up_resuming();
+    }
+
+    fn ended(&mut self, order: &Order) {
+        (self.is_waiting, self.tried_s) = (false, order.at_s);
         self.triggers.fitted(order.refit.why, order.at_s);
     }
 
     /// Takes over what was fitted; whether it forecasts from now on.
     pub(super) fn fitted(&mut self, champion: &mut Option<Fitted>, order: &Order, mut fitted: Fitted) -> bool {
-        self.tried(order);
+        self.ended(order);
+        if let Some(contest) = self.resuming.take() {
+            return self.resumed(champion, contest, order, fitted);
+        }
         let at_s = order.at_s;
         let number = ModelVersion(fitted.version);
         let place = match (champion.as_ref(), &mut self.lineup) {
@@ -291,6 +323,7 @@ impl Lifecycle {
         let former = champion.replace(fitted);
         if place == Place::Replaced {
             self.rival = former;
+            self.triggers.replaced();
         }
         true
     }

@@ -170,6 +170,20 @@ impl Planner {
         }
     }
 
+    /// Stores the contests that are under way, which have new evidence, and that others are over.
+    pub(super) fn store_contests(&mut self) {
+        let news = self.keys.iter_mut().filter_map(|demand| {
+            let contest = demand.life.contest_to_store(demand.fitted.as_ref())?;
+            Some((&demand.key, contest))
+        });
+        let news: Vec<_> = news.collect();
+        if !news.is_empty()
+            && let Err(error) = self.store.set_contests(&news)
+        {
+            self.note_store_error(&error);
+        }
+    }
+
     /// Forgets history that is too old: one week more is kept than is learned from, for the guard's look back.
     pub(super) fn forget(&mut self, step: i64) {
         self.forgot_step = step;

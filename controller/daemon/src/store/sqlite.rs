@@ -12,6 +12,7 @@
 
 mod anomalies;
 mod choices;
+mod contests;
 mod hostile;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, param
 
 use crate::observe::counted::Counted;
 
-use super::{Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
+use super::{Contest, Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
 
 const SCHEMA_VERSION: i64 = 2;
 /// How long a write waits for another process, such as an import, to finish its own.
@@ -104,6 +105,7 @@ impl SqliteStore {
         }
         transaction.execute_batch(anomalies::TABLES).map_err(failed("create schema"))?;
         transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
+        transaction.execute_batch(contests::TABLE).map_err(failed("create schema"))?;
         transaction.execute_batch(hostile::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
         Ok(Self { connection, file, knows_hostile: true })
@@ -232,6 +234,19 @@ impl HistoryStore for SqliteStore {
 
     fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError> {
         choices::read(&self.connection, key).map_err(self.failed("read choices"))
+    }
+
+    fn contest(&self, key: &Key) -> Result<Option<Contest>, StoreError> {
+        contests::read(&self.connection, key).map_err(self.failed("read contests"))
+    }
+
+    fn set_contests(&mut self, contests: &[(&Key, Option<Contest>)]) -> Result<(), StoreError> {
+        let failed = self.failed("write contests");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for (key, contest) in contests {
+            contests::set(&transaction, key, contest.as_ref()).map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
     }
 
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {

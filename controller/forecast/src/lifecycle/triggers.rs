@@ -22,12 +22,14 @@ pub struct RefitSchedule {
     pub least_s: i64,
     /// Seconds of history that a fit since a change needs.
     pub needed_s: i64,
+    /// Steps that teach what losses are usual: a day, since hours differ.
+    pub learning_steps: u64,
 }
 
 impl Default for RefitSchedule {
     /// Daily, and not more than every two hours: at 60 ms of CPU a fit, 1,000 keys in trouble take 0.8 % of a core.
     fn default() -> Self {
-        Self { every_s: 86_400, least_s: 7_200, needed_s: 2 * 86_400 }
+        Self { every_s: 86_400, least_s: 7_200, needed_s: 2 * 86_400, learning_steps: 288 }
     }
 }
 
@@ -144,7 +146,7 @@ impl Triggers {
             upper_quantile,
             fitted_s,
             selected_s: fitted_s,
-            drift: PageHinkley::default(),
+            drift: PageHinkley::learning_from(schedule.learning_steps),
             covered: 0.0,
             weight: 0.0,
             squared_weight: 0.0,
@@ -172,14 +174,29 @@ impl Triggers {
         self.why(evidence).map(|why| Refit { what: scope(why), why })
     }
 
-    /// A fit was made, or tried, for this reason: what was seen of the forecasts begins anew. A change that is not the
-    /// reason still waits for its own.
+    /// A fit was made, or tried, for this reason. A fit that a signal asked for is the answer to it, and what was seen of the
+    /// forecasts begins anew. One by schedule answers nothing: what was seen goes on, else a schedule shorter than what a
+    /// signal has to see would silence it. A change that is not the reason still waits for its own.
     pub fn fitted(&mut self, why: RefitTrigger, at_s: i64) {
+        if why == RefitTrigger::Scheduled {
+            (self.fitted_s, self.selected_s) = (at_s, at_s);
+            return;
+        }
         let (what, answers_change) = (scope(why), matches!(why, RefitTrigger::Changed { .. }));
         *self = Self {
             selected_s: if what == RefitScope::Recalibrate { self.selected_s } else { at_s },
             changed_from_s: if answers_change { None } else { self.changed_from_s },
             ..Self::new(self.schedule, self.upper_quantile, at_s)
+        };
+    }
+
+    /// Another model forecasts from now on: nothing has been seen of it.
+    pub fn replaced(&mut self) {
+        *self = Self {
+            fitted_s: self.fitted_s,
+            selected_s: self.selected_s,
+            changed_from_s: self.changed_from_s,
+            ..Self::new(self.schedule, self.upper_quantile, self.fitted_s)
         };
     }
 
@@ -240,7 +257,7 @@ mod tests {
 
     /// The first fit that is due in three days, and at which step.
     fn first(evidence: impl Fn(i64) -> StepEvidence) -> Option<(i64, Refit)> {
-        let schedule = RefitSchedule { every_s: 10 * 86_400, ..RefitSchedule::default() };
+        let schedule = RefitSchedule { every_s: 10 * 86_400, learning_steps: 48, ..RefitSchedule::default() };
         let mut triggers = Triggers::new(schedule, 0.95, 0);
         (1..3 * 288).find_map(|step| Some((step, triggers.observe(&evidence(step))?)))
     }
@@ -255,6 +272,40 @@ mod tests {
             assert_eq!(triggers.observe(&calm(day * 288)).map(|refit| refit.why), Some(RefitTrigger::Scheduled));
             triggers.fitted(RefitTrigger::Scheduled, day * 86_400);
         }
+    }
+
+    #[test]
+    fn fits_by_schedule_silence_no_signal() {
+        let first_after = |every_steps: i64, evidence: &dyn Fn(i64) -> StepEvidence| {
+            let schedule = RefitSchedule { every_s: every_steps * STEP_S, least_s: 1_800, ..RefitSchedule::default() };
+            let mut triggers = Triggers::new(schedule, 0.95, 0);
+            (1..9 * 288).find_map(|step| {
+                let refit = triggers.observe(&evidence(step))?;
+                if refit.why != RefitTrigger::Scheduled {
+                    return Some((step, refit.why));
+                }
+                triggers.fitted(refit.why, step * STEP_S);
+                None
+            })
+        };
+        let crept =
+            |step: i64| StepEvidence { loss: calm(step).loss + if step > 600 { 0.3 } else { 0.0 }, ..calm(step) };
+        let missed =
+            |step: i64| StepEvidence { covered: Some(step % if step > 600 { 8 } else { 20 } != 0), ..calm(step) };
+        for every_steps in [12, 288] {
+            assert_eq!(first_after(every_steps, &calm), None);
+            let (step, why) = first_after(every_steps, &crept).unwrap();
+            assert!(matches!(why, RefitTrigger::Drifted { .. }) && (600..660).contains(&step), "{step}: {why:?}");
+            let (step, why) = first_after(every_steps, &missed).unwrap();
+            assert!(
+                matches!(why, RefitTrigger::Miscalibrated { .. }) && (600..1200).contains(&step),
+                "{step}: {why:?}"
+            );
+        }
+        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
+        assert!((1..200).all(|step| triggers.observe(&missed(step)).is_none()) && triggers.coverage().is_some());
+        triggers.replaced();
+        assert_eq!(triggers.coverage(), None, "another model is judged by what it does");
     }
 
     #[test]
