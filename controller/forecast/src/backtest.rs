@@ -18,6 +18,8 @@ use crate::model::{EXPLOSION_FACTOR, Globals, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
+use crate::selection::between_known;
+use crate::series::Series;
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
 /// 2.5 MB a fold.
@@ -101,6 +103,16 @@ fn folds(history: &History) -> [Range<usize>; 2] {
     let quarter = (len / 4).min(history.week_steps());
     let fold = if quarter >= day { quarter - quarter % day } else { quarter };
     [len - 2 * fold..len - fold, len - fold..len]
+}
+
+/// When the part of a history begins that a fit holds out, unix seconds; `None` where nothing is known. What was trained
+/// on many series up to here may take part in the fit of this one, and of any that ends later.
+pub(crate) fn held_out_from_s(series: &Series) -> Option<i64> {
+    let known = between_known(series);
+    (known.known_steps() > 0).then(|| {
+        let history = History::new(&known);
+        history.at_s(folds(&history)[0].start)
+    })
 }
 
 impl Backtest {

@@ -105,7 +105,7 @@ pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use selection::{
-    CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_with, needed_steps,
+    CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_as_with, fit_with, needed_steps,
 };
 pub use series::Series;
 pub use shares::{
