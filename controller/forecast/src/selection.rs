@@ -198,7 +198,7 @@ impl<'a> Contest<'a> {
 
     /// Lets the combination of all that could be fitted take part.
     fn add_combination(&mut self) {
-        self.add(ModelKind::Combination, Ok(self.backtest.combine(&self.members())));
+        self.add(ModelKind::Combination, Ok(self.backtest.combine(&self.members(), self.globals.tuning.sharpness)));
     }
 
     fn add(&mut self, kind: ModelKind, tried: Result<Trial, ModelError>) {
@@ -281,7 +281,7 @@ impl<'a> Contest<'a> {
         if kind != ModelKind::Combination {
             return fit(kind);
         }
-        let weights = member_weights(&self.members());
+        let weights = member_weights(&self.members(), self.globals.tuning.sharpness);
         let counting =
             self.trials.iter().zip(weights).filter(|(_, weights)| weights.iter().any(|&weight| weight > 0.0));
         let members = counting.map(|((kind, _), weights)| Ok(Member { model: fit(*kind)?, weights }));

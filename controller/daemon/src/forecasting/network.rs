@@ -35,7 +35,7 @@ pub(super) fn train(tasks: &mut [Task<'_>], cpu_s: u32) -> anyhow::Result<()> {
         let settings = NetworkSettings { horizon_steps, ..NetworkSettings::default() }.within(f64::from(cpu_s));
         let network = GlobalNetwork::train_before_held_out(&first_parts, &settings);
         let network = network.context("--network: train it; give longer series, or leave --network out")?;
-        let globals = Globals { network: Some(Arc::new(network)) };
+        let globals = Globals { network: Some(Arc::new(network)), ..Globals::default() };
         tasks.iter_mut().filter(|task| kind(task) == wanted).for_each(|task| task.globals = globals.clone());
     }
     Ok(())

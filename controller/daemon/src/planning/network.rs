@@ -50,7 +50,7 @@ struct Training {
 impl Network {
     /// What fits may draw on.
     pub(super) fn globals(&self) -> Globals {
-        Globals { network: self.newest.clone() }
+        Globals { network: self.newest.clone(), ..Globals::default() }
     }
 
     pub(super) fn is_training(&self) -> bool {

@@ -18,12 +18,16 @@ mod naive2;
 mod network;
 mod scores;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use forebay_forecast::{Forecaster, History, ModelKind, Series, Settings, fit, fit_as, fit_with};
+use forebay_forecast::{
+    Forecaster, Globals, History, MAX_DONORS, ModelKind, SearchBudget, Series, Settings, Trial, fit, fit_as, fit_with,
+    tune,
+};
 use serde_json::{Value, json};
 
 use crate::cpu::CpuTime;
@@ -52,6 +56,9 @@ struct Args {
     /// Only this model, no selection
     #[arg(long, value_name = "MODEL", conflicts_with = "no_models")]
     only: Option<String>,
+    /// Also search parameters for each series, with so many fits
+    #[arg(long, value_name = "N")]
+    search: Option<usize>,
     /// Only the selection, no model on its own
     #[arg(long)]
     no_models: bool,
@@ -117,6 +124,13 @@ fn main() -> Result<()> {
         println!("{}; {training_cpu_s:.1} CPU s of training beside it", run.picks());
         line["with_network"] = row_json("selection with network", &run.scores, &run.cost);
         line["with_network"]["training_cpu_s"] = json!(training_cpu_s);
+
+        if let Some(trials) = args.search {
+            let donors = RefCell::new(Vec::new());
+            let run = run_on(&tasks.tasks, series, |series, settings| tuned_fit(series, settings, trials, &donors))?;
+            print_row("selection, tuned", &run.scores, &run.cost);
+            line["with_search"] = row_json("selection, tuned", &run.scores, &run.cost);
+        }
     }
     let mut rows = Vec::new();
     for kind in kinds {
@@ -219,6 +233,22 @@ fn run_on(
     }
     run.cost.series_per_cpu_s = Some(run.scores.series as f64 / cpu.seconds().max(f64::MIN_POSITIVE));
     Ok(run)
+}
+
+/// A fit with parameters searched for the series, warmed by the trials of the series before it.
+fn tuned_fit(
+    series: &Series,
+    settings: &Settings,
+    trials: usize,
+    donors: &RefCell<Vec<Vec<Trial>>>,
+) -> Result<Forecaster> {
+    let tuned = tune(&Globals::default(), series, settings, SearchBudget { trials, seed: 1 }, &donors.borrow())?;
+    let mut donors = donors.borrow_mut();
+    if donors.len() == MAX_DONORS {
+        donors.remove(0);
+    }
+    donors.push(tuned.trials);
+    Ok(fit_with(&Globals { tuning: tuned.tuning, ..Globals::default() }, series, settings)?)
 }
 
 /// One model on every series that it takes.

@@ -24,7 +24,7 @@ pub(crate) fn trained(tasks: &[Task]) -> Result<(Globals, f64)> {
     let settings = NetworkSettings { horizon_steps, ..NetworkSettings::default() }.within(CPU_BUDGET_S);
     let mut cpu = CpuTime::default();
     let network = cpu.time(|| GlobalNetwork::train_before_held_out(&all, &settings))?.context("train the network")?;
-    Ok((Globals { network: Some(Arc::new(network)) }, cpu.seconds()))
+    Ok((Globals { network: Some(Arc::new(network)), ..Globals::default() }, cpu.seconds()))
 }
 
 /// A task's series, so many weeks later that it ends with the others.

@@ -43,7 +43,7 @@ fn departing(seed: u64) -> Series {
 fn what_series_have_in_common_is_used_on_one_that_was_never_seen() {
     let known: Vec<Series> = (0..12).map(departing).collect();
     let network = Arc::new(GlobalNetwork::train(&known, &settings()).unwrap());
-    let globals = Globals { network: Some(network) };
+    let globals = Globals { network: Some(network), ..Globals::default() };
     let (mut own, mut naive) = (0.0, f64::INFINITY);
     let mut naives = [0.0; 2];
     for seed in 100..104 {
@@ -67,7 +67,7 @@ fn what_series_have_in_common_is_used_on_one_that_was_never_seen() {
 
 #[test]
 fn a_network_takes_part_in_the_selection_where_it_has_not_seen_what_it_is_judged_by() {
-    let network = |network: GlobalNetwork| Globals { network: Some(Arc::new(network)) };
+    let network = |network: GlobalNetwork| Globals { network: Some(Arc::new(network)), ..Globals::default() };
     let series = departing(100);
     let wanted = Settings { horizon_steps: 2, ..Settings::default() };
     let scored = |globals: &Globals| fit_with(globals, &series, &wanted).unwrap().report().score_of(ModelKind::Lstm);
@@ -127,7 +127,7 @@ fn a_network_is_not_asked_about_what_it_has_seen_nor_further_than_it_looks() {
     let known = [departing(1)];
     let network = GlobalNetwork::train(&known, &NetworkSettings { steps: 1, ..settings() }).unwrap();
     assert_eq!(network.trained_until_s(), known[0].end_s());
-    let globals = Globals { network: Some(Arc::new(network)) };
+    let globals = Globals { network: Some(Arc::new(network)), ..Globals::default() };
     let history = History::new(&known[0]);
     let refused = |end: usize, horizon: usize| {
         let error = ModelKind::Lstm.fit_with(&globals, &history, end, horizon).unwrap_err();
