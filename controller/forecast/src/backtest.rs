@@ -76,6 +76,16 @@ pub(crate) struct Trial {
     scoring: Held,
 }
 
+impl Trial {
+    /// By octave of leads, the absolute error in units of another's; NaN where both have none.
+    pub(crate) fn error_beside(&self, other: &Self) -> Vec<f64> {
+        let errors = |of: &Self| -> Vec<f64> {
+            of.calibrating.errors.iter().zip(&of.scoring.errors).map(|(earlier, later)| earlier + later).collect()
+        };
+        errors(self).into_iter().zip(errors(other)).map(|(own, other)| own / other).collect()
+    }
+}
+
 /// A model's forecasts for one fold.
 #[derive(Debug)]
 struct Held {

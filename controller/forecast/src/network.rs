@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::backtest::held_out_from_s;
 use crate::error::ModelError;
 use crate::history::History;
-use crate::model::{Shape, expanded};
+use crate::model::Shape;
 use crate::series::Series;
 use adamw::AdamW;
 use cell::{Pass, Sizes, Weights};
@@ -290,7 +290,7 @@ impl GlobalNetwork {
                         let slot = ahead * self.slots / self.horizon_steps;
                         let said = outputs.get(slot * PER_SLOT..(slot + 1) * PER_SLOT).unwrap_or(&[0.0; PER_SLOT]);
                         let departures = departures(said, others, window.spread).0;
-                        departures.map(|departure| window.level * expanded(first + f64::from(departure)))
+                        departures.map(|departure| shape.rate(window.level + first + f64::from(departure)))
                     }),
                 );
             }

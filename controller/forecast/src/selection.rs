@@ -226,11 +226,13 @@ impl<'a> Contest<'a> {
         let reference = best(&self.candidates, |kind| kind.is_baseline() && kind != chosen)
             .map_or(ModelKind::LastValue, |(kind, _)| kind);
         let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
-        let hedge = if reason == Reason::AskedFor || chosen == ModelKind::LastValue {
-            None
-        } else {
-            let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
-            Some(LastValueHedge::new(self.history.step_s(), self.settings.horizon_steps, last.transpose()?))
+        let hedge = match self.trial(ModelKind::LastValue).zip(self.trial(chosen)) {
+            Some((last, model)) if reason != Reason::AskedFor && chosen != ModelKind::LastValue => {
+                let held_out = last.error_beside(model);
+                let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
+                Some(LastValueHedge::new(self.history.step_s(), last.transpose()?, &held_out))
+            }
+            _ => None,
         };
         let vectors = self.vectors(chosen, own.scale);
         let gain = self.gain(chosen);
