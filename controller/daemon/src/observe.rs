@@ -20,6 +20,7 @@
 //! Retries of refused requests are not told apart yet.
 
 pub(crate) mod counted;
+mod flushing;
 mod recent;
 mod slots;
 mod span;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use forebay_plan::{Key, Recent};
 use forebay_protocol::{Further, OTHERS, Report};
 
-use crate::store::{Cursor, Flush, Point};
+use crate::store::Cursor;
 use counted::{Cells, Counted, News, Told};
 use recent::Level;
 use slots::{Said, Sums};
@@ -299,41 +300,6 @@ impl Observer {
     pub(crate) fn reported_until_s(&self, now: Duration) -> Option<f64> {
         let live = self.proxies.values().filter(|proxy| self.is_live(proxy, now));
         live.filter_map(|proxy| proxy.boot.as_ref()).map(|boot| boot.reported_s).min_by(f64::total_cmp)
-    }
-
-    /// Takes out what is to be stored.
-    pub(crate) fn take_flush(&mut self) -> Flush {
-        let step_real_s = self.step_s as f64 / self.speed;
-        let points = |units: &mut BTreeMap<(Key, i64), f64>| {
-            let units = std::mem::take(units).into_iter();
-            let point = |((key, step), units)| Point { key, start_s: step * self.step_s, value: units / step_real_s };
-            units.map(point).collect()
-        };
-        let (points, hostile) = (points(&mut self.pending), points(&mut self.pending_hostile));
-        let cursors = std::mem::take(&mut self.moved).into_iter().filter_map(|(name, keys)| {
-            let boot = self.proxies.get(&name)?.boot.as_ref()?;
-            let counters = keys.into_iter().filter_map(|key| boot.counters.get(&key).map(|counters| (key, *counters)));
-            let counters = counters.collect();
-            let &Boot { boot_id, sequence, reported_s, .. } = boot;
-            Some(Cursor { proxy: name, boot_id, sequence, reported_s, counters })
-        });
-        let cursors = cursors.collect();
-        Flush { points, hostile, cursors }
-    }
-
-    /// Puts back what could not be stored.
-    pub(crate) fn put_back(&mut self, flush: Flush) {
-        let step_real_s = self.step_s as f64 / self.speed;
-        for (points, units) in [(flush.points, &mut self.pending), (flush.hostile, &mut self.pending_hostile)] {
-            for point in points {
-                let step = point.start_s.div_euclid(self.step_s);
-                *units.entry((point.key, step)).or_insert(0.0) += point.value * step_real_s;
-            }
-        }
-        for cursor in flush.cursors {
-            let keys = cursor.counters.into_iter().map(|(key, _)| key);
-            self.moved.entry(cursor.proxy).or_default().extend(keys);
-        }
     }
 }
 

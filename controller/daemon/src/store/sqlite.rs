@@ -5,14 +5,12 @@
 //! are not done here. Write-ahead logging lets `forebay import` write while a controller reads.
 //!
 //! `synchronous = NORMAL`: a killed process loses nothing, a machine that loses power may lose the last moments, points
-//! and cursors together. u64 values are stored as the i64 with the same bits.
-//!
-//! Version 2 of the schema has `counters.further`: what filters count beside the counters, as words without the zeros at
-//! their end, little endian. A file of version 1 is changed when it is opened.
+//! and cursors together. A file of version 1 of the schema is changed when it is opened.
 
 mod anomalies;
 mod choices;
 mod contests;
+mod cursors;
 mod hostile;
 
 use std::collections::BTreeMap;
@@ -21,11 +19,7 @@ use std::time::Duration;
 
 use forebay_forecast::{Choice, Detector, Entry};
 use forebay_plan::Key;
-use forebay_protocol::extension::trimmed;
-use forebay_protocol::{Counters, Further};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
-
-use crate::observe::counted::Counted;
 
 use super::{Contest, Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
 
@@ -145,7 +139,7 @@ impl HistoryStore for SqliteStore {
             hostile::add(&transaction, point).map_err(&failed)?;
         }
         for cursor in &flush.cursors {
-            write_cursor(&transaction, cursor).map_err(&failed)?;
+            cursors::write(&transaction, cursor).map_err(&failed)?;
         }
         transaction.commit().map_err(failed)
     }
@@ -250,34 +244,7 @@ impl HistoryStore for SqliteStore {
     }
 
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
-        let failed = self.failed("read cursors");
-        let mut proxies = self
-            .connection
-            .prepare("SELECT name, boot_id, sequence, reported_s FROM proxies ORDER BY name")
-            .map_err(&failed)?;
-        let cursor = |row: &Row<'_>| {
-            Ok(Cursor {
-                proxy: row.get(0)?,
-                boot_id: row.get::<_, i64>(1)? as u64,
-                sequence: row.get::<_, i64>(2)? as u64,
-                reported_s: row.get(3)?,
-                counters: Vec::new(),
-            })
-        };
-        let rows = proxies.query_map([], cursor).map_err(&failed)?;
-        let mut cursors = rows.collect::<Result<Vec<_>, _>>().map_err(&failed)?;
-        let mut counters = self
-            .connection
-            .prepare(
-                "SELECT tenant, resource, reserved_requests, reserved_units, standard_requests, standard_units,
-                        refused_requests, refused_units, further FROM counters JOIN keys ON id = key_id WHERE proxy = ?1",
-            )
-            .map_err(&failed)?;
-        for cursor in &mut cursors {
-            let rows = counters.query_map([&cursor.proxy], counters_row).map_err(&failed)?;
-            cursor.counters = rows.collect::<Result<_, _>>().map_err(&failed)?;
-        }
-        Ok(cursors)
+        cursors::read(&self.connection).map_err(self.failed("read cursors"))
     }
 
     fn epoch(&self) -> Result<u64, StoreError> {
@@ -325,133 +292,5 @@ fn key_id(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<i64> {
     Ok(transaction.last_insert_rowid())
 }
 
-fn write_cursor(transaction: &Transaction<'_>, cursor: &Cursor) -> rusqlite::Result<()> {
-    let (boot_id, sequence) = (cursor.boot_id as i64, cursor.sequence as i64);
-    // The counters of an earlier boot mean nothing to this one.
-    transaction
-        .prepare_cached("DELETE FROM proxies WHERE name = ?1 AND boot_id != ?2")?
-        .execute(params![cursor.proxy, boot_id])?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO proxies (name, boot_id, sequence, reported_s) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET sequence = excluded.sequence, reported_s = excluded.reported_s",
-        )?
-        .execute(params![cursor.proxy, boot_id, sequence, cursor.reported_s])?;
-    for (key, Counted { counters, further }) in &cursor.counters {
-        let id = key_id(transaction, key)?;
-        let further: Vec<u8> = trimmed(&further.words()).iter().flat_map(|word| word.to_le_bytes()).collect();
-        transaction
-            .prepare_cached("INSERT OR REPLACE INTO counters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-            .execute(params![
-                cursor.proxy,
-                id,
-                counters.reserved_requests as i64,
-                counters.reserved_units as i64,
-                counters.standard_requests as i64,
-                counters.standard_units as i64,
-                counters.refused_requests as i64,
-                counters.refused_units as i64,
-                further,
-            ])?;
-    }
-    Ok(())
-}
-
-fn counters_row(row: &Row<'_>) -> rusqlite::Result<(Key, Counted)> {
-    let count = |column| row.get::<_, i64>(column).map(|value| value as u64);
-    let counters = Counters {
-        reserved_requests: count(2)?,
-        reserved_units: count(3)?,
-        standard_requests: count(4)?,
-        standard_units: count(5)?,
-        refused_requests: count(6)?,
-        refused_units: count(7)?,
-    };
-    let further: Option<Vec<u8>> = row.get(8)?;
-    let further = further.unwrap_or_default();
-    let mut words = further.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes);
-    let counted = Counted { counters, further: Further::read(&mut words) };
-    Ok((Key::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?), counted))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn point(tenant: &str, start_s: i64, value: f64) -> Point {
-        Point { key: Key::new(tenant, "requests"), start_s, value }
-    }
-
-    fn cursor(boot_id: u64, counters: Vec<(Key, Counted)>) -> Cursor {
-        Cursor { proxy: "gateway".to_owned(), boot_id, sequence: u64::MAX, reported_s: 1.5, counters }
-    }
-
-    #[test]
-    fn points_add_up_and_cursors_survive_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let shop = Key::new("shop", "requests");
-        let counted = Counted {
-            counters: Counters { refused_units: u64::MAX, ..Counters::default() },
-            further: Further { charged_units: u64::MAX, ..Further::default() },
-        };
-        {
-            let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-            let cursors = vec![cursor(7, vec![(shop.clone(), counted)])];
-            store
-                .add(&Flush {
-                    points: vec![point("shop", 300, 2.0), point("shop", 600, 1.0)],
-                    hostile: vec![],
-                    cursors,
-                })
-                .unwrap();
-            store.add(&Flush { points: vec![point("shop", 300, 0.5)], ..Flush::default() }).unwrap();
-            store.set_epoch(42).unwrap();
-            store.set_cap(&shop, 600, 0.25).unwrap();
-        }
-        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-        let points = store.range(&shop, 0, 10_000).unwrap();
-        assert_eq!(points[0], StoredPoint { start_s: 300, value: 2.5, hostile: 0.0, cap: None });
-        assert_eq!(points[1], StoredPoint { start_s: 600, value: 1.0, hostile: 0.0, cap: Some(0.25) });
-        assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), counted)])]);
-        assert_eq!(store.epoch().unwrap(), 42);
-
-        store.add(&Flush { cursors: vec![cursor(8, vec![])], ..Flush::default() }).unwrap();
-        assert_eq!(store.cursors().unwrap(), [cursor(8, vec![])], "a new boot starts from nothing");
-        assert_eq!(store.replace(&mut vec![point("shop", 600, 9.0)].into_iter()).unwrap(), 1);
-        assert_eq!(
-            store.range(&shop, 600, 601).unwrap()[0],
-            StoredPoint { start_s: 600, value: 9.0, hostile: 0.0, cap: None }
-        );
-        assert_eq!(store.forget(600).unwrap(), 1);
-        assert_eq!(store.range(&shop, 0, 10_000).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_file_of_the_first_version_is_read_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let shop = Key::new("shop", "requests");
-        let counters = Counters { standard_units: 5, ..Counters::default() };
-        let counted = Counted { counters, further: Further { refunded_units: 3, ..Further::default() } };
-        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-        store.add(&Flush { cursors: vec![cursor(7, vec![(shop.clone(), counted)])], ..Flush::default() }).unwrap();
-        drop(store);
-        let first = Connection::open(folder.path().join("history.sqlite3")).unwrap();
-        first.execute_batch("ALTER TABLE counters DROP COLUMN further; PRAGMA user_version = 1").unwrap();
-        drop(first);
-        for _ in 0..2 {
-            let store = SqliteStore::open(folder.path(), 300).unwrap();
-            let known = Counted { counters, ..Counted::default() };
-            assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), known)])]);
-        }
-    }
-
-    #[test]
-    fn another_step_or_schema_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(SqliteStore::open(folder.path(), 300).unwrap());
-        assert!(matches!(SqliteStore::open(folder.path(), 60), Err(StoreError::Step { found: 300, wanted: 60, .. })));
-        let other = Connection::open(folder.path().join("history.sqlite3")).unwrap();
-        other.pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(SqliteStore::open(folder.path(), 300), Err(StoreError::Schema { found: 99, .. })));
-    }
-}
+mod tests;

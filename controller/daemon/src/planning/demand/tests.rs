@@ -175,7 +175,7 @@ fn an_attack_is_left_out_of_training_and_told() {
     assert_eq!(demand.watch.now(), None, "it is over");
     assert_eq!(demand.raw(attack.start), Some(400.0 + 20.0 * attack.start.rem_euclid(3) as f64), "the raw value stays");
     // What the guard believes at once is another matter: nothing is missing there.
-    let believed = demand.believed_between(attack, super::Anomalous::Capped).unwrap();
+    let believed = demand.believed_between(attack, super::belief::Anomalous::Capped).unwrap();
     assert!(believed.iter().all(|value| (5.0..60.0).contains(value)), "{believed:?}");
 }
 
@@ -202,7 +202,7 @@ fn hostile_demand_is_subtracted_for_training_and_for_forecasts() {
     (_, demand.watch) = demand.watch.with(Word::Hostile(traffic, said())).unwrap();
     let expected: Vec<f64> = (100..102).map(|step| usual(step) - 4.0).collect();
     assert_eq!(demand.training(0).unwrap().values()[100..102], expected);
-    assert_eq!(demand.believed_between(100..102, super::Anomalous::Capped).unwrap(), expected);
+    assert_eq!(demand.believed_between(100..102, super::belief::Anomalous::Capped).unwrap(), expected);
     let nothing = HostileTraffic { rate_per_s: f64::NAN, ..traffic };
     assert!(demand.watch.with(Word::Hostile(nothing, said())).is_none());
 }
