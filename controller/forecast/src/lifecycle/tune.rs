@@ -17,7 +17,7 @@ use crate::selection::{Settings, fit_as_with};
 use crate::series::Series;
 
 /// Share of the default's loss that a point has to save to be kept.
-const LEAST_GAIN: f64 = 0.02;
+const LEAST_GAIN: f64 = 0.1;
 /// Most trials of one search: 64 fits are some seconds.
 const MAX_TRIALS: usize = 64;
 
@@ -78,7 +78,7 @@ pub fn tune(
     let mut search = Search::new(Tuning::parameters(), budget.seed, earlier)?;
     search.run(budget.trials.clamp(1, MAX_TRIALS), |point| match first.take() {
         Some(first) => first,
-        None => loss(Tuning::at(&point.to_vec())).ok().flatten(),
+        None => loss(Tuning::at(point)).ok().flatten(),
     })?;
     let before = search.trials().first().and_then(|trial| trial.loss).unwrap_or(f64::INFINITY);
     let best = search.best().and_then(|trial| Some((Tuning::at(&trial.point), trial.loss?)));
