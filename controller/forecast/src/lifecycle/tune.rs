@@ -5,7 +5,9 @@
 //! left, judged on its own last fold. Even so the best of many trials is lucky, and is kept only where it saves
 //! [`LEAST_GAIN`].
 //!
-//! A trial costs a fit; the caller says how many there may be.
+//! A trial costs a fit; the caller says how many there may be. It is for series that the defaults do not suit: on held-out
+//! parts of M4 Hourly 16 trials each raise the overall weighted average from 0.364 to 0.369, and of the traces' loss ratio
+//! an hour ahead from 0.726 to 0.729 (`cargo xtask bench forecast --holdout --every 3 --search 16`, `bench traces`).
 
 use thiserror::Error;
 
