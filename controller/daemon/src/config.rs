@@ -66,6 +66,8 @@ pub(crate) struct ForecastSettings {
     pub(crate) events: Vec<FeedSettings>,
     /// CPU time of a training of a network of many keys, seconds; `None` where none is trained.
     pub(crate) network_cpu_s: Option<u32>,
+    /// Fits of a search for a key's parameters; `None` where none is made.
+    pub(crate) search_trials: Option<usize>,
 }
 
 /// Which quantiles of a key's forecasts count.
@@ -179,7 +181,8 @@ mod tests {
         let config = parse("# nothing yet\n").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8090");
         assert_eq!((config.step_s, config.forecast.horizon_steps, config.forecast.quantile), (300, 4, 0.95));
-        assert_eq!(config.forecast.network_cpu_s, None);
+        assert_eq!((config.forecast.network_cpu_s, config.forecast.search_trials), (None, None));
+        assert_eq!(parse("forecast: { search: {} }").unwrap().forecast.search_trials, Some(16));
         let network = |text: &str| parse(&format!("forecast: {{ network: {text} }}")).unwrap().forecast.network_cpu_s;
         assert_eq!([network("{}"), network("{ cpu_seconds: 5 }")], [Some(20), Some(5)]);
         assert_eq!(config.sync.grant_validity, Duration::from_secs(30));
@@ -224,6 +227,7 @@ mod tests {
         refused("forecast: { quantile: 1.5 }", &["forecast.quantile"]);
         refused("forecast: { horizon_steps: 0 }", &["forecast.horizon_steps"]);
         refused("forecast: { network: { cpu_seconds: 0 } }", &["forecast.network.cpu_seconds", "3600"]);
+        refused("forecast: { search: { trials: 1 } }", &["forecast.search.trials", "64"]);
         refused("listen: here", &["listen", "127.0.0.1:8090"]);
         refused("log: { level: loud }", &["log.level"]);
         refused("sync: { grant_validity_s: 0 }", &["sync.grant_validity_s"]);

@@ -12,6 +12,7 @@ pub(crate) mod explain;
 pub(crate) mod forecast;
 mod network;
 mod page;
+mod search;
 mod source;
 
 use std::io::IsTerminal;

@@ -16,7 +16,8 @@
 //! newer table raises it further. A plan with a violation is logged and not published; the last good table stays.
 //!
 //! [`lifecycle`] says when a key is fitted again and which of its forecasters counts, [`refits`] has it done;
-//! [`network`] has trained what all keys' fits may draw on.
+//! [`network`] has trained what all keys' fits may draw on, [`searches`] says whose parameters are
+//! searched.
 //!
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
 //! next start only.
@@ -30,6 +31,7 @@ mod lifecycle;
 mod network;
 mod publishing;
 mod refits;
+mod searches;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +51,7 @@ use fitting::Fitting;
 use lifecycle::Lifecycle;
 use network::Network;
 use refits::Donors;
+use searches::Searches;
 
 /// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
 const REPORTS_DUE: Duration = Duration::from_millis(1500);
@@ -92,6 +95,7 @@ pub(crate) struct Planner {
     next_key: usize,
     donors: Donors,
     network: Network,
+    searches: Searches,
     flushed_at: Duration,
 }
 
@@ -136,6 +140,7 @@ impl Planner {
             next_key: 0,
             donors: Donors::default(),
             network: Network::default(),
+            searches: Searches::default(),
             flushed_at: Duration::ZERO,
             shared,
         };

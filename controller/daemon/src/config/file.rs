@@ -16,6 +16,8 @@ use crate::calendar;
 use crate::clock::ClockSettings;
 
 const DAY_S: u32 = 86_400;
+/// Most fits of a search for a key's parameters.
+const MOST_TRIALS: usize = 64;
 /// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
 const LONGEST_TRAINING_S: u32 = 3600;
 /// Highest rate or capacity, per second: with it a day's amount in milli-units still fits a u64 nine times over.
@@ -83,6 +85,7 @@ struct ForecastPart {
     history_weeks: u32,
     events: Vec<FeedPart>,
     network: Option<NetworkPart>,
+    search: Option<SearchPart>,
 }
 
 impl Default for ForecastPart {
@@ -94,6 +97,7 @@ impl Default for ForecastPart {
             history_weeks: 8,
             events: Vec::new(),
             network: None,
+            search: None,
         }
     }
 }
@@ -103,6 +107,19 @@ impl Default for ForecastPart {
 #[serde(deny_unknown_fields, default)]
 struct NetworkPart {
     cpu_seconds: u32,
+}
+
+/// Parameters are searched where this is given.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SearchPart {
+    trials: usize,
+}
+
+impl Default for SearchPart {
+    fn default() -> Self {
+        Self { trials: 16 }
+    }
 }
 
 impl Default for NetworkPart {
@@ -253,6 +270,7 @@ impl ForecastPart {
             history_weeks: self.history_weeks,
             events: feeds(self.events, contracts, pools)?,
             network_cpu_s: self.network.map(NetworkPart::check).transpose()?,
+            search_trials: self.search.map(SearchPart::check).transpose()?,
         })
     }
 }
@@ -265,6 +283,17 @@ impl NetworkPart {
             return Err(problem("forecast.network.cpu_seconds", reason, remedy));
         }
         Ok(self.cpu_seconds)
+    }
+}
+
+impl SearchPart {
+    fn check(self) -> Result<usize, Problem> {
+        if !(2..=MOST_TRIALS).contains(&self.trials) {
+            let reason = format!("{} fits are not between 2 and {MOST_TRIALS}", self.trials);
+            let remedy = "choose how many fits a search may take, such as 16, or leave forecast.search out";
+            return Err(problem("forecast.search.trials", reason, remedy));
+        }
+        Ok(self.trials)
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::forecast::values;
 use super::page::{Fan, PLOTTED, Plot, page};
-use super::{Question, Task, failure, network, report_failures, source, tasks, work};
+use super::{Question, Task, failure, network, report_failures, search, source, tasks, work};
 
 /// Disjoint windows below which the figures are marked as thin.
 const FEW_WINDOWS: usize = 50;
@@ -38,6 +38,9 @@ pub(crate) struct BacktestArgs {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
         value_parser = clap::value_parser!(u32).range(1..=3600))]
     network: Option<u32>,
+    /// Search the models' parameters for each series on its first part, with so many fits
+    #[arg(long, value_name = "FITS", value_parser = clap::value_parser!(u16).range(2..=64))]
+    search: Option<u16>,
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -93,6 +96,9 @@ pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     let mut tasks = tasks(&args.question, &named)?;
     if let Some(cpu_s) = args.network {
         network::train(&mut tasks, cpu_s)?;
+    }
+    if let Some(trials) = args.search {
+        search::tune_all(&mut tasks, usize::from(trials))?;
     }
     let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());

@@ -21,6 +21,7 @@ pub(crate) struct LifecycleMetrics {
     pub(crate) borrowed: Family<KeyLabels, Gauge>,
     networks: Family<OutcomeLabel, Counter>,
     pub(crate) network_trained_until: Gauge,
+    searches: Family<OutcomeLabel, Counter>,
 }
 
 impl LifecycleMetrics {
@@ -30,6 +31,11 @@ impl LifecycleMetrics {
             contests: registered(r, "model_contests", "Contests of two models that were decided, by outcome"),
             borrowed: registered(r, "forecast_borrowed", "1 where a key is forecast from similar ones"),
             networks: registered(r, "network_trainings", "Trainings of a network of many keys, by outcome"),
+            searches: registered(
+                r,
+                "parameter_searches",
+                "Searches for better parameters of a key's models, by outcome",
+            ),
             network_trained_until: registered(
                 r,
                 "network_trained_until_seconds",
@@ -40,6 +46,11 @@ impl LifecycleMetrics {
 
     pub(crate) fn count_refit(&self, reason: &'static str) {
         self.refits.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// `better`, `kept` or `refused`.
+    pub(crate) fn count_search(&self, outcome: &'static str) {
+        self.searches.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// `trained` or `refused`.

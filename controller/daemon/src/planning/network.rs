@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use forebay_forecast::{Choice, Chosen, GlobalNetwork, Globals, ModelError, NetworkSettings, Series};
 use forebay_plan::Key;
 
-use super::demand::{KeyDemand, SPARE_LEADS};
+use super::demand::SPARE_LEADS;
 use super::{Planner, WEEK_S, step_at};
 use crate::state::Shared;
 
@@ -88,11 +88,11 @@ impl Planner {
         }
         let horizon_steps = config.forecast.horizon_steps + SPARE_LEADS;
         let from = step - i64::from(config.forecast.history_weeks) * WEEK_S / step_s;
-        let long_enough: Vec<&KeyDemand> = self.keys.iter().filter(|demand| is_long_and_live(demand, from)).collect();
-        // Keys are evenly left out where there are too many.
-        let every = long_enough.len().div_ceil(MAX_KEYS).max(1);
-        let keys = long_enough.into_iter().step_by(every);
-        let keys: Vec<_> = keys.filter_map(|demand| Some((demand.key.clone(), demand.training(from).ok()?))).collect();
+        // Keys are evenly left out where there are too many, before their histories are laid out: plans wait for that.
+        let some = self.keys.iter().step_by(self.keys.len().div_ceil(MAX_KEYS).max(1));
+        let histories = some.map(|demand| (demand.key.clone(), demand.training(from)));
+        let histories = histories.filter_map(|(key, history)| Some((key, history.ok()?)));
+        let keys: Vec<_> = histories.filter(|(_, history)| is_long_and_live(history)).collect();
         if keys.len() < MIN_KEYS {
             self.network.next_s = now_s + RETRY_S;
             return;
@@ -134,10 +134,9 @@ impl Planner {
     }
 }
 
-/// Whether a key's history since `from` teaches anything and goes on until now: one that ended long ago is held out from
-/// then on, and the others would have to be cut there too.
-fn is_long_and_live(demand: &KeyDemand, from: i64) -> bool {
-    let Ok(history) = demand.training(from) else { return false };
+/// Whether a history teaches anything and goes on until now: one that ended long ago is held out from then on, and the
+/// others would have to be cut there too.
+fn is_long_and_live(history: &Series) -> bool {
     let newest = &history.values()[history.len().saturating_sub(history.day_steps())..];
     let is_live = newest.iter().any(|value| !value.is_nan());
     is_live && history.known_steps() as i64 * i64::from(history.step_s()) >= LEAST_KNOWN_S

@@ -280,13 +280,19 @@ fn a_network_of_many_keys_is_trained_once_a_week_and_takes_part_in_fits() {
     let contracts: String = ["a", "b", "short"]
         .map(|tenant| format!("  - {{ tenant: {tenant}, resource: requests, rate_per_s: 100 }}\n"))
         .concat();
-    let text = format!("step_s: 3600\nforecast: {{ network: {{ cpu_seconds: 1 }} }}\ncontracts:\n{contracts}");
+    let text = format!(
+        "step_s: 3600\nforecast: {{ network: {{ cpu_seconds: 1 }}, search: {{ trials: 3 }} }}\ncontracts:\n{contracts}"
+    );
     let mut planning = Loop::with(folder, &text);
     planning.planner.wait_for_fits();
     let trained = |planning: &Loop, tenant: &str| {
         let choices = planning.planner.store.choices(&Key::new(tenant, "requests")).unwrap();
         let trained = choices.iter().filter(|choice| matches!(choice.chosen, Chosen::NetworkTrained { keys: 2, .. }));
         trained.count()
+    };
+    let tuned = |planning: &Loop| {
+        let choices = planning.planner.keys.iter().map(|demand| planning.planner.store.choices(&demand.key).unwrap());
+        choices.flatten().filter(|choice| matches!(choice.chosen, Chosen::Tuned { trials: 3, .. })).count()
     };
     assert_eq!((trained(&planning, "a"), trained(&planning, "short")), (1, 0));
     for jump in 0..5 {
@@ -299,6 +305,7 @@ fn a_network_of_many_keys_is_trained_once_a_week_and_takes_part_in_fits() {
             let fitted = planning.planner.keys[0].fitted.as_ref().unwrap();
             assert!(fitted.forecaster.report().score_of(ModelKind::Lstm).is_some(), "fitted again since");
             assert_eq!(trained(&planning, "a"), 1, "within a week");
+            assert_eq!(tuned(&planning), 2, "the two long keys, one after the other");
         }
     }
     assert_eq!((trained(&planning, "a"), trained(&planning, "short")), (2, 0));

@@ -1,12 +1,12 @@
 //! What the models of the default suite can be tuned by: a few numbers for which no value is right on every series.
 //!
 //! The defaults were chosen on the first parts of hourly and five-minute series and are near the best on most of them;
-//! what is searched is one to two orders of magnitude around each. A point of a search ([`Parameter`]) and a tuning are
+//! what is searched is one to two orders of magnitude around each. A point of a search ([`Search`](crate::Search)) and a tuning are
 //! the same thing in two shapes.
 
 use serde::{Deserialize, Serialize};
 
-use crate::lifecycle::{Parameter, ParameterRange, Point};
+use crate::lifecycle::{Parameter, ParameterRange};
 
 /// Powers of the inverse error that a combination may weigh its members by.
 const SHARPNESSES: [i32; 5] = [1, 2, 4, 8, 16];
@@ -52,7 +52,7 @@ impl Tuning {
 
     /// The tuning at a point of such a search; what a point lacks is as by default.
     #[must_use]
-    pub fn at(point: &Point) -> Self {
+    pub fn at(point: &[f64]) -> Self {
         let default = Self::default();
         let number = |index: usize, default: f64| point.get(index).copied().unwrap_or(default);
         let place = |index: usize| point.get(index).map(|&place| place as usize);
@@ -69,13 +69,14 @@ impl Tuning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::Point;
 
     #[test]
     fn the_default_point_is_the_default_tuning() {
         let point: Point = Tuning::parameters().iter().map(|parameter| parameter.default).collect();
         assert_eq!(Tuning::at(&point), Tuning::default());
-        assert_eq!(Tuning::at(&vec![]), Tuning::default());
-        assert_eq!(Tuning::at(&vec![0.5, 0.1, 1.0, 2.0, 4.0]).learned_share, 0.25);
-        assert_eq!(Tuning::at(&vec![0.5, 0.1, 1.0, 2.0, 4.0]).sharpness, 16);
+        assert_eq!(Tuning::at(&[]), Tuning::default());
+        assert_eq!(Tuning::at(&[0.5, 0.1, 1.0, 2.0, 4.0]).learned_share, 0.25);
+        assert_eq!(Tuning::at(&[0.5, 0.1, 1.0, 2.0, 4.0]).sharpness, 16);
     }
 }
