@@ -220,6 +220,7 @@ mod tests {
     use super::*;
     use crate::observe::counted::Counted;
     use forebay_protocol::{Count, Counters, Further};
+    use std::collections::BTreeSet;
 
     #[test]
     fn names_and_labels_follow_the_convention() {
@@ -249,5 +250,19 @@ mod tests {
         }
         assert!(text.contains("forebay_reports_total{outcome=\"counted\"} 1"), "{text}");
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_shipped_rules_ask_for_metrics_that_exist() {
+        let rules = include_str!("../../../examples/prometheus/forebay.rules.yaml");
+        let sources =
+            [include_str!("metrics.rs"), include_str!("metrics/counts.rs"), include_str!("metrics/lifecycle.rs")];
+        let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let names: BTreeSet<&str> = words.filter_map(|word| word.strip_prefix("forebay_")).collect();
+        assert!(names.len() > 12, "{names:?}");
+        for name in names {
+            let registered = format!("\"{}\",", name.strip_suffix("_total").unwrap_or(name));
+            assert!(sources.iter().any(|source| source.contains(&registered)), "no metric is called {name}");
+        }
     }
 }

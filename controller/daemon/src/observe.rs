@@ -15,9 +15,12 @@
 //!   key is skipped and counted); keys without a contract, except the shared bucket `*` of up to [`MAX_OTHERS`] resources.
 //!
 //! Demand is *offered* demand: all lanes, the borrowed and the refused ones too, else a forecast would learn the present limit.
+//! What filters recognised as hostile is spread over the same steps and kept beside it, so that it is subtracted exactly
+//! where it was added.
 //! Retries of refused requests are not told apart yet.
 
 pub(crate) mod counted;
+mod flushing;
 mod recent;
 mod slots;
 mod span;
@@ -30,7 +33,7 @@ use std::time::Duration;
 use forebay_plan::{Key, Recent};
 use forebay_protocol::{Further, OTHERS, Report};
 
-use crate::store::{Cursor, Flush, Point};
+use crate::store::Cursor;
 use counted::{Cells, Counted, News, Told};
 use recent::Level;
 use slots::{Said, Sums};
@@ -77,6 +80,8 @@ pub(crate) struct Observer {
     proxies: HashMap<String, Proxy>,
     /// Units per (key, step) since the last flush.
     pending: BTreeMap<(Key, i64), f64>,
+    /// The part of them that is hostile.
+    pending_hostile: BTreeMap<(Key, i64), f64>,
     /// Steps that have got their zeros.
     zeroed: BTreeSet<i64>,
     /// Proxies that reported since the last flush, with the keys that moved.
@@ -130,6 +135,7 @@ impl Observer {
             others: HashSet::new(),
             proxies: HashMap::new(),
             pending: BTreeMap::new(),
+            pending_hostile: BTreeMap::new(),
             zeroed: BTreeSet::new(),
             moved: BTreeMap::new(),
             slot_sums: Sums::default(),
@@ -207,11 +213,14 @@ impl Observer {
                 proxy.levels.insert(place, Level::after(before, &delta, real_s, now.steady));
                 self.slot_sums.take(&mut proxy.slots, place, [further.running, further.last], now_step);
             }
-            counters.insert(key.clone(), counted);
+            counters.insert(key.clone(), counted.not_before(&before));
             moved.insert(key.clone());
+            let (offered, hostile) = (delta.offered().units as f64, delta.further.hostile.units as f64);
             for (step, share) in span.shares() {
-                *self.pending.entry((key.clone(), step)).or_insert(0.0) +=
-                    delta.offered().units as f64 * kept_share * share;
+                *self.pending.entry((key.clone(), step)).or_insert(0.0) += offered * kept_share * share;
+                if hostile > 0.0 {
+                    *self.pending_hostile.entry((key.clone(), step)).or_insert(0.0) += hostile * kept_share * share;
+                }
             }
             let attributes = details.map_or(Vec::new(), |row| cells.count(&key, row, told.attributes()));
             news.push(News { key, counted: delta, has_details: details.is_some(), attributes });
@@ -291,39 +300,6 @@ impl Observer {
     pub(crate) fn reported_until_s(&self, now: Duration) -> Option<f64> {
         let live = self.proxies.values().filter(|proxy| self.is_live(proxy, now));
         live.filter_map(|proxy| proxy.boot.as_ref()).map(|boot| boot.reported_s).min_by(f64::total_cmp)
-    }
-
-    /// Takes out what is to be stored.
-    pub(crate) fn take_flush(&mut self) -> Flush {
-        let step_real_s = self.step_s as f64 / self.speed;
-        let points = std::mem::take(&mut self.pending).into_iter().map(|((key, step), units)| Point {
-            key,
-            start_s: step * self.step_s,
-            value: units / step_real_s,
-        });
-        let points = points.collect();
-        let cursors = std::mem::take(&mut self.moved).into_iter().filter_map(|(name, keys)| {
-            let boot = self.proxies.get(&name)?.boot.as_ref()?;
-            let counters = keys.into_iter().filter_map(|key| boot.counters.get(&key).map(|counters| (key, *counters)));
-            let counters = counters.collect();
-            let &Boot { boot_id, sequence, reported_s, .. } = boot;
-            Some(Cursor { proxy: name, boot_id, sequence, reported_s, counters })
-        });
-        let cursors = cursors.collect();
-        Flush { points, cursors }
-    }
-
-    /// Puts back what could not be stored.
-    pub(crate) fn put_back(&mut self, flush: Flush) {
-        let step_real_s = self.step_s as f64 / self.speed;
-        for point in flush.points {
-            let step = point.start_s.div_euclid(self.step_s);
-            *self.pending.entry((point.key, step)).or_insert(0.0) += point.value * step_real_s;
-        }
-        for cursor in flush.cursors {
-            let keys = cursor.counters.into_iter().map(|(key, _)| key);
-            self.moved.entry(cursor.proxy).or_default().extend(keys);
-        }
     }
 }
 

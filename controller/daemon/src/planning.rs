@@ -15,7 +15,9 @@
 //! milliseconds, so that also a planner on a restored or empty store is newer than all before it; a filter that still knows a
 //! newer table raises it further. A plan with a violation is logged and not published; the last good table stays.
 //!
-//! [`lifecycle`] says when a key is fitted again and which of its forecasters counts, [`refits`] has it done.
+//! [`lifecycle`] says when a key is fitted again and which of its forecasters counts, [`refits`] has it done;
+//! [`network`] has trained what all keys' fits may draw on, [`searches`] says whose parameters are
+//! searched.
 //!
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
 //! next start only.
@@ -24,9 +26,12 @@ pub(crate) mod anomalies;
 pub(crate) mod demand;
 mod events;
 mod fitting;
+mod forecasting;
 mod lifecycle;
+mod network;
 mod publishing;
 mod refits;
+mod searches;
 #[cfg(test)]
 mod tests;
 
@@ -40,12 +45,13 @@ use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
-use crate::sync::expectations::Outlook;
 use demand::{KeyDemand, records_per_key};
 use events::Feeds;
 use fitting::Fitting;
 use lifecycle::Lifecycle;
+use network::Network;
 use refits::Donors;
+use searches::Searches;
 
 /// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
 const REPORTS_DUE: Duration = Duration::from_millis(1500);
@@ -54,6 +60,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Real time between two looks at the shares: a quarter of a report interval, so that a share that was given up moves on
 /// before it is missed.
 const DEAL_INTERVAL: Duration = Duration::from_millis(250);
+/// Steps between two times that old history is forgotten and detectors are stored: an hour of five-minute steps, which is
+/// what a detector may lose in a crash.
+const HOUSEKEEPING_STEPS: i64 = 12;
 const WEEK_S: i64 = 7 * 86_400;
 
 /// Why the loop cannot start.
@@ -85,6 +94,8 @@ pub(crate) struct Planner {
     /// Where to look first for a fit that is due.
     next_key: usize,
     donors: Donors,
+    network: Network,
+    searches: Searches,
     flushed_at: Duration,
 }
 
@@ -104,7 +115,10 @@ impl Planner {
             let begins = points.first().map_or(now_step, |point| point.start_s.div_euclid(step_s));
             let quantiles = config.forecast.quantiles_of(&contract.key);
             let schedule = lifecycle::schedule(&config.forecast, config.step_s);
-            let life = Lifecycle::new(schedule, quantiles.upper, config.step_s, now_step * step_s);
+            let mut life = Lifecycle::new(schedule, quantiles.upper, config.step_s, now_step * step_s);
+            if let Some(contest) = store.contest(&contract.key)? {
+                life.resume(contest);
+            }
             let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantiles, begins, records_max, life);
             demand.absorb(&points, begins, now_step);
             demand.settled(now_step);
@@ -125,6 +139,8 @@ impl Planner {
             forgot_step: now_step,
             next_key: 0,
             donors: Donors::default(),
+            network: Network::default(),
+            searches: Searches::default(),
             flushed_at: Duration::ZERO,
             shared,
         };
@@ -138,6 +154,7 @@ impl Planner {
         planner.restore_watches()?;
         planner.refresh_events(now_step);
         planner.submit_due();
+        planner.tend_network();
         planner.forget(now_step);
         Ok(planner)
     }
@@ -152,11 +169,12 @@ impl Planner {
         self.store_detectors();
     }
 
-    /// Waits until nothing is being fitted, so that a rehearsal goes the same way every time.
+    /// Waits until nothing is being fitted or trained, so that a rehearsal goes the same way every time.
     pub(crate) fn wait_for_fits(&mut self) {
-        while !self.fitting.is_idle() {
+        while !self.fitting.is_idle() || self.network.is_training() {
             self.take_fits();
             self.submit_due();
+            self.tend_network();
             self.shared.bell.wait(Duration::from_millis(1));
         }
     }
@@ -188,7 +206,7 @@ impl Planner {
             self.forecast(step, known_to, estimate_part);
             self.publish(step, live, raised);
             self.planned_step = Some(step);
-            if step - self.forgot_step >= i64::from(self.shared.config.forecast.refit_every_steps) {
+            if step - self.forgot_step >= HOUSEKEEPING_STEPS {
                 self.forget(step);
             }
         } else {
@@ -207,6 +225,7 @@ impl Planner {
             }
         }
         self.submit_due();
+        self.tend_network();
         if now.steady.saturating_sub(self.flushed_at) >= FLUSH_INTERVAL {
             self.flush();
         }
@@ -266,55 +285,9 @@ impl Planner {
         }
         self.open_step = known_to;
         self.note_choices();
+        self.store_contests();
         *lock(&self.shared.records) = self.keys.iter().map(KeyDemand::record).collect();
         (known_to, part)
-    }
-
-    fn forecast(&mut self, step: i64, known_to: i64, part: f64) {
-        for index in 0..self.keys.len() {
-            let covered = known_to == step - 1 && part >= 0.5;
-            let estimate = self.keys[index].raw(known_to).filter(|_| covered).map(|value| value / part);
-            self.forecast_key(index, step, known_to, estimate);
-        }
-        self.look_out(step);
-    }
-
-    /// Notes what filters are told to expect.
-    fn look_out(&self, step: i64) {
-        let row = |key: &KeyDemand| std::array::from_fn(|ahead| key.bound(step + ahead as i64));
-        let rows = if self.keys.iter().any(|key| key.bound(step).is_some()) {
-            self.keys.iter().map(row).collect()
-        } else {
-            Vec::new()
-        };
-        *lock(&self.shared.outlook) = Outlook { first_step: step, rows };
-    }
-
-    fn forecast_key(&mut self, index: usize, step: i64, known_to: i64, estimate: Option<f64>) {
-        let demand = &mut self.keys[index];
-        if let Err(error) = demand.forecast(step, known_to, estimate) {
-            tracing::warn!(key = %demand.key, %error, "no new forecast; the last one stands");
-        }
-        let labels = KeyLabels::from(&demand.key);
-        let metrics = &self.shared.metrics;
-        if let Some((point, upper)) = demand.bound(step) {
-            metrics.forecast_point.get_or_create(&labels).set(point);
-            metrics.forecast_upper.get_or_create(&labels).set(upper);
-        }
-        if let Some(bought) = demand.bought(step) {
-            metrics.forecast_bought.get_or_create(&labels).set(bought);
-        }
-        if let Some(fitted) = &demand.fitted {
-            let live = fitted.forecaster.live();
-            if let Some((own, naive)) = live.mean_losses() {
-                metrics.forecast_loss.get_or_create(&labels).set(own);
-                metrics.naive_loss.get_or_create(&labels).set(naive);
-            }
-            metrics.gate_open.get_or_create(&labels).set(i64::from(!live.is_worse_than_naive()));
-            if let Some(coverage) = live.coverage() {
-                metrics.forecast_coverage.get_or_create(&labels).set(coverage);
-            }
-        }
     }
 
     /// Rises above a table that a filter knows; whether it did.

@@ -6,7 +6,7 @@
 //! replace what was there.
 //!
 //! A point may carry a *cap*: the most that the flood guard let the forecaster believe of it when it came (see
-//! [`crate::planning`]). The raw value always stays.
+//! [`crate::planning`]), and a part that filters recognised as hostile, which is read apart. The raw value always stays.
 //!
 //! It does not interpret anything. [`sqlite`] is the store for one machine.
 
@@ -14,8 +14,9 @@ pub(crate) mod sqlite;
 
 use std::path::PathBuf;
 
-use forebay_forecast::{Choice, Detector, Entry};
+use forebay_forecast::{Choice, Detector, Entry, Lineup, ModelKind};
 use forebay_plan::Key;
+use serde::{Deserialize, Serialize};
 
 use crate::observe::counted::Counted;
 
@@ -31,7 +32,10 @@ pub(crate) struct Point {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StoredPoint {
     pub(crate) start_s: i64,
+    /// Demand: what was measured, less what was hostile.
     pub(crate) value: f64,
+    /// The part that filters recognised as hostile.
+    pub(crate) hostile: f64,
     pub(crate) cap: Option<f64>,
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Cursor {
 pub(crate) struct Flush {
     /// Added to the points that exist.
     pub(crate) points: Vec<Point>,
+    /// The part of `points` that is hostile, added likewise.
+    pub(crate) hostile: Vec<Point>,
     /// Replace the cursors of their proxies.
     pub(crate) cursors: Vec<Cursor>,
 }
@@ -61,6 +67,23 @@ impl Flush {
     pub(crate) fn is_empty(&self) -> bool {
         self.points.is_empty() && self.cursors.is_empty()
     }
+}
+
+/// A contest of two models of a key that is under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Contest {
+    pub(crate) champion: Contender,
+    pub(crate) rival: Contender,
+    /// The evidence so far.
+    pub(crate) lineup: Lineup,
+}
+
+/// One of the two: enough to fit it again.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Contender {
+    pub(crate) model: ModelKind,
+    /// Where the history begins that it learned from, if that was cut at a change.
+    pub(crate) since_s: Option<i64>,
 }
 
 /// Why the store did not do what it was asked.
@@ -83,7 +106,7 @@ pub(crate) enum StoreError {
 pub(crate) trait HistoryStore: Send {
     /// Adds `flush.points` to what is there and replaces the cursors; all of it or, on an error, nothing.
     fn add(&mut self, flush: &Flush) -> Result<(), StoreError>;
-    /// Replaces points; all of them or nothing. A replaced point loses its cap.
+    /// Replaces points; all of them or nothing. A replaced point loses its cap, and nothing of it is hostile.
     fn replace(&mut self, points: &mut dyn Iterator<Item = Point>) -> Result<u64, StoreError>;
     /// Notes the flood guard's cap on a point.
     fn set_cap(&mut self, key: &Key, start_s: i64, cap: f64) -> Result<(), StoreError>;
@@ -101,6 +124,10 @@ pub(crate) trait HistoryStore: Send {
     fn note_choices(&mut self, choices: &[(Key, Choice)]) -> Result<(), StoreError>;
     /// What was decided about a key's forecasts, oldest first.
     fn choices(&self, key: &Key) -> Result<Vec<Choice>, StoreError>;
+    /// A key's contest, if one was under way.
+    fn contest(&self, key: &Key) -> Result<Option<Contest>, StoreError>;
+    /// Replaces contests, or ends them.
+    fn set_contests(&mut self, contests: &[(&Key, Option<Contest>)]) -> Result<(), StoreError>;
     /// All cursors, for a start.
     fn cursors(&self) -> Result<Vec<Cursor>, StoreError>;
     /// The last epoch that a planner on this store used; 0 for none.

@@ -1,11 +1,17 @@
 //! The real controller binary, over the real protocol: what filters rely on, and what operators see.
 
+#[path = "controller/contest.rs"]
+mod contest;
 #[path = "controller/daemon.rs"]
 mod daemon;
 #[path = "controller/forecasting.rs"]
 mod forecasting;
+#[path = "controller/hostile.rs"]
+mod hostile;
 #[path = "controller/policy.rs"]
 mod policy;
+#[path = "controller/rules.rs"]
+mod rules;
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -126,10 +126,7 @@ impl Forecaster {
         if !actual.is_finite() || actual < 0.0 {
             return;
         }
-        let pair = |quantile: &dyn Fn(f64) -> f64| ForecastPair {
-            median: quantile(0.5),
-            upper: quantile(self.upper_quantile),
-        };
+        let pair = |quantile: &dyn Fn(f64) -> f64| ForecastPair::of(self.upper_quantile, quantile);
         let naive = pair(&|p| forecast.naive.quantile(p));
         self.live.record(pair(&|p| forecast.quantile(p)), naive, actual);
         self.own.observe(forecast.lead, &forecast.own, self.upper_quantile, actual);

@@ -12,6 +12,8 @@
 //! of losses are summed over [`BLOCKS_PER_DAY`] blocks a day, and their mean has to be [`TRIP_STANDARD_ERRORS`] standard
 //! errors above zero (Diebold and Mariano, Comparing predictive accuracy, 1995, with blocks against the correlation).
 
+use serde::{Deserialize, Serialize};
+
 use crate::score::pinball_loss;
 
 /// Fewest scored forecasts before anything is judged, where a day has fewer: one day of four leads at steps of an hour.
@@ -44,7 +46,7 @@ pub struct LiveScore {
 }
 
 /// By how much the forecasts lost more than the naive ones: fading mean and spread over blocks of time.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Blocks {
     samples_per_block: u64,
     decay: f64,
@@ -105,15 +107,23 @@ impl Blocks {
     }
 }
 
-/// Median and upper quantile that were forecast for a step.
+/// Median and upper quantile that were forecast for a step: what running forecasts are compared by.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ForecastPair {
+pub struct ForecastPair {
     pub(crate) median: f64,
     pub(crate) upper: f64,
 }
 
 impl ForecastPair {
-    fn loss(self, upper_quantile: f64, actual: f64) -> f64 {
+    /// The two of a forecast's quantiles.
+    #[must_use]
+    pub fn of(upper_quantile: f64, quantile: impl Fn(f64) -> f64) -> Self {
+        Self { median: quantile(0.5), upper: quantile(upper_quantile) }
+    }
+
+    /// Their pinball losses together, in the unit of the values.
+    #[must_use]
+    pub fn loss(self, upper_quantile: f64, actual: f64) -> f64 {
         pinball_loss(0.5, self.median, actual) + pinball_loss(upper_quantile, self.upper, actual)
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use crate::backtest::coprime_stride;
 use crate::calendar::WEEK_S;
-use crate::error::ForecastError;
+use crate::error::{ForecastError, SeriesError};
 use crate::forecaster::{Forecast, Forecaster};
 use crate::series::Series;
 
@@ -58,6 +58,15 @@ impl Rolling {
     #[must_use]
     pub fn disjoint_windows(&self) -> usize {
         self.windows
+    }
+
+    /// What the first fit of a run sees of `series`.
+    ///
+    /// # Errors
+    /// The series is shorter than the one that the run was made for.
+    pub fn first_history(&self, series: &Series) -> Result<Series, SeriesError> {
+        let history_steps = (HISTORY_WEEKS * WEEK_S / i64::from(series.step_s())) as usize;
+        series.slice(self.part.start.saturating_sub(history_steps), self.part.start)
     }
 
     /// Rolls through the part. `fit` makes a forecaster from a history; `seen` is given every forecast with the index of

@@ -11,7 +11,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use forebay_admission::{Account, Charge, Conditions, Grant, KeyState, Nanos, Pool, Slot};
-use forebay_protocol::OTHERS;
+use forebay_protocol::{Count, OTHERS};
 use hashbrown::HashMap;
 
 use crate::cells::{self, Cells};
@@ -35,6 +35,8 @@ pub struct Key {
     pub state_key: String,
     /// Where its counts are in shared data.
     pub count_key: String,
+    /// The part of its demand since the last hand-over that is hostile.
+    pub hostile: Count,
     /// The mark of the counts that the controller has acknowledged, as the leader knows; 0 for none.
     pub reported: u32,
     /// The forecast behind its grant; 0 without one.
@@ -59,6 +61,8 @@ pub struct Keys {
     pub strangers: Option<Strangers>,
     /// Whether the policy wants any.
     pub own_buckets: bool,
+    /// Whether the policy marks any rule as hostile.
+    pub has_hostile: bool,
     /// Where the states of the policy's pools are in shared data, by number.
     pool_keys: Vec<String>,
     resources: usize,
@@ -79,6 +83,7 @@ impl Keys {
             resources: resources.len(),
             grid: vec![usize::MAX; resources.len()],
             own_buckets: resources.iter().any(|resource| resource.each),
+            has_hostile: config.policy.rules().iter().any(|rule| rule.hostile),
             pool_keys: config.policy.pools.iter().map(|terms| shared::pool_key(&terms.name)).collect(),
             ..Self::default()
         };
@@ -117,6 +122,7 @@ impl Keys {
             let Some(&index) = old.get(key.state_key.as_str()) else { continue };
             if let (Some(old_key), Some(old_account)) = (self.keys.get(index), self.accounts.get_mut(index)) {
                 key.reported = old_key.reported;
+                key.hostile = old_key.hostile;
                 let grant = account.grant().clone();
                 core::mem::swap(account, old_account);
                 if account.grant().standard != grant.standard {
@@ -222,6 +228,18 @@ impl Keys {
         }
     }
 
+    /// Counts a request that is hostile.
+    #[inline(never)]
+    pub(crate) fn harmed(&mut self, charges: &[Charge]) {
+        for charge in charges {
+            let key = self.named(charge.key);
+            if let Some(key) = self.keys.get_mut(key) {
+                key.hostile.requests = key.hostile.requests.saturating_add(1);
+                key.hostile.units = key.hostile.units.saturating_add(charge.cost);
+            }
+        }
+    }
+
     /// The tenant that a row is of; [`OTHERS`] for row 0.
     pub fn tenant(&self, row: usize) -> &str {
         let own = (0..self.resources).filter_map(|resource| self.keys.get(self.key(row, resource)));
@@ -254,6 +272,7 @@ impl Keys {
             resource: resource.to_string(),
             state_key: shared::state_key(tenant, resource),
             count_key: shared::count_key(tenant, resource),
+            hostile: Count::default(),
             reported: 0,
             forecast_version,
             label: told.map(|told| told.label(tenant)),

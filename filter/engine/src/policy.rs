@@ -135,6 +135,8 @@ pub struct Rule {
     pub on_failure: OnFailure,
     /// Refuses nothing.
     pub dry_run: bool,
+    /// Its requests are no demand.
+    pub hostile: bool,
     /// Order in queues, 0 (first) to 7.
     pub priority_class: u8,
     /// How requests wait; `None`: they do not.
@@ -364,6 +366,7 @@ impl Rule {
             enforce_at: settings.enforce_at,
             on_failure: settings.on_failure,
             dry_run: settings.dry_run,
+            hostile: settings.hostile,
             priority_class: settings.priority_class,
             queue: settings.queue,
             answer: telling::answers(&settings.answer),

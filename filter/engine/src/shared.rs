@@ -10,6 +10,7 @@
 //! | `fb1/table/<bank>/<part>` | arrival (steady ns) and the answer's bytes as they came | the leader |
 //! | `fb1/k/<tenant>\0<resource>` | a key's buckets | every VM that draws a lease |
 //! | `fb1/c/<tenant>\0<resource>` | a key's cumulative counts | every VM, when it hands over its counts |
+//! | `fb1/h/<tenant>\0<resource>` | the part of its demand that is hostile, cumulative | the same, where a rule is marked |
 //! | `fb1/slots` | id, start and end (steady ns) of the slots around now | the leader |
 //! | `fb1/p/<pool>` | what a pool has lent | every VM that borrows from it or draws a reservation of it |
 //! | `fb1/seed` | 16 random bytes | the first VM that gives strangers slots |
@@ -27,7 +28,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::Nanos;
-use forebay_protocol::{Generation, SyncStats};
+use forebay_protocol::{Count, Generation, SyncStats};
 
 pub(crate) const BOOT: &str = "fb1/boot";
 pub(crate) const MEMBER: &str = "fb1/member";
@@ -48,6 +49,12 @@ pub fn count_key(tenant: &str, resource: &str) -> String {
     format!("fb1/c/{tenant}\0{resource}")
 }
 
+/// Name of a key's hostile counts. They have a record of their own because the end of [`count_key`]'s is its attributes',
+/// however many a policy has, and workers of builds without this one write that too.
+pub(crate) fn hostile_key(tenant: &str, resource: &str) -> String {
+    format!("fb1/h/{tenant}\0{resource}")
+}
+
 pub(crate) fn guard_key(cluster: usize) -> String {
     format!("fb1/g/{cluster}")
 }
@@ -59,6 +66,19 @@ pub fn pool_key(pool: &str) -> String {
 
 pub(crate) fn table_key(bank: u64, part: u64) -> String {
     format!("fb1/table/{bank}/{part}")
+}
+
+/// The record of what is hostile, read; nothing where there is none.
+pub(crate) fn hostile_of(bytes: &[u8]) -> Count {
+    let mut words = words(bytes);
+    let mut next = || words.next().unwrap_or(0);
+    Count { requests: next(), units: next() }
+}
+
+/// The same record with `more`.
+pub(crate) fn hostile_after(bytes: Option<&[u8]>, more: Count) -> Vec<u8> {
+    let before = hostile_of(bytes.unwrap_or_default());
+    encode_words(&[before.requests.saturating_add(more.requests), before.units.saturating_add(more.units)])
 }
 
 /// Words to bytes.

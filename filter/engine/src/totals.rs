@@ -1,7 +1,7 @@
 //! A key's cumulative counts as they lie in shared data: what all workers of the proxy counted together.
 //!
 //! One record per key, so that a hand-over is one compare-and-set and the leader's look one read. It is a row of words:
-//! the counters, what is counted besides ([`Further`]), the layout of the attributes and their cells. Zeros at the end are
+//! the counters, what is counted besides ([`Further`], less what is hostile, whose record is its own), the layout of the attributes and their cells. Zeros at the end are
 //! left out, so a key that has only been admitted and refused takes 48 bytes; what is missing is read as 0, which is also how a
 //! record of a filter before this one is read.
 
@@ -12,6 +12,9 @@ use forebay_protocol::extension::trimmed;
 use forebay_protocol::{Count, Counters, Further, SlotCount};
 
 use crate::shared::{encode_words, words};
+
+/// How many words of [`Further`] stand in the record. Frozen, for what is behind them has no fixed length.
+const FURTHER_WORDS: usize = 27;
 
 /// What all workers counted for a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Totals {
             refused_requests,
             refused_units,
         };
-        let further = Further::read(&mut words);
+        let further = Further::read(&mut words.by_ref().take(FURTHER_WORDS));
         Self { counters, further, layout: words.next().unwrap_or(0), cells: words.collect() }
     }
 
@@ -57,17 +60,18 @@ impl Totals {
             counters.refused_requests,
             counters.refused_units,
         ];
-        let mut words = Vec::with_capacity(7 + Further::WORDS + self.cells.len());
+        let mut words = Vec::with_capacity(7 + FURTHER_WORDS + self.cells.len());
         words.extend_from_slice(&lanes);
-        words.extend_from_slice(&self.further.words());
+        words.extend(self.further.words().into_iter().take(FURTHER_WORDS));
         words.push(self.layout);
         words.extend_from_slice(&self.cells);
         encode_words(trimmed(&words))
     }
 
-    /// Adds what a worker counted, all of it in slot `slot`; 0 when none was known.
+    /// Adds what a worker counted, all of it in slot `slot`; 0 when none was known. The part that is hostile is in the
+    /// lanes, and not in the demand that is compared with forecasts.
     #[inline(never)]
-    pub(crate) fn absorb(&mut self, counts: &Counts, slot: u64) {
+    pub(crate) fn absorb(&mut self, counts: &Counts, hostile: Count, slot: u64) {
         let counters = &mut self.counters;
         add(&mut counters.reserved_requests, &mut counters.reserved_units, counts.reserved);
         add(&mut counters.standard_requests, &mut counters.standard_units, counts.standard);
@@ -90,7 +94,9 @@ impl Totals {
         ] {
             *count = count.saturating_add(units);
         }
-        let offered = counts.offered();
+        let mut offered = counts.offered();
+        offered.requests = offered.requests.saturating_sub(hostile.requests);
+        offered.units = offered.units.saturating_sub(hostile.units);
         if offered.requests > 0 {
             self.change_demand(|demand| demand.absorb(slot, offered));
         }
@@ -166,16 +172,16 @@ mod tests {
     #[test]
     fn every_count_arrives_in_its_own_field() {
         let mut totals = Totals::default();
-        totals.absorb(&counts(), 5);
+        totals.absorb(&counts(), Count { requests: 1, units: 2 }, 5);
         let counters = totals.counters;
         assert_eq!((counters.reserved_requests, counters.standard_units, counters.refused_units), (1, 4, 10));
         let words = totals.further.words();
         assert_eq!(words[..15], [5, 6, 7, 8, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23]);
         assert_eq!(
             totals.further.running,
-            SlotCount { id: 5, offered: Count { requests: 18, units: 22 }, ..SlotCount::default() }
+            SlotCount { id: 5, offered: Count { requests: 17, units: 20 }, ..SlotCount::default() }
         );
-        totals.expect(5, Expected { predicted: 10, upper: 20 });
+        totals.expect(5, Expected { predicted: 10, upper: 18 });
         assert_eq!((totals.further.burst_slots, totals.further.burst_units), (1, 2));
         assert_eq!(Totals::decode(&totals.encode()), totals);
     }
@@ -183,7 +189,8 @@ mod tests {
     #[test]
     fn a_record_is_as_long_as_it_has_something_to_say() {
         let mut totals = Totals::default();
-        totals.absorb(&Counts { refused: Tally { requests: 1, units: 1 }, ..Counts::default() }, 0);
+        let refused = Counts { refused: Tally { requests: 1, units: 1 }, ..Counts::default() };
+        totals.absorb(&refused, Count::default(), 0);
         let short = totals.encode();
         assert_eq!(short.len(), 48);
         totals.absorb_cells(7, &[0, 3, 0]);

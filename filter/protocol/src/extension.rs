@@ -128,19 +128,21 @@ pub struct Further {
     pub running: SlotCount,
     /// The one before it in which something came.
     pub last: SlotCount,
+    /// Offered under a rule that the policy marks as hostile: part of offered demand, and of the lane that it came to.
+    pub hostile: Count,
 }
 
 impl Further {
     /// How many of the words only grow: all before the slots.
     pub const CUMULATIVE: usize = 17;
-    /// Words of the present order.
-    pub const WORDS: usize = Self::CUMULATIVE + 10;
+    /// Words of the present order: behind the slots stands what is hostile, which only grows too.
+    pub const WORDS: usize = Self::CUMULATIVE + 12;
 
     /// The words in their order on the wire.
     #[inline(never)]
     pub fn words(&self) -> [u64; Self::WORDS] {
         let Self { borrowed, overcommitted, refused_by_plain, rescued, worse_than_plain, in_slot, .. } = *self;
-        let Self { running, last, .. } = *self;
+        let Self { running, last, hostile, .. } = *self;
         [
             borrowed.requests,
             borrowed.units,
@@ -169,6 +171,8 @@ impl Further {
             last.upper,
             last.offered.requests,
             last.offered.units,
+            hostile.requests,
+            hostile.units,
         ]
     }
 
@@ -186,7 +190,7 @@ impl Further {
     fn of(words: [u64; Self::WORDS]) -> Self {
         let [b0, b1, o0, o1, refunded_units, charged_units, forgiven_units, p0, p1, r0, r1, w0, w1, i0, i1, rest @ ..] =
             words;
-        let [burst_slots, burst_units, n0, n1, n2, n3, n4, l0, l1, l2, l3, l4] = rest;
+        let [burst_slots, burst_units, n0, n1, n2, n3, n4, l0, l1, l2, l3, l4, h0, h1] = rest;
         let count = |requests, units| Count { requests, units };
         let slot = |[id, predicted, upper, requests, units]: [u64; 5]| SlotCount {
             id,
@@ -208,6 +212,7 @@ impl Further {
             burst_units,
             running: slot([n0, n1, n2, n3, n4]),
             last: slot([l0, l1, l2, l3, l4]),
+            hostile: count(h0, h1),
         }
     }
 }

@@ -126,6 +126,10 @@ fn extensions_keep_their_bytes() {
         ),
         (extension(EXPECTATIONS, &expectations()), "01c0d8eb02f303e0a71202015a7800"),
     ];
+    let further = Further { hostile: Count { requests: 300, units: 5 }, ..Further::default() };
+    let row = DetailRow { counts: trimmed(&further.words()).to_vec(), cells: vec![] };
+    let hostile = extension(DETAILS, &Details { attributes: vec![], rows: vec![row] });
+    assert_eq!(hex(&hostile.bytes), format!("00011d{}ac020500", "00".repeat(27)));
     for (extension, bytes) in &golden {
         assert_eq!(hex(&extension.bytes), *bytes, "{}", extension.tag);
     }
@@ -153,6 +157,8 @@ fn counts_are_read_by_older_and_newer_peers() {
     let mut newer = [numbered.as_slice(), &[77]].concat().into_iter();
     assert_eq!(Further::read(&mut newer), all);
     assert_eq!(newer.next(), Some(77), "a later count stays unread");
+    let before_hostile = Further::read(&mut numbered[..27].iter().copied());
+    assert_eq!(before_hostile, Further { hostile: Count::default(), ..all });
     let older = Further::read(&mut [1, 2].into_iter());
     assert_eq!(older, Further { borrowed: Count { requests: 1, units: 2 }, ..Further::default() });
     assert_eq!(trimmed(&older.words()), [1, 2]);

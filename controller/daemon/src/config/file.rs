@@ -16,6 +16,10 @@ use crate::calendar;
 use crate::clock::ClockSettings;
 
 const DAY_S: u32 = 86_400;
+/// Most fits of a search for a key's parameters.
+const MOST_TRIALS: usize = 64;
+/// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
+const LONGEST_TRAINING_S: u32 = 3600;
 /// Highest rate or capacity, per second: with it a day's amount in milli-units still fits a u64 nine times over.
 const MAX_PER_S: f64 = 2e10;
 /// Longest name, in bytes; metrics and tables repeat names many times.
@@ -76,14 +80,51 @@ impl Default for ClockPart {
 struct ForecastPart {
     quantile: f64,
     horizon_steps: u32,
-    refit_every_steps: u32,
+    /// Default: a day.
+    refit_every_steps: Option<u32>,
     history_weeks: u32,
     events: Vec<FeedPart>,
+    network: Option<NetworkPart>,
+    search: Option<SearchPart>,
 }
 
 impl Default for ForecastPart {
     fn default() -> Self {
-        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: 12, history_weeks: 8, events: Vec::new() }
+        Self {
+            quantile: 0.95,
+            horizon_steps: 4,
+            refit_every_steps: None,
+            history_weeks: 8,
+            events: Vec::new(),
+            network: None,
+            search: None,
+        }
+    }
+}
+
+/// A network of many keys is trained where this is given.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NetworkPart {
+    cpu_seconds: u32,
+}
+
+/// Parameters are searched where this is given.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SearchPart {
+    trials: usize,
+}
+
+impl Default for SearchPart {
+    fn default() -> Self {
+        Self { trials: 16 }
+    }
+}
+
+impl Default for NetworkPart {
+    fn default() -> Self {
+        Self { cpu_seconds: 20 }
     }
 }
 
@@ -212,8 +253,9 @@ impl ForecastPart {
             let reason = format!("{} steps are not between 1 and {most}", self.horizon_steps);
             return Err(problem("forecast.horizon_steps", reason, "choose how many slots to plan ahead, such as 4"));
         }
-        if self.refit_every_steps == 0 {
-            let remedy = "choose how many steps pass between fits, such as 12";
+        let refit_every_steps = self.refit_every_steps.unwrap_or(DAY_S / step_s);
+        if refit_every_steps == 0 {
+            let remedy = "choose how many steps pass between fits, such as 288";
             return Err(problem("forecast.refit_every_steps", "0 would fit without pause", remedy));
         }
         if self.history_weeks == 0 || self.history_weeks > 520 {
@@ -224,10 +266,34 @@ impl ForecastPart {
             quantile: self.quantile,
             own_quantiles,
             horizon_steps: self.horizon_steps as usize,
-            refit_every_steps: self.refit_every_steps,
+            refit_every_steps,
             history_weeks: self.history_weeks,
             events: feeds(self.events, contracts, pools)?,
+            network_cpu_s: self.network.map(NetworkPart::check).transpose()?,
+            search_trials: self.search.map(SearchPart::check).transpose()?,
         })
+    }
+}
+
+impl NetworkPart {
+    fn check(self) -> Result<u32, Problem> {
+        if !(1..=LONGEST_TRAINING_S).contains(&self.cpu_seconds) {
+            let reason = format!("{} s are not between 1 and {LONGEST_TRAINING_S}", self.cpu_seconds);
+            let remedy = "choose how long one core may train, such as 20, or leave forecast.network out";
+            return Err(problem("forecast.network.cpu_seconds", reason, remedy));
+        }
+        Ok(self.cpu_seconds)
+    }
+}
+
+impl SearchPart {
+    fn check(self) -> Result<usize, Problem> {
+        if !(2..=MOST_TRIALS).contains(&self.trials) {
+            let reason = format!("{} fits are not between 2 and {MOST_TRIALS}", self.trials);
+            let remedy = "choose how many fits a search may take, such as 16, or leave forecast.search out";
+            return Err(problem("forecast.search.trials", reason, remedy));
+        }
+        Ok(self.trials)
     }
 }
 

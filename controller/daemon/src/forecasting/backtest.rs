@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::forecast::values;
 use super::page::{Fan, PLOTTED, Plot, page};
-use super::{Question, Task, failure, report_failures, source, tasks, work};
+use super::{Question, Task, failure, network, report_failures, search, source, tasks, work};
 
 /// Disjoint windows below which the figures are marked as thin.
 const FEW_WINDOWS: usize = 50;
@@ -34,6 +34,13 @@ pub(crate) struct BacktestArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Let a network of all series take part, trained on their first parts for so many seconds of CPU
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+        value_parser = clap::value_parser!(u32).range(1..=3600))]
+    network: Option<u32>,
+    /// Search the models' parameters for each series on its first part, with so many fits
+    #[arg(long, value_name = "FITS", value_parser = clap::value_parser!(u16).range(2..=64))]
+    search: Option<u16>,
     /// Write a page with plots
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -86,7 +93,13 @@ impl Outcome {
 /// Rolls and prints.
 pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     let named = source::read(&args.question)?;
-    let tasks = tasks(&args.question, &named)?;
+    let mut tasks = tasks(&args.question, &named)?;
+    if let Some(cpu_s) = args.network {
+        network::train(&mut tasks, cpu_s)?;
+    }
+    if let Some(trials) = args.search {
+        search::tune_all(&mut tasks, usize::from(trials))?;
+    }
     let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for (task, outcome) in tasks.iter().zip(outcomes) {

@@ -10,7 +10,8 @@
 //!
 //! `word` is `normal` (to be learned as measured), `anomalous` (not to be learned), or `hostile` with `rate_per_s`: so much
 //! of the demand is nobody's and is subtracted. Nothing is ever taken out of a ledger by a word: the newest one counts.
-//! `by` is a claim, written down for the reader; who may reach this port is the operator's to decide.
+//! What filters counted under rules that the policy marks as hostile is shown beside the entries, by `filter`, and is
+//! subtracted too. `by` is a claim, written down for the reader; who may reach this port is the operator's to decide.
 
 use std::sync::Arc;
 
@@ -123,7 +124,15 @@ fn key_json(key: &KeyLedger) -> Value {
         "resource": key.key.resource,
         "now": key.now.map_or("normal", Direction::as_str),
         "entries": key.entries.iter().map(entry_json).collect::<Vec<_>>(),
+        "hostile": key.hostile.iter().map(hostile_json).collect::<Vec<_>>(),
         "left_out": key.left_out.iter().map(applied_json).collect::<Vec<_>>(),
+    })
+}
+
+/// Without a number, because it is no entry: filters count it and the history holds it, as long as that lasts.
+fn hostile_json(traffic: &HostileTraffic) -> Value {
+    json!({
+        "from_s": traffic.from_s, "to_s": traffic.to_s, "rate_per_s": traffic.rate_per_s, "word": "hostile", "by": "filter",
     })
 }
 

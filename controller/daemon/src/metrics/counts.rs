@@ -57,6 +57,8 @@ pub(crate) struct CountMetrics {
     overcommitted: Family<KeyLabels, Counter>,
     burst_slots: Family<KeyLabels, Counter>,
     burst_units: Family<KeyLabels, Counter>,
+    hostile_requests: Family<KeyLabels, Counter>,
+    hostile_units: Family<KeyLabels, Counter>,
     attributes: Family<AttributeLabels, Counter>,
     attributes_dropped: Counter,
     series: Mutex<HashSet<AttributeLabels>>,
@@ -89,6 +91,12 @@ impl CountMetrics {
                 "proxy_burst_units",
                 "Demand above the forecast's upper bound, as proxies counted it",
             ),
+            hostile_requests: registered(
+                r,
+                "hostile_requests",
+                "Requests under a rule that the policy marks as hostile, in whatever lane",
+            ),
+            hostile_units: registered(r, "hostile_units", "Their cost, which is no demand"),
             attributes: registered(r, "attribute_requests", "Requests by attribute and value"),
             attributes_dropped: registered(
                 r,
@@ -139,6 +147,8 @@ impl CountMetrics {
             (&self.overcommitted, further.overcommitted.units),
             (&self.burst_slots, further.burst_slots),
             (&self.burst_units, further.burst_units),
+            (&self.hostile_requests, further.hostile.requests),
+            (&self.hostile_units, further.hostile.units),
         ] {
             family.get_or_create(&labels).inc_by(count);
         }

@@ -40,7 +40,27 @@ impl Counted {
         for (word, before) in words.iter_mut().zip(before.further.words()).take(Further::CUMULATIVE) {
             *word = word.checked_sub(before)?;
         }
-        Some(Self { counters, further: Further::read(&mut words.into_iter()) })
+        let (now, then) = (self.further.hostile, before.further.hostile);
+        let hostile =
+            Count { requests: now.requests.saturating_sub(then.requests), units: now.units.saturating_sub(then.units) };
+        Some(Self { counters, further: Further { hostile, ..Further::read(&mut words.into_iter()) } })
+    }
+
+    /// How far a key has been counted, having been counted as far as `before`. What is hostile is told only while the policy
+    /// marks a rule, and goes on where it was when one is marked again.
+    pub(super) fn not_before(mut self, before: &Self) -> Self {
+        let (hostile, then) = (&mut self.further.hostile, before.further.hostile);
+        *hostile = Count { requests: hostile.requests.max(then.requests), units: hostile.units.max(then.units) };
+        self
+    }
+
+    /// What came and is demand: all that was offered, less what was hostile.
+    pub(crate) fn demand(&self) -> Count {
+        let (offered, hostile) = (self.offered(), self.further.hostile);
+        Count {
+            requests: offered.requests.saturating_sub(hostile.requests),
+            units: offered.units.saturating_sub(hostile.units),
+        }
     }
 
     /// What came, admitted or not: all four lanes.

@@ -31,7 +31,7 @@ impl Level {
     /// The level after a report that tells of `real_s` seconds.
     pub(super) fn after(before: Option<Self>, news: &Counted, real_s: f64, now: Duration) -> Self {
         let real_s = real_s.max(SHORTEST_S);
-        let (offered, requests) = (news.offered().units, news.offered().requests);
+        let (offered, requests) = (news.demand().units, news.demand().requests);
         let last_per_s = offered as f64 / real_s;
         let standard_per_s = news.counters.standard_units as f64 / real_s;
         let cost = offered.div_ceil(requests.max(1)).max(1);

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use forebay_plan::Key;
-use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
+use forebay_protocol::extension::{DETAILS, DetailRow, extension, trimmed};
+use forebay_protocol::{Count, Counters, Details, Further, Generation, Report, Row, SyncStats};
 
 use super::{Moment, Observer, Outcome};
 use crate::store::Flush;
@@ -111,6 +112,52 @@ fn proxies_add_up_and_unknown_tenants_do_not() {
     assert_eq!(points(&flush, "shop"), [(10, 15.0)]);
     assert_eq!(points(&flush, "*"), [(10, 3.0)]);
     assert!(points(&flush, "stranger").is_empty());
+}
+
+/// The report of [`report`] of a filter that counts `hostile` units of the first row apart.
+fn marked(sequence: u64, shop: u64, hostile: u64) -> Report {
+    let further = Further { hostile: Count { requests: hostile, units: hostile }, ..Further::default() };
+    let rows = vec![DetailRow { counts: trimmed(&further.words()).to_vec(), cells: vec![] }];
+    let details = extension(DETAILS, &Details { attributes: vec![], rows });
+    Report { extensions: vec![details], ..report("p", 1, sequence, &[("shop", shop)]) }
+}
+
+/// Hostile units per step.
+fn hostile(flush: &Flush) -> Vec<(i64, f64)> {
+    points(&Flush { points: flush.hostile.clone(), ..Flush::default() }, "shop")
+}
+
+#[test]
+fn what_is_hostile_is_spread_as_demand_is_and_counts_once_through_loss_repetition_and_restart() {
+    let mut before = observer();
+    before.report(&marked(1, 10, 4), at(1.0));
+    before.report(&marked(1, 10, 4), at(1.2));
+    let stored = before.take_flush();
+    assert_eq!((points(&stored, "shop"), hostile(&stored)), (vec![(10, 10.0)], vec![(10, 4.0)]));
+    before.put_back(stored.clone());
+    assert_eq!(before.take_flush(), stored, "what could not be stored is kept");
+    // Counted in memory only, then killed; the report after it is lost.
+    before.report(&marked(2, 20, 9), at(1.5));
+    let mut after = Observer::new(300, 300.0, STALE_AFTER, vec![shop()], stored.cursors, at(2.0));
+    after.report(&marked(4, 70, 34), at(3.0));
+    let flush = after.take_flush();
+    assert_eq!((points(&flush, "shop"), hostile(&flush)), (vec![(11, 30.0), (12, 30.0)], vec![(11, 15.0), (12, 15.0)]));
+}
+
+#[test]
+fn what_is_hostile_goes_on_where_it_was_after_a_policy_without_marks_and_an_older_filter() {
+    let mut observer = observer();
+    observer.report(&marked(1, 10, 4), at(1.0));
+    for unmarked in [marked(2, 20, 0), report("p", 1, 3, &[("shop", 30)])] {
+        observer.take_flush();
+        let Outcome::Counted { news, .. } = observer.report(&unmarked, at(unmarked.sequence as f64)) else {
+            panic!("the report is newer");
+        };
+        assert_eq!(news[0].counted.demand(), Count { requests: 10, units: 10 }, "all of it is demand");
+        assert_eq!(hostile(&observer.take_flush()), []);
+    }
+    observer.report(&marked(4, 40, 6), at(4.0));
+    assert_eq!(hostile(&observer.take_flush()), [(13, 2.0)]);
 }
 
 #[test]

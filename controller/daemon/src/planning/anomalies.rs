@@ -1,14 +1,14 @@
 //! What the planner does with anomalies: it tells people, stores what is to be left out of training, and takes in what
 //! people say.
 //!
-//! A ledger is written whenever it changes, detectors when their keys are fitted and at a stop: after a crash a detector
+//! A ledger is written whenever it changes, detectors each hour of five-minute steps and at a stop: after a crash a detector
 //! goes on from an hour ago, as after a gap in the reports. Words of people are asked for from the HTTP side and noted by
 //! the planner's thread, stored before they count and answered after: who was told that a label is noted finds it after any
 //! crash. A word counts from the key's next fit on.
 
 use std::sync::Mutex;
 
-use forebay_forecast::{Applied, Direction, Entry};
+use forebay_forecast::{Applied, Direction, Entry, HostileTraffic};
 use forebay_plan::Key;
 use tokio::sync::oneshot;
 
@@ -20,6 +20,9 @@ use crate::state::lock;
 /// Words that wait for the planner's next turn, each up to 2 KB. A turn is a quarter of a second away at most.
 const MAX_WAITING: usize = 64;
 
+/// Stretches of hostile demand that are shown of a key: one for each quarter of an hour of a day.
+const MAX_STRETCHES: usize = 96;
+
 /// A key's ledger, as the HTTP side reads it.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyLedger {
@@ -27,6 +30,8 @@ pub(crate) struct KeyLedger {
     /// On which side of its forecast demand is too far off at present.
     pub(crate) now: Option<Direction>,
     pub(crate) entries: Vec<Entry>,
+    /// What filters recognised as hostile: the newest stretches.
+    pub(crate) hostile: Vec<HostileTraffic>,
     /// What the last fit did not learn as measured.
     pub(crate) left_out: Vec<Applied>,
 }
@@ -81,6 +86,7 @@ impl Planner {
             key: demand.key.clone(),
             now: None,
             entries: demand.watch.entries().to_vec(),
+            hostile: demand.hostile_stretches(MAX_STRETCHES),
             left_out: Vec::new(),
         };
         *lock(&self.shared.ledgers.keys) = self.keys.iter().map(ledger).collect();
@@ -117,6 +123,7 @@ impl Planner {
         }
         if let Some(shown) = lock(&self.shared.ledgers.keys).get_mut(index) {
             shown.now = now;
+            shown.hostile = self.keys[index].hostile_stretches(MAX_STRETCHES);
             if is_changed {
                 shown.entries = self.keys[index].watch.entries().to_vec();
             }
@@ -152,7 +159,10 @@ impl Planner {
     pub(super) fn keep_ledgers(&mut self, from: i64, before_s: i64) {
         for (index, demand) in self.keys.iter_mut().enumerate() {
             demand.watch.forget_before(before_s);
-            let left_out = demand.left_out(from).unwrap_or_default();
+            let left_out = demand.left_out(from).unwrap_or_else(|error| {
+                tracing::error!(key = %demand.key, %error, "history makes no series; what is left out of it is not shown");
+                Vec::new()
+            });
             let steps: i64 = left_out.iter().filter(is_left_out).map(|one| one.to_s - one.from_s).sum();
             let steps = steps / i64::from(self.shared.config.step_s);
             self.shared.metrics.left_out_steps.get_or_create(&KeyLabels::from(&demand.key)).set(steps);

@@ -22,19 +22,19 @@
 
 mod belief;
 mod events;
+mod issuing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_forecast::{ForecastError, Forecaster, KindReport, Series, SeriesError, StepForecast};
+use forebay_forecast::{Forecaster, KindReport, StepForecast};
 use forebay_plan::Key;
 
 use super::lifecycle::{Lifecycle, Shadow};
 use crate::config::Quantiles;
 use crate::store::StoredPoint;
-use belief::Anomalous;
 use events::KeyEvents;
 use watch::Watch;
 
@@ -123,6 +123,8 @@ pub(crate) struct KeyDemand {
     first_step: i64,
     raw: Vec<f64>,
     caps: Vec<f64>,
+    /// What of a step was hostile and is no part of `raw`, by step.
+    hostile: BTreeMap<i64, f64>,
     issued: BTreeMap<i64, Vec<Issued>>,
     settled_until: i64,
     excursion_steps: i32,
@@ -154,6 +156,7 @@ impl KeyDemand {
             first_step,
             raw: Vec::new(),
             caps: Vec::new(),
+            hostile: BTreeMap::new(),
             issued: BTreeMap::new(),
             settled_until: first_step,
             excursion_steps: 0,
@@ -173,12 +176,16 @@ impl KeyDemand {
             let index = (step - self.first_step) as usize;
             self.raw[index] = f64::NAN;
             self.caps[index] = f64::NAN;
+            self.hostile.remove(&step);
         }
         for point in points {
             let step = point.start_s.div_euclid(i64::from(self.step_s));
             if let Some(index) = self.index(step) {
                 self.raw[index] = point.value.max(0.0);
                 self.caps[index] = point.cap.unwrap_or(f64::NAN);
+                if point.hostile > 0.0 {
+                    self.hostile.insert(step, point.hostile);
+                }
             }
         }
     }
@@ -236,70 +243,6 @@ impl KeyDemand {
         bursts
     }
 
-    /// Forecasts the steps from `now_step` on. `known_to` is the first step whose value is not known yet; `estimate`
-    /// stands in for the step before `now_step` when only part of it has been reported.
-    ///
-    /// # Errors
-    /// The forecaster or the history refused; the forecasts made before stay.
-    pub(crate) fn forecast(&mut self, now_step: i64, known_to: i64, estimate: Option<f64>) -> Result<(), DemandError> {
-        self.learn_events(now_step)?;
-        let Some(fitted) = &self.fitted else {
-            self.forecast_borrowed(now_step);
-            return Ok(());
-        };
-        let recent = fitted.forecaster.recent_steps() as i64;
-        let from = (now_step - recent).max(self.first_step);
-        let mut values = self.believed_between(from..known_to.min(now_step), Anomalous::Capped)?;
-        values.resize(usize::try_from(now_step - from).unwrap_or(0), f64::NAN);
-        if let (Some(estimate), Some(last)) = (estimate, values.last_mut()) {
-            *last = self.capped_estimate(now_step - 1, estimate);
-        }
-        let missing = values.iter().rev().take_while(|value| value.is_nan()).count();
-        if missing <= SPARE_LEADS {
-            values.truncate(values.len() - missing);
-        }
-        let series = Series::new(from * i64::from(self.step_s), self.step_s, values)?;
-        let cleared = self.events.cleared(series);
-        let forecast = self.events.applied(fitted.forecaster.predict(&cleared)?);
-        let mut shadows = self.life.shadows(&cleared);
-        for step_forecast in forecast.steps {
-            let in_event = step_forecast.uplift.is_some();
-            let shadow = shadows.next().filter(|_| !in_event);
-            let step = step_forecast.plain.start_s.div_euclid(i64::from(self.step_s));
-            if step < now_step {
-                continue;
-            }
-            let issued = Issued {
-                at_step: now_step,
-                version: fitted.version,
-                point: step_forecast.quantile(0.5),
-                upper: step_forecast.quantile(self.quantiles.upper),
-                bought: step_forecast.quantile(self.quantiles.shadow),
-                lead: step_forecast.plain.lead,
-                forecast: (!in_event).then_some(step_forecast.plain),
-                shadow,
-            };
-            issue(&mut self.issued, step, issued);
-        }
-        Ok(())
-    }
-
-    /// A key without a forecaster is forecast from others, if there are enough.
-    fn forecast_borrowed(&mut self, now_step: i64) {
-        let Some(borrowed) = self.life.borrowed() else { return };
-        let Quantiles { shadow, upper } = self.quantiles;
-        let issued = |lead: usize| {
-            let at_s = (now_step + lead as i64 - 1) * i64::from(self.step_s);
-            let [point, upper, bought] = [0.5, upper, shadow].map(|p| borrowed.start.quantile(at_s, p));
-            let version = borrowed.version;
-            Issued { at_step: now_step, version, point, upper, bought, lead, forecast: None, shadow: None }
-        };
-        let all: Vec<Issued> = (1..=borrowed.horizon_steps).map(issued).collect();
-        for (step, issued) in (now_step..).zip(all) {
-            issue(&mut self.issued, step, issued);
-        }
-    }
-
     /// The newest forecast of a step: its middle and its upper bound.
     pub(crate) fn bound(&self, step: i64) -> Option<(f64, f64)> {
         self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| (newest.point, newest.upper))
@@ -342,20 +285,4 @@ impl KeyDemand {
     fn index(&self, step: i64) -> Option<usize> {
         usize::try_from(step - self.first_step).ok().filter(|index| *index < self.raw.len())
     }
-}
-
-/// Made again within one step, after a fit, the newer one stands.
-fn issue(all: &mut BTreeMap<i64, Vec<Issued>>, step: i64, issued: Issued) {
-    let of_step = all.entry(step).or_default();
-    of_step.retain(|earlier| earlier.at_step != issued.at_step);
-    of_step.push(issued);
-}
-
-/// Why no forecast was made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DemandError {
-    #[error("lay out recent demand: {0}")]
-    Series(#[from] SeriesError),
-    #[error("forecast from recent demand: {0}")]
-    Forecast(#[from] ForecastError),
 }

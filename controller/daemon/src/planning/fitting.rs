@@ -6,10 +6,14 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use forebay_forecast::{ColdStart, EventCalendar, EventModel, Forecaster, RefitTrigger, Series, Settings, fit, fit_as};
+use forebay_forecast::{
+    ColdStart, EventCalendar, EventModel, Forecaster, Globals, RefitTrigger, Series, Settings, Tuned, TuningError,
+    fit_as_with, fit_with, tune,
+};
 
 use super::lifecycle::Order;
 use super::refits::{MAX_SCHEDULED_WAITING, MAX_TRIGGERED_WAITING};
+use super::searches::SearchOrder;
 use crate::events;
 use crate::state::Shared;
 
@@ -22,6 +26,10 @@ pub(super) struct Job {
     /// The events that concern the key, by which the history is cleared first.
     pub(super) calendar: EventCalendar,
     pub(super) settings: Settings,
+    /// What models draw on beside the history.
+    pub(super) globals: Globals,
+    /// Parameters to search first.
+    pub(super) search: Option<SearchOrder>,
     /// Histories of keys like it, to borrow from where its own is too short.
     pub(super) donors: Arc<[Series]>,
 }
@@ -33,6 +41,7 @@ pub(super) struct Done {
     pub(super) events: Option<EventModel>,
     pub(super) order: Order,
     pub(super) outcome: Result<Forecaster, String>,
+    pub(super) searched: Option<Result<Tuned, TuningError>>,
     /// What can be had in place of a forecaster, with its horizon.
     pub(super) borrowed: Option<(ColdStart, usize)>,
 }
@@ -54,18 +63,25 @@ impl Fitting {
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name("fitting".to_owned()).spawn(move || {
             for job in work {
-                let Job { index, version, order, history, calendar, settings, donors } = job;
+                let Job { index, version, order, history, calendar, settings, mut globals, search, donors } = job;
                 let (events, history) = events::learned(history, &calendar);
+                let searched = search
+                    .map(|search| tune(&globals, &history, &settings, search.budget, &search.earlier))
+                    .inspect(|searched| {
+                        if let Ok(tuned) = searched {
+                            globals.tuning = tuned.tuning;
+                        }
+                    });
                 let fitted = match order.model {
-                    None => fit(&history, &settings),
-                    Some(model) => fit_as(model, &history, &settings),
+                    None => fit_with(&globals, &history, &settings),
+                    Some(model) => fit_as_with(&globals, model, &history, &settings),
                 };
                 let outcome = fitted.map_err(|error| error.to_string());
                 let borrowed = match outcome {
                     Ok(_) => None,
                     Err(_) => ColdStart::fit(&donors, &history).ok().map(|start| (start, settings.horizon_steps)),
                 };
-                if finished.send(Done { index, version, order, events, outcome, borrowed }).is_err() {
+                if finished.send(Done { index, version, order, events, outcome, searched, borrowed }).is_err() {
                     return;
                 }
                 shared.bell.ring();

@@ -17,18 +17,21 @@
 //! history of its own.
 //!
 //! Cost: a contest is a second forecaster and a second forecast per step, so at most twice the memory and time of a key
-//! without one. Nothing of it survives a restart but what was written down; the first fit after one is used at once.
+//! without one. Of it the evidence survives a restart ([`contest`]); the first fit after one is used at once.
 
+mod contest;
+mod scoring;
 #[cfg(test)]
 mod tests;
 
 use forebay_forecast::{
-    Choice, Chosen, ColdStart, FitChoice, Forecaster, Lineup, LineupEvent, ModelKind, ModelVersion, Place, Refit,
-    RefitSchedule, RefitScope, RefitTrigger, Series, StepEvidence, StepForecast, Triggers, needed_steps, pinball_loss,
+    Choice, Chosen, ColdStart, FitChoice, Forecaster, Lineup, ModelKind, ModelVersion, Place, Refit, RefitSchedule,
+    RefitScope, RefitTrigger, Series, StepForecast, Triggers, needed_steps,
 };
 
 use super::demand::{Fitted, Issued};
 use crate::config::ForecastSettings;
+use crate::store::{Contender, Contest};
 
 const DAY_S: i64 = 86_400;
 /// Longest time that a key in trouble waits for another fit, seconds: two hours see whether the last one helped.
@@ -37,11 +40,18 @@ const LONGEST_PAUSE_S: i64 = 7_200;
 /// Held-out loss relative to a naive model's above which a running model has nothing to defend: as the live gate has it.
 const NAIVE_BETTER_RATIO: f64 = 1.25;
 
+/// Steps after which a key without a forecaster is tried again: each brings it nearer to one, or to a better start.
+const FIRST_AGAIN_STEPS: i64 = 12;
+
+/// Of a key that has no forecaster.
+const FIRST: Refit = Refit { what: RefitScope::Select, why: RefitTrigger::First };
+
 /// When keys are fitted: a selection every `refit_every_steps`, and nothing more often than twice in that time.
 pub(super) fn schedule(settings: &ForecastSettings, step_s: u32) -> RefitSchedule {
     let every_s = i64::from(settings.refit_every_steps) * i64::from(step_s);
-    let needed_s = needed_steps((DAY_S / i64::from(step_s)) as usize) as i64 * i64::from(step_s);
-    RefitSchedule { every_s, least_s: LONGEST_PAUSE_S.min(every_s / 2), needed_s }
+    let day_steps = (DAY_S / i64::from(step_s)) as usize;
+    let needed_s = needed_steps(day_steps) as i64 * i64::from(step_s);
+    RefitSchedule { every_s, least_s: LONGEST_PAUSE_S.min(every_s / 2), needed_s, learning_steps: day_steps as u64 }
 }
 
 /// What the rival forecast for a step.
@@ -84,8 +94,13 @@ pub(crate) struct Lifecycle {
     borrowed: Option<Borrowed>,
     due: Option<Refit>,
     is_waiting: bool,
+    /// When the last fit was ordered, unix seconds.
+    tried_s: i64,
     changed_from_s: Option<i64>,
     choices: Vec<Choice>,
+    /// A contest from before the start, until both its models are fitted.
+    resuming: Option<Contest>,
+    is_contest_stored: bool,
 }
 
 impl Lifecycle {
@@ -98,10 +113,13 @@ impl Lifecycle {
             lineup: None,
             rival: None,
             borrowed: None,
-            due: Some(Refit { what: RefitScope::Select, why: RefitTrigger::First }),
+            due: Some(FIRST),
             is_waiting: false,
+            tried_s: now_s,
             changed_from_s: None,
             choices: Vec::new(),
+            resuming: None,
+            is_contest_stored: false,
         }
     }
 
@@ -143,83 +161,6 @@ impl Lifecycle {
         })
     }
 
-    /// A step ended of which nothing is known.
-    pub(super) fn passed(&mut self, ends_s: i64) {
-        let nothing =
-            StepEvidence { at_s: ends_s, loss: f64::NAN, worse_than_naive: false, covered: None, changed_from_s: None };
-        self.weigh(nothing);
-    }
-
-    /// Takes in what came of a step: `actual` is what coverage is measured on, `believed` what forecasters learn from.
-    pub(super) fn scored(
-        &mut self,
-        champion: &mut Option<Fitted>,
-        ends_s: i64,
-        issued: &[Issued],
-        actual: f64,
-        believed: f64,
-    ) {
-        let Some(running) = champion.as_mut() else { return self.passed(ends_s) };
-        let loss = |quantile: &dyn Fn(f64) -> f64| {
-            pinball_loss(0.5, quantile(0.5), believed)
-                + pinball_loss(self.upper_quantile, quantile(self.upper_quantile), believed)
-        };
-        let (mut own, mut naive, mut contest) = (0.0, 0.0, Vec::new());
-        // A forecast of the forecaster before the last fit would teach this one in another scale.
-        for issued in issued.iter().filter(|issued| issued.version == running.version) {
-            let Some(forecast) = &issued.forecast else { continue };
-            let of_champion = loss(&|p| forecast.quantile(p));
-            own += of_champion;
-            naive += loss(&|p| forecast.naive().quantile(p));
-            let version = self.rival.as_ref().map(|rival| rival.version);
-            if let Some(shadow) = issued.shadow.as_ref().filter(|shadow| Some(shadow.version) == version) {
-                contest.push((of_champion, loss(&|p| shadow.forecast.quantile(p))));
-            }
-        }
-        // What is covered in an event says nothing of the forecaster.
-        let newest = issued.last().filter(|newest| newest.version == running.version && newest.forecast.is_some());
-        let evidence = StepEvidence {
-            at_s: ends_s,
-            // A share of both losses: as steady as their ratio, and finite where the naive forecast is right.
-            loss: own / (own + naive),
-            worse_than_naive: running.forecaster.is_worse_than_naive(),
-            covered: newest.map(|newest| actual <= newest.upper),
-            changed_from_s: None,
-        };
-        for issued in issued {
-            if let Some(forecast) = &issued.forecast {
-                teach(running, issued.version, forecast, believed);
-            }
-            if let (Some(rival), Some(shadow)) = (&mut self.rival, &issued.shadow) {
-                teach(rival, shadow.version, &shadow.forecast, believed);
-            }
-        }
-        self.weigh(evidence);
-        self.compare(champion, ends_s, &contest);
-    }
-
-    fn weigh(&mut self, evidence: StepEvidence) {
-        let evidence = StepEvidence { changed_from_s: self.changed_from_s.take(), ..evidence };
-        if let Some(refit) = self.triggers.observe(&evidence).filter(|_| !self.is_waiting) {
-            self.due = Some(refit);
-        }
-    }
-
-    /// Lets champion and rival meet in a step, and does what that decides.
-    fn compare(&mut self, champion: &mut Option<Fitted>, at_s: i64, losses: &[(f64, f64)]) {
-        let (Some(lineup), Some(running), Some(rival)) = (&mut self.lineup, champion, &mut self.rival) else { return };
-        let mean = |of: fn(&(f64, f64)) -> f64| losses.iter().map(of).sum::<f64>() / losses.len() as f64;
-        let Some(event) = lineup.observe(at_s, mean(|loss| loss.0), mean(|loss| loss.1)) else { return };
-        if matches!(event, LineupEvent::Promoted { .. } | LineupEvent::RolledBack { .. }) {
-            std::mem::swap(running, rival);
-        }
-        let (champion, rival) = (model(&running.forecaster), model(&rival.forecaster));
-        if lineup.rival().is_none() {
-            self.rival = None;
-        }
-        self.choices.push(Choice { at_s, chosen: Chosen::Lineup { event, champion, rival } });
-    }
-
     /// The fit that is due.
     pub(super) fn due(&self) -> Option<Refit> {
         self.due.filter(|_| !self.is_waiting)
@@ -229,6 +170,9 @@ impl Lifecycle {
     pub(super) fn order(&mut self, champion: Option<&Fitted>, at_s: i64) -> Option<Order> {
         let Refit { what, why } = self.due()?;
         (self.due, self.is_waiting) = (None, true);
+        if let Some(order) = self.resuming_order(champion, at_s) {
+            return Some(order);
+        }
         let Some((champion, lineup)) = champion.zip(self.lineup.as_ref()) else {
             let since_s = since(what);
             return Some(Order { refit: Refit { what, why }, model: None, at_s, since_s });
@@ -241,15 +185,23 @@ impl Lifecycle {
         Some(Order { refit: Refit { what, why }, model, at_s, since_s: since(what).or(champion.since_s) })
     }
 
-    /// A fit was made, or refused.
+    /// A fit was refused.
     pub(super) fn tried(&mut self, order: &Order) {
-        self.is_waiting = false;
+        self.ended(order);
+        self.give_up_resuming();
+    }
+
+    fn ended(&mut self, order: &Order) {
+        (self.is_waiting, self.tried_s) = (false, order.at_s);
         self.triggers.fitted(order.refit.why, order.at_s);
     }
 
     /// Takes over what was fitted; whether it forecasts from now on.
     pub(super) fn fitted(&mut self, champion: &mut Option<Fitted>, order: &Order, mut fitted: Fitted) -> bool {
-        self.tried(order);
+        self.ended(order);
+        if let Some(contest) = self.resuming.take() {
+            return self.resumed(champion, contest, order, fitted);
+        }
         let at_s = order.at_s;
         let number = ModelVersion(fitted.version);
         let place = match (champion.as_ref(), &mut self.lineup) {
@@ -291,6 +243,7 @@ impl Lifecycle {
         let former = champion.replace(fitted);
         if place == Place::Replaced {
             self.rival = former;
+            self.triggers.replaced();
         }
         true
     }
@@ -319,10 +272,4 @@ fn has_nothing_to_defend(running: &Fitted, selection: &forebay_forecast::Selecti
 /// Whether one is the other, fitted to newer history.
 fn is_same(one: &Fitted, other: &Fitted) -> bool {
     model(&one.forecaster) == model(&other.forecaster) && one.since_s == other.since_s
-}
-
-fn teach(fitted: &mut Fitted, version: u64, forecast: &StepForecast, believed: f64) {
-    if fitted.version == version {
-        fitted.forecaster.observe(forecast, believed);
-    }
 }

@@ -9,7 +9,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use forebay_forecast::{Choice, Chosen, LineupEvent, MAX_DONORS, RefitTrigger, Series, Settings, needed_steps};
+use forebay_forecast::{
+    Choice, Chosen, Globals, LineupEvent, MAX_DONORS, RefitTrigger, Series, Settings, needed_steps,
+};
 use forebay_plan::Key;
 
 use super::demand::{Fitted, KeyDemand, SPARE_LEADS};
@@ -83,7 +85,19 @@ impl Planner {
                     };
                     let version = step.unsigned_abs();
                     let calendar = self.keys[index].events.calendar().clone();
-                    self.fitting.submit(Job { index, version, order, history, calendar, settings, donors });
+                    let globals = Globals { tuning: self.searches.tuning(index), ..self.network.globals() };
+                    let search = self.search_before(index, &order);
+                    self.fitting.submit(Job {
+                        index,
+                        version,
+                        order,
+                        history,
+                        calendar,
+                        settings,
+                        globals,
+                        search,
+                        donors,
+                    });
                 }
                 Err(error) => {
                     tracing::error!(key = %demand.key, %error, "history cannot be fitted");
@@ -101,7 +115,10 @@ impl Planner {
         if finished.is_empty() {
             return changed;
         }
-        for done in finished {
+        for mut done in finished {
+            if let Some(searched) = done.searched.take() {
+                self.take_search(done.index, done.order.at_s, searched);
+            }
             let demand = &mut self.keys[done.index];
             // Of a history that was cut, earlier events are not known.
             if done.order.since_s.is_none() {
@@ -165,6 +182,20 @@ impl Planner {
         }
         if !choices.is_empty()
             && let Err(error) = self.store.note_choices(&choices)
+        {
+            self.note_store_error(&error);
+        }
+    }
+
+    /// Stores the contests that are under way, which have new evidence, and that others are over.
+    pub(super) fn store_contests(&mut self) {
+        let news = self.keys.iter_mut().filter_map(|demand| {
+            let contest = demand.life.contest_to_store(demand.fitted.as_ref())?;
+            Some((&demand.key, contest))
+        });
+        let news: Vec<_> = news.collect();
+        if !news.is_empty()
+            && let Err(error) = self.store.set_contests(&news)
         {
             self.note_store_error(&error);
         }

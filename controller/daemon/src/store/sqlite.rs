@@ -5,26 +5,23 @@
 //! are not done here. Write-ahead logging lets `forebay import` write while a controller reads.
 //!
 //! `synchronous = NORMAL`: a killed process loses nothing, a machine that loses power may lose the last moments, points
-//! and cursors together. u64 values are stored as the i64 with the same bits.
-//!
-//! Version 2 of the schema has `counters.further`: what filters count beside the counters, as words without the zeros at
-//! their end, little endian. A file of version 1 is changed when it is opened.
+//! and cursors together. A file of version 1 of the schema is changed when it is opened.
 
 mod anomalies;
 mod choices;
+mod contests;
+mod cursors;
+mod hostile;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_forecast::{Choice, Detector, Entry};
 use forebay_plan::Key;
-use forebay_protocol::extension::trimmed;
-use forebay_protocol::{Counters, Further};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
 
-use crate::observe::counted::Counted;
-
-use super::{Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
+use super::{Contest, Cursor, Flush, HistoryStore, Point, StoreError, StoredPoint};
 
 const SCHEMA_VERSION: i64 = 2;
 /// How long a write waits for another process, such as an import, to finish its own.
@@ -56,6 +53,8 @@ const ADD_FURTHER: &str = "ALTER TABLE counters ADD COLUMN further BLOB";
 pub(crate) struct SqliteStore {
     connection: Connection,
     file: PathBuf,
+    /// Whether the file says what is hostile; one that was opened to be read may be older than that.
+    knows_hostile: bool,
 }
 
 impl SqliteStore {
@@ -100,17 +99,20 @@ impl SqliteStore {
         }
         transaction.execute_batch(anomalies::TABLES).map_err(failed("create schema"))?;
         transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
+        transaction.execute_batch(contests::TABLE).map_err(failed("create schema"))?;
+        transaction.execute_batch(hostile::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
-        Ok(Self { connection, file })
+        Ok(Self { connection, file, knows_hostile: true })
     }
 
     /// Opens `data_dir/history.sqlite3`, which a controller has made, for reading; nothing is made or changed.
     pub(crate) fn open_to_read(data_dir: &Path) -> Result<Self, StoreError> {
         let file = data_dir.join("history.sqlite3");
         let failed = |source| StoreError::Sqlite { operation: "open history to read", file: file.clone(), source };
-        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        Ok(Self { connection, file })
+        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(&failed)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(&failed)?;
+        let knows_hostile = connection.table_exists(None, "hostile").map_err(failed)?;
+        Ok(Self { connection, file, knows_hostile })
     }
 
     fn failed(&self, operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
@@ -133,8 +135,11 @@ impl HistoryStore for SqliteStore {
                 .and_then(|mut insert| insert.execute(params![id, point.start_s, point.value]))
                 .map_err(&failed)?;
         }
+        for point in &flush.hostile {
+            hostile::add(&transaction, point).map_err(&failed)?;
+        }
         for cursor in &flush.cursors {
-            write_cursor(&transaction, cursor).map_err(&failed)?;
+            cursors::write(&transaction, cursor).map_err(&failed)?;
         }
         transaction.commit().map_err(failed)
     }
@@ -149,6 +154,7 @@ impl HistoryStore for SqliteStore {
                 .prepare_cached("INSERT OR REPLACE INTO points (key_id, start_s, value) VALUES (?1, ?2, ?3)")
                 .and_then(|mut insert| insert.execute(params![id, point.start_s, point.value]))
                 .map_err(&failed)?;
+            hostile::clear(&transaction, id, point.start_s).map_err(&failed)?;
             written += 1;
         }
         transaction.commit().map_err(failed)?;
@@ -169,8 +175,19 @@ impl HistoryStore for SqliteStore {
         let query = "SELECT start_s, value, cap FROM points
                      WHERE key_id = (SELECT id FROM keys WHERE tenant = ?1 AND resource = ?2)
                      AND start_s >= ?3 AND start_s < ?4 ORDER BY start_s";
-        let point = |row: &Row<'_>| Ok(StoredPoint { start_s: row.get(0)?, value: row.get(1)?, cap: row.get(2)? });
         let failed = self.failed("read history");
+        let hostile = if self.knows_hostile {
+            hostile::range(&self.connection, key, from_s, to_s).map_err(&failed)?
+        } else {
+            BTreeMap::new()
+        };
+        let point = |row: &Row<'_>| {
+            let (start_s, measured): (i64, f64) = (row.get(0)?, row.get(1)?);
+            let hostile = hostile.get(&start_s).copied().unwrap_or(0.0);
+            // A negative value is an importer's, and not changed here.
+            let value = if hostile > 0.0 { (measured - hostile).max(0.0) } else { measured };
+            Ok(StoredPoint { start_s, value, hostile, cap: row.get(2)? })
+        };
         let mut statement = self.connection.prepare_cached(query).map_err(&failed)?;
         let rows = statement.query_map(params![key.tenant, key.resource, from_s, to_s], point).map_err(&failed)?;
         rows.collect::<Result<_, _>>().map_err(failed)
@@ -213,35 +230,21 @@ impl HistoryStore for SqliteStore {
         choices::read(&self.connection, key).map_err(self.failed("read choices"))
     }
 
-    fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
-        let failed = self.failed("read cursors");
-        let mut proxies = self
-            .connection
-            .prepare("SELECT name, boot_id, sequence, reported_s FROM proxies ORDER BY name")
-            .map_err(&failed)?;
-        let cursor = |row: &Row<'_>| {
-            Ok(Cursor {
-                proxy: row.get(0)?,
-                boot_id: row.get::<_, i64>(1)? as u64,
-                sequence: row.get::<_, i64>(2)? as u64,
-                reported_s: row.get(3)?,
-                counters: Vec::new(),
-            })
-        };
-        let rows = proxies.query_map([], cursor).map_err(&failed)?;
-        let mut cursors = rows.collect::<Result<Vec<_>, _>>().map_err(&failed)?;
-        let mut counters = self
-            .connection
-            .prepare(
-                "SELECT tenant, resource, reserved_requests, reserved_units, standard_requests, standard_units,
-                        refused_requests, refused_units, further FROM counters JOIN keys ON id = key_id WHERE proxy = ?1",
-            )
-            .map_err(&failed)?;
-        for cursor in &mut cursors {
-            let rows = counters.query_map([&cursor.proxy], counters_row).map_err(&failed)?;
-            cursor.counters = rows.collect::<Result<_, _>>().map_err(&failed)?;
+    fn contest(&self, key: &Key) -> Result<Option<Contest>, StoreError> {
+        contests::read(&self.connection, key).map_err(self.failed("read contests"))
+    }
+
+    fn set_contests(&mut self, contests: &[(&Key, Option<Contest>)]) -> Result<(), StoreError> {
+        let failed = self.failed("write contests");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for (key, contest) in contests {
+            contests::set(&transaction, key, contest.as_ref()).map_err(&failed)?;
         }
-        Ok(cursors)
+        transaction.commit().map_err(failed)
+    }
+
+    fn cursors(&self) -> Result<Vec<Cursor>, StoreError> {
+        cursors::read(&self.connection).map_err(self.failed("read cursors"))
     }
 
     fn epoch(&self) -> Result<u64, StoreError> {
@@ -257,6 +260,7 @@ impl HistoryStore for SqliteStore {
         let failed = self.failed("forget old history");
         let transaction = self.connection.transaction().map_err(&failed)?;
         let gone = transaction.execute("DELETE FROM points WHERE start_s < ?1", [before_s]).map_err(&failed)?;
+        transaction.execute("DELETE FROM hostile WHERE start_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM proxies WHERE reported_s < ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM anomalies WHERE to_s <= ?1", [before_s]).map_err(&failed)?;
         transaction.execute("DELETE FROM choices WHERE at_s < ?1", [before_s]).map_err(&failed)?;
@@ -288,124 +292,5 @@ fn key_id(transaction: &Transaction<'_>, key: &Key) -> rusqlite::Result<i64> {
     Ok(transaction.last_insert_rowid())
 }
 
-fn write_cursor(transaction: &Transaction<'_>, cursor: &Cursor) -> rusqlite::Result<()> {
-    let (boot_id, sequence) = (cursor.boot_id as i64, cursor.sequence as i64);
-    // The counters of an earlier boot mean nothing to this one.
-    transaction
-        .prepare_cached("DELETE FROM proxies WHERE name = ?1 AND boot_id != ?2")?
-        .execute(params![cursor.proxy, boot_id])?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO proxies (name, boot_id, sequence, reported_s) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET sequence = excluded.sequence, reported_s = excluded.reported_s",
-        )?
-        .execute(params![cursor.proxy, boot_id, sequence, cursor.reported_s])?;
-    for (key, Counted { counters, further }) in &cursor.counters {
-        let id = key_id(transaction, key)?;
-        let further: Vec<u8> = trimmed(&further.words()).iter().flat_map(|word| word.to_le_bytes()).collect();
-        transaction
-            .prepare_cached("INSERT OR REPLACE INTO counters VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
-            .execute(params![
-                cursor.proxy,
-                id,
-                counters.reserved_requests as i64,
-                counters.reserved_units as i64,
-                counters.standard_requests as i64,
-                counters.standard_units as i64,
-                counters.refused_requests as i64,
-                counters.refused_units as i64,
-                further,
-            ])?;
-    }
-    Ok(())
-}
-
-fn counters_row(row: &Row<'_>) -> rusqlite::Result<(Key, Counted)> {
-    let count = |column| row.get::<_, i64>(column).map(|value| value as u64);
-    let counters = Counters {
-        reserved_requests: count(2)?,
-        reserved_units: count(3)?,
-        standard_requests: count(4)?,
-        standard_units: count(5)?,
-        refused_requests: count(6)?,
-        refused_units: count(7)?,
-    };
-    let further: Option<Vec<u8>> = row.get(8)?;
-    let further = further.unwrap_or_default();
-    let mut words = further.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(u64::from_le_bytes);
-    let counted = Counted { counters, further: Further::read(&mut words) };
-    Ok((Key::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?), counted))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn point(tenant: &str, start_s: i64, value: f64) -> Point {
-        Point { key: Key::new(tenant, "requests"), start_s, value }
-    }
-
-    fn cursor(boot_id: u64, counters: Vec<(Key, Counted)>) -> Cursor {
-        Cursor { proxy: "gateway".to_owned(), boot_id, sequence: u64::MAX, reported_s: 1.5, counters }
-    }
-
-    #[test]
-    fn points_add_up_and_cursors_survive_reopening() {
-        let folder = tempfile::tempdir().unwrap();
-        let shop = Key::new("shop", "requests");
-        let counted = Counted {
-            counters: Counters { refused_units: u64::MAX, ..Counters::default() },
-            further: Further { charged_units: u64::MAX, ..Further::default() },
-        };
-        {
-            let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-            let cursors = vec![cursor(7, vec![(shop.clone(), counted)])];
-            store.add(&Flush { points: vec![point("shop", 300, 2.0), point("shop", 600, 1.0)], cursors }).unwrap();
-            store.add(&Flush { points: vec![point("shop", 300, 0.5)], cursors: vec![] }).unwrap();
-            store.set_epoch(42).unwrap();
-            store.set_cap(&shop, 600, 0.25).unwrap();
-        }
-        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-        let points = store.range(&shop, 0, 10_000).unwrap();
-        assert_eq!(points[0], StoredPoint { start_s: 300, value: 2.5, cap: None });
-        assert_eq!(points[1], StoredPoint { start_s: 600, value: 1.0, cap: Some(0.25) });
-        assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), counted)])]);
-        assert_eq!(store.epoch().unwrap(), 42);
-
-        store.add(&Flush { points: vec![], cursors: vec![cursor(8, vec![])] }).unwrap();
-        assert_eq!(store.cursors().unwrap(), [cursor(8, vec![])], "a new boot starts from nothing");
-        assert_eq!(store.replace(&mut vec![point("shop", 600, 9.0)].into_iter()).unwrap(), 1);
-        assert_eq!(store.range(&shop, 600, 601).unwrap()[0], StoredPoint { start_s: 600, value: 9.0, cap: None });
-        assert_eq!(store.forget(600).unwrap(), 1);
-        assert_eq!(store.range(&shop, 0, 10_000).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_file_of_the_first_version_is_read_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let shop = Key::new("shop", "requests");
-        let counters = Counters { standard_units: 5, ..Counters::default() };
-        let counted = Counted { counters, further: Further { refunded_units: 3, ..Further::default() } };
-        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
-        store.add(&Flush { points: vec![], cursors: vec![cursor(7, vec![(shop.clone(), counted)])] }).unwrap();
-        drop(store);
-        let first = Connection::open(folder.path().join("history.sqlite3")).unwrap();
-        first.execute_batch("ALTER TABLE counters DROP COLUMN further; PRAGMA user_version = 1").unwrap();
-        drop(first);
-        for _ in 0..2 {
-            let store = SqliteStore::open(folder.path(), 300).unwrap();
-            let known = Counted { counters, ..Counted::default() };
-            assert_eq!(store.cursors().unwrap(), [cursor(7, vec![(shop.clone(), known)])]);
-        }
-    }
-
-    #[test]
-    fn another_step_or_schema_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(SqliteStore::open(folder.path(), 300).unwrap());
-        assert!(matches!(SqliteStore::open(folder.path(), 60), Err(StoreError::Step { found: 300, wanted: 60, .. })));
-        let other = Connection::open(folder.path().join("history.sqlite3")).unwrap();
-        other.pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(SqliteStore::open(folder.path(), 300), Err(StoreError::Schema { found: 99, .. })));
-    }
-}
+mod tests;

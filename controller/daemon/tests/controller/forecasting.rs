@@ -228,3 +228,29 @@ fn what_the_controller_decided_is_explained_from_its_store() {
     let answer = json(&[&ask[..], &["--json"]].concat());
     assert_eq!(answer["choices"], Value::Array(choices));
 }
+
+#[test]
+fn a_network_of_all_columns_and_searched_parameters_take_part_in_a_backtest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two.csv");
+    let mut text = String::from("time,a,b\n");
+    for hour in 0..DAYS * 24 {
+        let wave = 40.0 + 20.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin() + (hour * 7919 % 101) as f64 / 10.0;
+        writeln!(text, "{},{wave},{}", START_S + hour * 3600, 3.0 * wave).unwrap();
+    }
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let ask = ["backtest", file, "--horizon", "2h", "--json"];
+    let ratios = |more: &[&str]| {
+        let answer = json(&[&ask[..], more].concat());
+        let all = answer["backtests"].as_array().unwrap();
+        all.iter().map(|one| one["wql_ratio"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let [plain, network] = [ratios(&[]), ratios(&["--network=1", "--search", "2"])];
+    assert_eq!(network.len(), 2);
+    assert_ne!(plain, network);
+    assert!(network.iter().all(|ratio| *ratio < 1.0), "{network:?}");
+    let one = refused(&[&ask[..], &["--column", "a", "--network"]].concat());
+    assert!(one.contains("--network: a is the only series"), "{one}");
+    assert!(refused(&[&ask[..], &["--search", "1"]].concat()).contains("2..=64"));
+}

@@ -14,14 +14,15 @@ const TOLERANCE: f64 = 0.25;
 /// Accumulated rise that is drift, in deviations. With independent normal values and this tolerance the chance of a false
 /// drift is about `exp(-2 x 0.25 x 25)`, one in 270,000, at any value; a rise by one deviation is seen after 34.
 const THRESHOLD: f64 = 25.0;
-/// Values that teach mean and deviation before any is judged.
+/// Values that teach mean and deviation before any is judged, at least.
 pub(super) const LEARNING: u64 = 48;
 /// Furthest that one value counts, in deviations: one outlier is no drift.
 const CAP: f64 = 5.0;
 
 /// The test and what it has learned; see the module's text.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PageHinkley {
+    learning: u64,
     count: u64,
     mean: f64,
     /// Sum of squared distances from the mean (Welford, 1962).
@@ -30,14 +31,27 @@ pub struct PageHinkley {
     lowest: f64,
 }
 
+impl Default for PageHinkley {
+    fn default() -> Self {
+        Self::learning_from(LEARNING)
+    }
+}
+
 impl PageHinkley {
+    /// A test that learns from so many values, or 48: as many as it takes to see all hours of a day, where they differ.
+    #[must_use]
+    pub fn learning_from(values: u64) -> Self {
+        let learning = values.max(LEARNING);
+        Self { learning, count: 0, mean: 0.0, squares: 0.0, sum: 0.0, lowest: 0.0 }
+    }
+
     /// Takes in a value; whether the mean has risen by now. It goes on saying so until [`PageHinkley::reset`]. A value
     /// that is not finite is passed over.
     pub fn observe(&mut self, value: f64) -> bool {
         if !value.is_finite() {
             return self.has_drifted();
         }
-        if self.count >= LEARNING {
+        if self.count >= self.learning {
             let deviation = (self.squares / self.count as f64).sqrt();
             // A stream that has never moved drifts as soon as it does: by one capped value after the other.
             let off = value - self.mean;
@@ -46,7 +60,7 @@ impl PageHinkley {
             self.lowest = self.lowest.min(self.sum);
         }
         // Mean and deviation are those of the learning part: they must not follow the drift that they are to show.
-        if self.count < LEARNING {
+        if self.count < self.learning {
             self.count += 1;
             let before = value - self.mean;
             self.mean += before / self.count as f64;
@@ -69,7 +83,7 @@ impl PageHinkley {
 
     /// Learns anew, as after a fit.
     pub fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self::learning_from(self.learning);
     }
 }
 

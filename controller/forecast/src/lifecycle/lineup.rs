@@ -85,13 +85,13 @@ pub struct Record {
     pub standard_errors: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Role {
     Challenger,
     LastGood,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rival {
     version: ModelVersion,
     role: Role,
@@ -104,7 +104,7 @@ struct Rival {
 }
 
 /// A champion and its rival; see the module's text.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lineup {
     champion: ModelVersion,
     day_steps: usize,

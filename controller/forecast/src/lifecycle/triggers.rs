@@ -22,12 +22,14 @@ pub struct RefitSchedule {
     pub least_s: i64,
     /// Seconds of history that a fit since a change needs.
     pub needed_s: i64,
+    /// Steps that teach what losses are usual: a day, since hours differ.
+    pub learning_steps: u64,
 }
 
 impl Default for RefitSchedule {
     /// Daily, and not more than every two hours: at 60 ms of CPU a fit, 1,000 keys in trouble take 0.8 % of a core.
     fn default() -> Self {
-        Self { every_s: 86_400, least_s: 7_200, needed_s: 2 * 86_400 }
+        Self { every_s: 86_400, least_s: 7_200, needed_s: 2 * 86_400, learning_steps: 288 }
     }
 }
 
@@ -144,7 +146,7 @@ impl Triggers {
             upper_quantile,
             fitted_s,
             selected_s: fitted_s,
-            drift: PageHinkley::default(),
+            drift: PageHinkley::learning_from(schedule.learning_steps),
             covered: 0.0,
             weight: 0.0,
             squared_weight: 0.0,
@@ -172,14 +174,29 @@ impl Triggers {
         self.why(evidence).map(|why| Refit { what: scope(why), why })
     }
 
-    /// A fit was made, or tried, for this reason: what was seen of the forecasts begins anew. A change that is not the
-    /// reason still waits for its own.
+    /// A fit was made, or tried, for this reason. A fit that a signal asked for is the answer to it, and what was seen of the
+    /// forecasts begins anew. One by schedule answers nothing: what was seen goes on, else a schedule shorter than what a
+    /// signal has to see would silence it. A change that is not the reason still waits for its own.
     pub fn fitted(&mut self, why: RefitTrigger, at_s: i64) {
+        if why == RefitTrigger::Scheduled {
+            (self.fitted_s, self.selected_s) = (at_s, at_s);
+            return;
+        }
         let (what, answers_change) = (scope(why), matches!(why, RefitTrigger::Changed { .. }));
         *self = Self {
             selected_s: if what == RefitScope::Recalibrate { self.selected_s } else { at_s },
             changed_from_s: if answers_change { None } else { self.changed_from_s },
             ..Self::new(self.schedule, self.upper_quantile, at_s)
+        };
+    }
+
+    /// Another model forecasts from now on: nothing has been seen of it.
+    pub fn replaced(&mut self) {
+        *self = Self {
+            fitted_s: self.fitted_s,
+            selected_s: self.selected_s,
+            changed_from_s: self.changed_from_s,
+            ..Self::new(self.schedule, self.upper_quantile, self.fitted_s)
         };
     }
 
@@ -222,93 +239,4 @@ fn scope(why: RefitTrigger) -> RefitScope {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STEP_S: i64 = 300;
-
-    fn calm(step: i64) -> StepEvidence {
-        StepEvidence {
-            at_s: step * STEP_S,
-            loss: 1.0 + ((step * 7919) % 100) as f64 / 100.0,
-            worse_than_naive: false,
-            // Nineteen of twenty.
-            covered: Some(step % 20 != 0),
-            changed_from_s: None,
-        }
-    }
-
-    /// The first fit that is due in three days, and at which step.
-    fn first(evidence: impl Fn(i64) -> StepEvidence) -> Option<(i64, Refit)> {
-        let schedule = RefitSchedule { every_s: 10 * 86_400, ..RefitSchedule::default() };
-        let mut triggers = Triggers::new(schedule, 0.95, 0);
-        (1..3 * 288).find_map(|step| Some((step, triggers.observe(&evidence(step))?)))
-    }
-
-    #[test]
-    fn calm_steps_wait_for_the_schedule_and_a_fit_starts_it_anew() {
-        assert_eq!(first(calm), None);
-        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
-        for day in 1..=2 {
-            let due = (1..2 * 288).find(|step| triggers.observe(&calm((day - 1) * 288 + step)).is_some());
-            assert_eq!(due, Some(288));
-            assert_eq!(triggers.observe(&calm(day * 288)).map(|refit| refit.why), Some(RefitTrigger::Scheduled));
-            triggers.fitted(RefitTrigger::Scheduled, day * 86_400);
-        }
-    }
-
-    #[test]
-    fn a_width_that_never_fits_does_not_put_off_the_selection() {
-        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
-        let mut scopes = Vec::new();
-        for step in 1..3 * 288 {
-            if let Some(refit) = triggers.observe(&StepEvidence { covered: Some(step % 2 == 0), ..calm(step) }) {
-                scopes.push(refit.what);
-                triggers.fitted(refit.why, step * STEP_S);
-            }
-        }
-        let selections = scopes.iter().filter(|scope| **scope == RefitScope::Select).count();
-        assert!(selections >= 2 && scopes.contains(&RefitScope::Recalibrate), "{scopes:?}");
-    }
-
-    #[test]
-    fn each_signal_is_named_and_waits_for_the_least_gap() {
-        let (step, refit) = first(|step| StepEvidence { worse_than_naive: true, ..calm(step) }).unwrap();
-        assert_eq!((step, refit), (24, Refit { what: RefitScope::Select, why: RefitTrigger::WorseThanNaive }));
-
-        let (step, refit) = first(|step| StepEvidence { covered: Some(step % 5 != 0), ..calm(step) }).unwrap();
-        assert_eq!(refit.what, RefitScope::Recalibrate);
-        assert!(matches!(refit.why, RefitTrigger::Miscalibrated { coverage } if coverage < 0.85), "{refit:?}");
-        assert!((96..200).contains(&step), "{step}");
-
-        let risen =
-            |step: i64| StepEvidence { loss: calm(step).loss + if step > 200 { 0.5 } else { 0.0 }, ..calm(step) };
-        let (step, refit) = first(risen).unwrap();
-        assert!(matches!(refit.why, RefitTrigger::Drifted { .. }), "{refit:?}");
-        assert!((201..250).contains(&step), "{step}");
-    }
-
-    #[test]
-    fn a_change_is_let_through_when_there_is_enough_and_until_it_was_fitted() {
-        let (from_s, needed) = (4 * STEP_S, 4 + 2 * 288);
-        let evidence = |step| StepEvidence { changed_from_s: (step == 10).then_some(from_s), ..calm(step) };
-        let (step, refit) = first(evidence).unwrap();
-        assert_eq!(step, needed);
-        assert_eq!(refit.what, RefitScope::SelectSince { from_s });
-        let mut triggers = Triggers::new(RefitSchedule::default(), 0.95, 0);
-        let observed = |triggers: &mut Triggers, steps: std::ops::Range<i64>| {
-            steps.map(|step| triggers.observe(&evidence(step))).last().flatten().map(|refit| refit.why)
-        };
-        assert_eq!(observed(&mut triggers, 1..289), Some(RefitTrigger::Scheduled), "meanwhile the schedule goes on");
-        triggers.fitted(RefitTrigger::Scheduled, 288 * STEP_S);
-        assert_eq!(observed(&mut triggers, 289..289 + 287), None);
-        assert_eq!(observed(&mut triggers, needed..needed + 2), Some(RefitTrigger::Changed { from_s }));
-        triggers.fitted(RefitTrigger::Changed { from_s }, (needed + 1) * STEP_S);
-        assert_eq!(observed(&mut triggers, needed + 2..needed + 9), None);
-    }
-
-    #[test]
-    fn steps_that_were_not_scored_say_nothing() {
-        assert_eq!(first(|step| StepEvidence { loss: f64::NAN, covered: None, ..calm(step) }), None);
-    }
-}
+mod tests;

@@ -25,10 +25,6 @@ use crate::history::History;
 const MAX_ROWS: usize = 1_000;
 /// Fewest training rows per feature; below, the weights are noise.
 const ROWS_PER_FEATURE: usize = 3;
-/// Ridge penalty per training row, on standardised columns: small, for the many lags are alike and need only be kept
-/// from cancelling each other out.
-const PENALTY_PER_ROW: f64 = 1e-3;
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct LagRidge {
     shape: Shape,
@@ -44,7 +40,9 @@ struct Line {
 }
 
 impl LagRidge {
-    pub(super) fn fit(history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
+    /// A `penalty` is on standardised columns, and small: the many lags are alike and need only be kept from cancelling each
+    /// other out.
+    pub(super) fn fit(penalty: f64, history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
         let shape = Shape::of(history, end);
         let first = shape.first_origin(history);
         let stride = coprime_stride(end.saturating_sub(first), MAX_ROWS, history.day_steps());
@@ -59,7 +57,7 @@ impl LagRidge {
             .map(|lead| {
                 // Up to the last origin whose target is still within the training part.
                 let within = origins.partition_point(|(origin, _)| origin + lead <= end);
-                Ok((lead, Line::fit(history, &mut features, &origins[..within], lead)?))
+                Ok((lead, Line::fit(penalty, history, &mut features, &origins[..within], lead)?))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { shape, lines })
@@ -120,6 +118,7 @@ fn solved_leads(horizon_steps: usize) -> Vec<usize> {
 impl Line {
     /// From origins, each with the features that are the same for all leads.
     fn fit(
+        penalty: f64,
         history: &History,
         features: &mut Features,
         origins: &[(usize, &[f64])],
@@ -149,7 +148,7 @@ impl Line {
         let refused = |message: &str| ModelError::Solver { lead, message: message.to_owned() };
         let rows = DMatrix::from_vec(width, count, rows);
         let targets = DMatrix::from_vec(1, count, targets);
-        let solved = ridge::solve(&rows, &targets, PENALTY_PER_ROW).ok_or_else(|| refused("no solution"))?;
+        let solved = ridge::solve(&rows, &targets, penalty).ok_or_else(|| refused("no solution"))?;
         let solved = solved.into_iter().next().unwrap_or_default();
 
         // Back from standardised columns to plain rows.
@@ -176,12 +175,14 @@ mod tests {
     use super::*;
     use crate::series::Series;
 
+    const PENALTY: f64 = 1e-3;
+
     #[test]
     fn what_is_linear_in_the_features_is_found() {
         // Daily wave on a ramp: yesterday plus the ramp's growth, which no naive forecast can give.
         let rate = |hour: usize| 100.0 + hour as f64 + 40.0 * (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
         let history = History::new(&Series::new(0, 3600, (0..28 * 24).map(rate).collect()).unwrap());
-        let model = LagRidge::fit(&history, history.len(), 3).unwrap();
+        let model = LagRidge::fit(PENALTY, &history, history.len(), 3).unwrap();
         let mut out = [0.0; 3];
         model.forecast(&history, history.len(), &mut out);
         for (ahead, point) in out.iter().enumerate() {
@@ -193,9 +194,9 @@ mod tests {
     #[test]
     fn too_few_rows_are_refused() {
         let history = History::new(&Series::new(0, 3600, vec![1.0; 40]).unwrap());
-        let refused = LagRidge::fit(&history, 40, 2).unwrap_err();
+        let refused = LagRidge::fit(PENALTY, &history, 40, 2).unwrap_err();
         assert!(matches!(refused, ModelError::TooFewRows { have: 16, .. }), "{refused}");
-        let refused = LagRidge::fit(&history, 10, 2).unwrap_err();
+        let refused = LagRidge::fit(PENALTY, &history, 10, 2).unwrap_err();
         assert!(matches!(refused, ModelError::TooFewRows { have: 0, .. }), "{refused}");
     }
 }

@@ -9,7 +9,7 @@ use forebay_protocol::envelope::VERSION as PROTOCOL_VERSION;
 use forebay_protocol::extension::{
     DETAILS, DetailRow, EXPECTATIONS, MAX_EXPECTED_SLOTS, SlotTime, extension, find, trimmed,
 };
-use forebay_protocol::{Details, Expectations, Report, ReportAck, Row, SyncStats};
+use forebay_protocol::{Count, Details, Expectations, Report, ReportAck, Row, SyncStats};
 
 use super::{Leader, in_force};
 use crate::cells::names;
@@ -42,7 +42,11 @@ impl Leader {
         for (index, key) in keys.keys.iter().enumerate() {
             let found = host.shared_get(&key.count_key).filter(|(_, mark)| *mark != key.reported);
             let Some((bytes, mark)) = found else { continue };
-            let totals = Totals::decode(&bytes);
+            let mut totals = Totals::decode(&bytes);
+            if keys.has_hostile {
+                let found = host.shared_get(&shared::hostile_key(&key.tenant, &key.resource));
+                totals.further.hostile = found.map_or(Count::default(), |(bytes, _)| shared::hostile_of(&bytes));
+            }
             let cells = if totals.layout == keys.numbering.layout { totals.cells.as_slice() } else { &[] };
             let cells: Vec<_> = (0u16..).zip(cells.iter().copied()).filter(|(_, count)| *count > 0).collect();
             let Some(left) = cells_left.checked_sub(cells.len()).filter(|_| rows.len() < MAX_ROWS) else { break };

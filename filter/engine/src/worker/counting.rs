@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use forebay_admission::Counts;
+use forebay_protocol::Count;
 
 use super::Worker;
 use crate::effect::{Effect, Metric};
@@ -25,15 +26,16 @@ impl Worker {
         let busy = if self.busy { usize::MAX } else { 0 };
         let slot = if self.busy { self.slot_of_counts(host) } else { 0 };
         let layout = self.keys.numbering.layout;
-        let keys = self.keys.keys.iter().zip(&mut self.keys.accounts).zip(&mut self.keys.cells);
+        let keys = self.keys.keys.iter_mut().zip(&mut self.keys.accounts).zip(&mut self.keys.cells);
         for ((key, account), cells) in keys.take(busy) {
             let counts = account.counts();
             if counts == Counts::default() && cells.is_empty() {
                 continue;
             }
+            let hostile = key.hostile;
             let added = replace(host, &key.count_key, |bytes| {
                 let mut totals = Totals::decode(bytes.unwrap_or_default());
-                totals.absorb(&counts, slot);
+                totals.absorb(&counts, hostile, slot);
                 if !cells.is_empty() {
                     totals.absorb_cells(layout, cells);
                 }
@@ -44,6 +46,11 @@ impl Worker {
                 account.clear_counts();
                 cells.clear();
                 total.absorb(&counts);
+                if hostile != Count::default() {
+                    let name = shared::hostile_key(&key.tenant, &key.resource);
+                    let told = replace(host, &name, |bytes| Some(shared::hostile_after(bytes, hostile)));
+                    key.hostile = if told.is_ok() { Count::default() } else { hostile };
+                }
             }
         }
         let exempt = core::mem::take(&mut self.exempt);

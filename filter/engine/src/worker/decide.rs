@@ -75,6 +75,9 @@ impl Worker {
             Class::Limited(rule, row) => {
                 charges = Charges::of(rule, &self.keys, row, &mut facts);
                 self.record.arrived(config, &mut self.keys, (rule, charges.as_slice()), &mut facts);
+                if rule.hostile {
+                    self.keys.harmed(charges.as_slice());
+                }
                 self.served = true;
                 self.busy = true;
                 if self.ticked.is_none() {

@@ -264,3 +264,70 @@ fn an_acknowledgement_that_makes_no_sense_does_no_harm() {
         assert_eq!((further.running.id, further.burst_slots), (0, 0));
     }
 }
+
+const MARKED: &str = r#"{
+    "proxy_id": "p1",
+    "controller": {"cluster": "ctl"},
+    "policy": {
+        "resources": [{"name": "requests", "others": {"rate_per_s": 10, "burst": 50}, "uncontracted": "each"}],
+        "contracts": [{"tenant": "a", "resource": "requests", "rate_per_s": 10, "burst": 4}],
+        "rules": [{"charges": [{"resource": "requests"}]},
+                  {"match": {"headers": [{"name": "x-scan", "present": true}]}, "hostile": true,
+                   "charges": [{"resource": "requests", "cost": 3}]}]
+    }
+}"#;
+
+const SCAN: &[(&str, &[u8])] = &[("x-tenant", b"a"), ("x-scan", b"1")];
+
+#[test]
+fn hostile_requests_are_counted_apart_whatever_becomes_of_them_and_are_no_demand() {
+    let mut proxy = Proxy::new(Module::Lean, MARKED);
+    let from = proxy.memory.now;
+    proxy.expected = Some(Expected { from, length_ms: 60_000, ids: vec![40, 41], row: vec![(5, 8), (5, 8)] });
+    proxy.advance_ms(2_000);
+    let outcomes: Vec<_> = (0..10).map(|number| proxy.request(number % 2, SCAN)).collect();
+    proxy.requests(5);
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Outcome::Admit(_))), "{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| matches!(outcome, Outcome::Refuse(_))), "{outcomes:?}");
+    let further = proxy.further();
+    assert_eq!(further.hostile, Count { requests: 10, units: 30 }, "of both workers");
+    assert_eq!(further.running.offered, Count { requests: 5, units: 5 });
+    assert_eq!(further.burst_slots, 0, "5 where at most 8 were expected");
+    // A name without contract has a bucket of its own; what it does is counted for the others.
+    proxy.request(0, &[("x-tenant", b"stranger"), ("x-scan", b"1")]);
+    proxy.advance_ms(2_500);
+    assert_eq!(proxy.rows["*"].0.hostile, Count { requests: 1, units: 3 });
+}
+
+#[test]
+fn hostile_counts_go_on_under_another_policy_and_are_nothing_without_a_mark() {
+    let mut proxy = Proxy::new(Module::Lean, MARKED);
+    proxy.request(0, SCAN);
+    assert_eq!(proxy.further().hostile.requests, 1);
+    for (policy, counted) in [(MARKED.replace("\"cost\": 3", "\"cost\": 4"), 2), (MARKED.replace("true,", "false,"), 0)]
+    {
+        for worker in &mut proxy.workers {
+            *worker = Worker::configure_in(Module::Lean, policy.as_bytes()).unwrap();
+        }
+        proxy.advance_ms(5_000);
+        proxy.request(1, SCAN);
+        assert_eq!(proxy.further().hostile.requests, counted);
+    }
+}
+
+#[test]
+fn hostile_requests_never_wait() {
+    let queue = r#""hostile": true, "queue": {"max_wait_ms": 500},"#;
+    let asked = Worker::configure_in(Module::Streams, MARKED.replace(r#""hostile": true,"#, queue).as_bytes());
+    assert!(asked.is_err());
+    let inherited = MARKED.replace(r#""contracts""#, r#""queue": {"max_wait_ms": 500}, "contracts""#);
+    let mut proxy = Proxy::new(Module::Streams, &inherited);
+    let outcomes: Vec<_> = [(1, A), (2, SCAN), (3, SCAN), (4, A)]
+        .map(|(id, headers)| {
+            let stream = Stream { id, end_of_stream: true };
+            proxy.workers[0].on_stream(stream, &mut proxy.memory.request(headers))
+        })
+        .into();
+    let hostile = matches!(outcomes[1], Outcome::Admit(_)) && matches!(outcomes[2], Outcome::Refuse(_));
+    assert!(hostile && matches!(outcomes[3], Outcome::Wait { .. }), "{outcomes:?}");
+}

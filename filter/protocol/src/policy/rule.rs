@@ -22,6 +22,9 @@ pub struct Rule {
     pub charges: Option<Vec<Charge>>,
     /// `true` counts and tags, but refuses nothing.
     pub dry_run: bool,
+    /// `true`: who sends such requests means harm, as a scanner's user agent or a path that nothing links to tells. They
+    /// are limited and refused as any, never wait, and are counted apart: no forecast takes them for demand.
+    pub hostile: bool,
     /// Instead of the document's.
     pub identity: Option<Vec<Source>>,
     /// Instead of the document's.
@@ -98,6 +101,8 @@ pub struct Settings {
     pub answer: Answer,
     /// Refuses nothing.
     pub dry_run: bool,
+    /// No demand.
+    pub hostile: bool,
 }
 
 impl Policy {
@@ -110,9 +115,14 @@ impl Policy {
             enforce_at: rule.enforce_at.or(self.enforce_at).unwrap_or_default(),
             on_failure: rule.on_failure.or(self.on_failure).unwrap_or_default(),
             priority_class: rule.priority_class.or(self.priority_class).unwrap_or(3),
-            queue: rule.queue.clone().or_else(|| self.queue.clone()).filter(|queue| queue.max_wait_ms > 0),
+            queue: rule
+                .queue
+                .clone()
+                .or_else(|| self.queue.clone())
+                .filter(|queue| queue.max_wait_ms > 0 && !rule.hostile),
             answer: rule.answer.clone().or_else(|| self.answer.clone()).unwrap_or_default(),
             dry_run: rule.dry_run || self.dry_run,
+            hostile: rule.hostile,
         }
     }
 

@@ -4,11 +4,11 @@
 //! ([`super::events`]). The ledger ([`super::watch`]) decides what a fit
 //! learns from: what was detected is missing there. The flood guard ([`super`]) decides what forecasts see at once, and in a
 //! fit whatever the ledger leaves: so a flood that is no anomaly yet teaches no more than its caps. Hostile demand is
-//! subtracted first, for both.
+//! subtracted first, for both; what filters recognised as such is not even among what was measured.
 
 use std::ops::Range;
 
-use forebay_forecast::{Applied, Series, SeriesError};
+use forebay_forecast::{Applied, HostileTraffic, Series, SeriesError};
 
 use super::KeyDemand;
 use super::watch::Ruling;
@@ -44,6 +44,26 @@ impl KeyDemand {
         self.watch.left_out(&self.measured(from.max(self.first_step)..self.settled_until)?)
     }
 
+    /// The newest stretches of hostile demand that filters recognised, oldest first, at most `most`; each at its mean rate.
+    pub(crate) fn hostile_stretches(&self, most: usize) -> Vec<HostileTraffic> {
+        let step_s = i64::from(self.step_s);
+        let mut stretches: Vec<HostileTraffic> = Vec::new();
+        for (step, rate_per_s) in self.hostile.iter().rev() {
+            let from_s = step * step_s;
+            if let Some(later) = stretches.last_mut().filter(|later| later.from_s == from_s + step_s) {
+                let steps = ((later.to_s - later.from_s) / step_s) as f64;
+                later.rate_per_s += (rate_per_s - later.rate_per_s) / (steps + 1.0);
+                later.from_s = from_s;
+            } else if stretches.len() < most {
+                stretches.push(HostileTraffic { from_s, to_s: from_s + step_s, rate_per_s: *rate_per_s });
+            } else {
+                break;
+            }
+        }
+        stretches.reverse();
+        stretches
+    }
+
     /// Demand as it was measured; missing where it is not known.
     pub(super) fn measured(&self, steps: Range<i64>) -> Result<Series, SeriesError> {
         let start_s = steps.start * i64::from(self.step_s);
@@ -55,7 +75,8 @@ impl KeyDemand {
         let (values, rulings) = self.watch.rulings(&self.measured(steps.clone())?)?;
         let step_s = i64::from(self.step_s);
         let believed = |((step, value), ruling): ((i64, f64), Ruling)| match (ruling, anomalous) {
-            (Ruling::Kept, _) => value,
+            // A label that all was demand overrules filters too.
+            (Ruling::Kept, _) => value + self.hostile.get(&step).unwrap_or(&0.0),
             (Ruling::None | Ruling::Detected, _) if self.events.explain(step * step_s, self.settled_until * step_s) => {
                 value
             }

@@ -25,7 +25,7 @@ fn usual(step: i64) -> f64 {
 }
 
 fn stored(step: i64, value: f64) -> StoredPoint {
-    StoredPoint { start_s: step * i64::from(HOUR_S), value, cap: None }
+    StoredPoint { start_s: step * i64::from(HOUR_S), value, hostile: 0.0, cap: None }
 }
 
 fn fitted_demand() -> KeyDemand {
@@ -175,7 +175,7 @@ fn an_attack_is_left_out_of_training_and_told() {
     assert_eq!(demand.watch.now(), None, "it is over");
     assert_eq!(demand.raw(attack.start), Some(400.0 + 20.0 * attack.start.rem_euclid(3) as f64), "the raw value stays");
     // What the guard believes at once is another matter: nothing is missing there.
-    let believed = demand.believed_between(attack, super::Anomalous::Capped).unwrap();
+    let believed = demand.believed_between(attack, super::belief::Anomalous::Capped).unwrap();
     assert!(believed.iter().all(|value| (5.0..60.0).contains(value)), "{believed:?}");
 }
 
@@ -202,9 +202,22 @@ fn hostile_demand_is_subtracted_for_training_and_for_forecasts() {
     (_, demand.watch) = demand.watch.with(Word::Hostile(traffic, said())).unwrap();
     let expected: Vec<f64> = (100..102).map(|step| usual(step) - 4.0).collect();
     assert_eq!(demand.training(0).unwrap().values()[100..102], expected);
-    assert_eq!(demand.believed_between(100..102, super::Anomalous::Capped).unwrap(), expected);
+    assert_eq!(demand.believed_between(100..102, super::belief::Anomalous::Capped).unwrap(), expected);
     let nothing = HostileTraffic { rate_per_s: f64::NAN, ..traffic };
     assert!(demand.watch.with(Word::Hostile(nothing, said())).is_none());
+}
+
+#[test]
+fn what_filters_recognised_is_no_demand_unless_a_label_says_that_all_was() {
+    let mut demand = fitted_demand();
+    let hostile = |step: i64, rate_per_s: f64| StoredPoint { hostile: rate_per_s, ..stored(step, usual(step)) };
+    demand.absorb(&[hostile(100, 4.0), hostile(101, 8.0), hostile(110, 1.0)], 100, 111);
+    assert_eq!(demand.training(0).unwrap().values()[100..102], [usual(100), usual(101)]);
+    let stretch = |from: i64, to: i64, rate_per_s| HostileTraffic { from_s: from * 3600, to_s: to * 3600, rate_per_s };
+    assert_eq!(demand.hostile_stretches(9), [stretch(100, 102, 6.0), stretch(110, 111, 1.0)]);
+    assert_eq!(demand.hostile_stretches(1), [stretch(110, 111, 1.0)], "the newest");
+    (_, demand.watch) = demand.watch.with(label(&(100..101), LabelKind::Normal)).unwrap();
+    assert_eq!(demand.training(0).unwrap().values()[100..102], [usual(100) + 4.0, usual(101)]);
 }
 
 #[test]

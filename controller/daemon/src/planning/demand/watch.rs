@@ -229,8 +229,14 @@ impl KeyDemand {
         let Some(fitted) = &self.fitted else { return false };
         let from = (step - fitted.forecaster.recent_steps() as i64).max(self.first_step);
         let reference = self.measured(from..step).and_then(|measured| self.watch.reference(&measured));
-        let reference = reference.map(|reference| self.events.cleared(reference));
-        let forecast = reference.ok().and_then(|reference| fitted.forecaster.predict(&reference).ok());
+        let reference = match reference {
+            Ok(reference) => self.events.cleared(reference),
+            Err(error) => {
+                tracing::error!(key = %self.key, step, %error, "recent demand makes no series; the step is not judged");
+                return false;
+            }
+        };
+        let forecast = fitted.forecaster.predict(&reference).ok();
         let Some(forecast) = forecast.map(|plain| self.events.applied(plain)) else { return false };
         match self.watch.judge(&Expected::of_event_steps(&forecast), actual) {
             Judged::Usual => false,

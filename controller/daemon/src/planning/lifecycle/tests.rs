@@ -30,19 +30,24 @@ struct KeyLife {
 impl KeyLife {
     /// With `DAYS` of history of this demand, and a forecaster of this kind.
     fn new(kind: ModelKind, demand_of: impl Fn(i64) -> f64) -> Self {
+        let mut key = Self::without_forecaster(60 * 24, DAYS * 24, demand_of);
+        let order = key.order().expect("the first fit is due at once");
+        assert_eq!(order.refit.why, RefitTrigger::First);
+        assert!(key.fit(&order, Some(kind)), "a first fit is used at once");
+        key
+    }
+
+    /// With history up to `now`, fitted every so many hours by schedule.
+    fn without_forecaster(every_hours: i64, now: i64, demand_of: impl Fn(i64) -> f64) -> Self {
         let quantiles = Quantiles { shadow: 0.95, upper: 0.95 };
-        let schedule = RefitSchedule { every_s: 60 * 86_400, ..RefitSchedule::default() };
-        let now = DAYS * 24;
+        let every_s = every_hours * HOUR_S;
+        let schedule = RefitSchedule { every_s, learning_steps: 24, ..RefitSchedule::default() };
         let life = Lifecycle::new(schedule, 0.95, HOUR_S as u32, now * HOUR_S);
         let mut demand = KeyDemand::new(Key::new("shop", "requests"), HOUR_S as u32, quantiles, 0, 8000, life);
         let points: Vec<StoredPoint> = (0..now).map(|step| point(step, demand_of(step))).collect();
         demand.absorb(&points, 0, now);
         demand.settled(now);
-        let mut key = Self { demand, now, fits: 0, log: Vec::new() };
-        let order = key.order().expect("the first fit is due at once");
-        assert_eq!(order.refit.why, RefitTrigger::First);
-        assert!(key.fit(&order, Some(kind)), "a first fit is used at once");
-        key
+        Self { demand, now, fits: 0, log: Vec::new() }
     }
 
     fn order(&mut self) -> Option<Order> {
@@ -119,7 +124,7 @@ impl KeyLife {
 }
 
 fn point(step: i64, value: f64) -> StoredPoint {
-    StoredPoint { start_s: step * HOUR_S, value, cap: None }
+    StoredPoint { start_s: step * HOUR_S, value, hostile: 0.0, cap: None }
 }
 
 #[test]
@@ -212,4 +217,74 @@ fn a_model_that_a_naive_one_beats_on_held_out_history_gives_way_at_once() {
     let order = key.order().unwrap();
     assert!(key.fit(&order, Some(ModelKind::SeasonalNaive)), "the last value is a bad forecast of a wave");
     assert_eq!((key.place(), key.rival()), (Place::Replaced, Some(ModelKind::LastValue)));
+}
+
+/// Hours after a series has drifted, if it does, until a fit is due for another reason than the schedule, and the reason.
+fn noticed(every_hours: i64, drifts: bool) -> Option<(i64, RefitTrigger)> {
+    let drift = (DAYS + 5) * 24;
+    // The day shifts by some hours: what many days taught is off for weeks.
+    let demand_of = |step: i64| wave(if drifts && step >= drift { step + 3 } else { step }, 10.0);
+    let mut key = KeyLife::without_forecaster(every_hours, DAYS * 24, demand_of);
+    let kind = Some(ModelKind::SeasonalProfile);
+    let first = key.order().unwrap();
+    key.fit(&first, kind);
+    (0..24 * 21).find_map(|_| {
+        let order = key.pass(demand_of(key.now))?;
+        if order.refit.why != RefitTrigger::Scheduled {
+            return Some((key.now - drift, order.refit.why));
+        }
+        assert!(key.fit(&order, kind), "the same model is renewed");
+        None
+    })
+}
+
+#[test]
+fn a_drift_is_noticed_whatever_the_schedule() {
+    for every_hours in [6, 24, 288] {
+        assert_eq!(noticed(every_hours, false), None, "calm, fitted every {every_hours} hours");
+        let (after, why) = noticed(every_hours, true).unwrap_or_else(|| panic!("never, at {every_hours} hours"));
+        assert!((1..72).contains(&after), "fitted every {every_hours} hours, noticed after {after}: {why:?}");
+    }
+}
+
+#[test]
+fn a_contest_goes_on_after_a_restart_where_it_was() {
+    let calm = |step| wave(step, 10.0);
+    let mut key = KeyLife::new(ModelKind::SeasonalNaive, calm);
+    key.challenge(ModelKind::SeasonalProfile);
+    for _ in 0..40 {
+        assert_eq!(key.pass(calm(key.now)), None);
+    }
+    let stored = key.demand.life.contest_to_store(key.demand.fitted.as_ref()).flatten().unwrap();
+    let text = serde_json::to_string(&stored).unwrap();
+
+    let restarted = |now: i64| {
+        let mut key = KeyLife::without_forecaster(60 * 24, now, calm);
+        key.demand.life.resume(serde_json::from_str(&text).unwrap());
+        key
+    };
+    let mut later = restarted(key.now);
+    let first = later.order().unwrap();
+    assert!(later.fit(&first, None), "the champion forecasts at once");
+    assert_eq!((later.champion(), later.place()), (ModelKind::SeasonalNaive, Place::Renewed));
+    assert_eq!(later.demand.life.contest_to_store(later.demand.fitted.as_ref()), Some(Some(stored.clone())));
+    let second = later.order().expect("the rival's fit");
+    assert!(!later.fit(&second, None));
+    assert_eq!(later.rival(), Some(ModelKind::SeasonalProfile));
+    let LineupEvent::Promoted { record, .. } = later.contest(calm) else { panic!("{:?}", later.log) };
+    assert_eq!(record.steps as i64, 40 + later.now - key.now, "the hours before the restart count");
+
+    // Whoever can not be fitted any more has no contest.
+    for refused in 0..2 {
+        let mut later = restarted(key.now);
+        for _ in 0..refused {
+            let order = later.order().unwrap();
+            later.fit(&order, None);
+        }
+        let order = later.order().unwrap();
+        later.demand.life.tried(&order);
+        assert_eq!(later.demand.life.contest_to_store(later.demand.fitted.as_ref()), Some(None));
+        let again = later.order().map(|order| (order.refit.why, order.model));
+        assert_eq!(again, (refused == 0).then_some((RefitTrigger::First, None)));
+    }
 }

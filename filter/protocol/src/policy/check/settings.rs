@@ -119,6 +119,10 @@ pub(super) fn pools(policy: &Policy, found: &mut Findings) {
 pub(super) fn rule(place: &str, rule: &Rule, found: &mut Findings) {
     let identity = rule.identity.as_deref();
     shared(&format!("{place}."), identity, rule.priority_class, rule.queue.as_ref(), rule.answer.as_ref(), found);
+    if rule.hostile && rule.queue.as_ref().is_some_and(|queue| queue.max_wait_ms > 0) {
+        let remedy = "leave the queue out, or hostile";
+        found.add(Code::QUEUE, format!("{place}.queue"), "hostile requests never wait", remedy);
+    }
 }
 
 /// What resources and contracts say beside limits; `at` ends in a dot or names an object.
