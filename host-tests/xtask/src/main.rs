@@ -11,12 +11,12 @@
 
 mod envoy;
 mod failure;
-mod load_tools;
 mod matrix;
 mod packages;
 mod releases;
 mod schemas;
 mod setup;
+mod test_tools;
 mod verbs;
 mod wasm;
 mod workspace;

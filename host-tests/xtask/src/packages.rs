@@ -3,6 +3,7 @@
 //! apt is only run as root. Anyone else gets the exact command to run: a task runner that asks for a password, or uses
 //! a sudo that happens to need none, does more than its user asked for.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::failure::{Failure, probe, run};
@@ -32,6 +33,17 @@ pub(crate) fn install(packages: &[&str], why: &str) -> Result<(), Failure> {
                 "apt-get update && apt-get install -y --no-install-recommends {list}    # needs root and the network"
             ))
         })
+}
+
+/// Downloads a Debian package and unpacks it into `folder`, installing nothing.
+pub(crate) fn unpack(package: &str, folder: &Path, why: &str) -> Result<(), Failure> {
+    println!("    unpacking {package} from Debian: {why}");
+    std::fs::create_dir_all(folder).map_err(|error| Failure::new(format!("make {}: {error}", folder.display())))?;
+    let download = || run(apt_get().args(["download", package]).current_dir(folder));
+    download()
+        .or_else(|_| run(apt_get().arg("update")).and_then(|()| download()))
+        .and_then(|()| run(Command::new("sh").args(["-c", "dpkg-deb -x *.deb . && rm *.deb"]).current_dir(folder)))
+        .map_err(|failure| failure.with_remedy(format!("install what Debian calls: {package} ({why})")))
 }
 
 fn apt_get() -> Command {

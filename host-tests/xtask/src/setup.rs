@@ -1,14 +1,14 @@
 //! `cargo xtask setup`: what demo, test and bench need before they can start.
 //!
 //! Two things only: the wasm modules and an Envoy. Both steps are cheap when their work is done, which is why every
-//! other verb simply runs setup first. What only the tests need is apart: published schemas, h2load, further Envoys. The
+//! other verb simply runs setup first. What only the tests need is apart: published schemas, h2load, promtool, further Envoys. The
 //! demo's traffic comes from `forebay replay`, and that of the benches from their own client.
 
 use std::time::Instant;
 
 use crate::failure::Failure;
 use crate::workspace::Workspace;
-use crate::{envoy, load_tools, releases, schemas, wasm};
+use crate::{envoy, releases, schemas, test_tools, wasm};
 
 /// What `cargo xtask setup --help` prints.
 pub(crate) const HELP: &str = "\
@@ -16,7 +16,7 @@ Gets what demo, test and bench need; every step is idempotent and says what it d
 
 Usage: cargo xtask setup [--all]
 
-  --all   also what only the tests need: an Envoy of each minor version (170 MB), the published schemas and h2load
+  --all   also what only the tests need: an Envoy of each minor version (170 MB), the published schemas, h2load, promtool
 
 Steps:
   wasm modules  built for wasm32-unknown-unknown into target/forebay/ (the filter, an empty filter, the build hash)
@@ -58,5 +58,5 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
 /// What only the tests need, beside further Envoys, which the matrix fetches when it comes to them.
 pub(crate) fn for_tests(workspace: &Workspace) -> Result<(), Failure> {
     schemas::provide(workspace)?;
-    load_tools::provide()
+    test_tools::provide(workspace)
 }
