@@ -9,8 +9,10 @@
 
 pub(crate) mod backtest;
 pub(crate) mod explain;
+mod feeds;
 pub(crate) mod forecast;
 mod page;
+mod plot;
 mod source;
 
 use std::io::IsTerminal;
@@ -19,7 +21,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use forebay_forecast::{Forecaster, ModelKind, Series, Settings, fit, fit_as};
+use forebay_forecast::{Applied, EventCalendar, Forecaster, ModelKind, Series, Settings, fit, fit_as};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -48,10 +50,16 @@ pub(crate) struct Question {
     /// Only these models, each on its own, in place of the selection
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     models: Vec<String>,
+    /// iCalendar file with events that concern the series; may be given several times
+    #[arg(long, value_name = "FILE.ics")]
+    events: Vec<PathBuf>,
+    /// Time zone of the days and times in --events that name none
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: String,
     /// Folder of the store; default: the configuration's
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Configuration file, for data_dir and step_s
+    /// Configuration file, for data_dir, step_s and what else concerns a key, such as its event feeds
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -101,7 +109,14 @@ impl std::fmt::Display for Span {
 /// One series with its name.
 struct Named {
     name: String,
+    /// What is learned from, and compared with.
     series: Series,
+    /// What is forecast from, where that is another one: what is anomalous is not learned, but seen.
+    seen: Option<Series>,
+    /// The events that concern it.
+    calendar: EventCalendar,
+    /// What was not to be learned as measured.
+    left_out: Vec<Applied>,
 }
 
 /// One fit that is asked for.

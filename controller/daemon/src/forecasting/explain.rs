@@ -1,11 +1,11 @@
 //! Why a model was chosen, in words and as JSON: now, by the selection, and since when, by the controller's record.
 
-use forebay_forecast::{Choice, Chosen, FitChoice, Reason, SelectionReport, Worth};
+use forebay_forecast::{Applied, Choice, Chosen, FitChoice, Reason, SelectionReport, Treatment, Worth};
 use serde_json::{Value, json};
 
 use crate::calendar;
 
-/// Newest choices that are printed; JSON holds all that are kept.
+/// Newest choices, and stretches of the ledger, that are printed; JSON holds all that are kept.
 const SHOWN_CHOICES: usize = 20;
 
 /// What the controller decided about a key, oldest first, and the scores behind its last fit.
@@ -63,6 +63,25 @@ pub(super) fn in_words(report: &SelectionReport) -> String {
     text += &format!("  {}\n", reason(report));
     text += &format!("  verdict: {}\n", verdict(report));
     text += &format!("  live forecasts are measured against {}\n", report.reference);
+    text
+}
+
+/// Stretches that were not learned as measured, the newest ones.
+pub(super) fn left_out_in_words(left_out: &[Applied]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("  not learned as measured, by the ledger: {} stretches\n", left_out.len());
+    for one in &left_out[left_out.len().saturating_sub(SHOWN_CHOICES)..] {
+        let (from, to) = (calendar::print(one.from_s), calendar::print(one.to_s));
+        let what = match one.treatment {
+            Treatment::Excluded => "left out".to_owned(),
+            Treatment::Reduced { by_per_s } => format!("less {by_per_s:.4} a second, which were hostile"),
+            Treatment::Kept => "kept, as a label says".to_owned(),
+            Treatment::KeptAsCommon => "kept, since so much of the history is like it".to_owned(),
+        };
+        text += &format!("    {from} to {to}  {what} (entry {})\n", one.entry);
+    }
     text
 }
 

@@ -1,16 +1,14 @@
 //! `forebay forecast`: the next steps of each series, as quantiles.
 
-use std::path::PathBuf;
-
-use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{EventCalendar, EventForecast, EventModel, Forecaster, Series, Worth};
-use jiff::tz::TimeZone;
+use forebay_forecast::{EventForecast, EventModel, Forecaster, Series, Worth};
 use serde_json::{Value, json};
 
-use super::page::{Fan, PLOTTED, Plot, page};
-use super::{Named, Question, Task, explain, failure, report_failures, source, tasks, work};
+use super::page::PlotArgs;
+use super::plot::{Fan, PLOTTED, Plot};
+use super::{Question, Task, explain, failure, report_failures, source, tasks, work};
+use crate::http::anomalies::applied_json;
 use crate::{calendar, events};
 
 /// Most rows that are printed of one forecast; of a longer one so many are taken evenly, the last step among them. JSON
@@ -27,12 +25,6 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, between 0 and 1
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.05,0.5,0.95,0.99")]
     quantiles: Vec<f64>,
-    /// iCalendar file with events that concern the series; may be given several times
-    #[arg(long, value_name = "FILE.ics")]
-    events: Vec<PathBuf>,
-    /// Time zone of the days and times in --events that name none
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    zone: String,
     /// Say why the model was chosen, and what is expected of events; for a key also what the controller decided about it,
     /// and when
     #[arg(long)]
@@ -40,9 +32,8 @@ pub(crate) struct ForecastArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write a page with plots
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    plot: PlotArgs,
 }
 
 /// What came of one task.
@@ -61,14 +52,14 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             "--quantiles {quantile}: a quantile lies between 0 and 1, without them; write such as 0.5,0.95"
         );
     }
+    args.plot.check()?;
     let record = if args.explain { source::choices(&args.question)? } else { None };
     if let Some(choices) = record.as_ref().filter(|_| !args.json) {
         println!("{}", explain::record_in_words(&args.question.source, choices));
     }
     let named = source::read(&args.question)?;
     let tasks = tasks(&args.question, &named)?;
-    let calendar = read_events(args, &named)?;
-    let outcomes = work(&tasks, |task| one(task, &calendar));
+    let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for (task, outcome) in tasks.iter().zip(outcomes) {
         match outcome {
@@ -88,35 +79,22 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             print!("{}", as_text(args, task, outcome));
         }
     }
-    if let Some(path) = &args.html {
-        let plots: Vec<Plot> = done.iter().map(|(task, outcome)| plot(task, outcome)).collect();
-        let text = page(&format!("Forecasts of {}", args.question.source), &plots);
-        std::fs::write(path, text).with_context(|| format!("write {}: check --html", path.display()))?;
-    }
+    args.plot.write(&format!("Forecasts of {}", args.question.source), || {
+        done.iter().map(|(task, outcome)| plot(task, outcome)).collect()
+    })?;
     report_failures(&failures, tasks.len())
 }
 
-/// The events of all feeds that touch a series or what is forecast of it.
-fn read_events(args: &ForecastArgs, named: &[Named]) -> anyhow::Result<EventCalendar> {
-    let zone = TimeZone::get(&args.zone).with_context(|| {
-        format!("--zone {}: write a name such as Europe/Berlin, as the machine knows it", args.zone)
-    })?;
-    let ahead_s = args.question.horizon.iter().map(|horizon| i64::from(horizon.seconds)).max().unwrap_or(0);
-    let from_s = named.iter().map(|named| named.series.start_s()).min().unwrap_or(0);
-    let to_s = named.iter().map(|named| named.series.end_s()).max().unwrap_or(0) + ahead_s;
-    let mut all = Vec::new();
-    for file in &args.events {
-        let calendar = events::read(file, &zone, (from_s, to_s))?;
-        all.extend(calendar.events().iter().filter(|event| events::changes_demand(event)).cloned());
-    }
-    EventCalendar::new(all).context("--events")
-}
-
 /// As the controller does: fits and forecasts without the events, which are put in afterwards.
-fn one(task: &Task<'_>, calendar: &EventCalendar) -> Result<Outcome, forebay_forecast::ForecastError> {
-    let (events, series) = events::learned(task.named.series.clone(), &calendar.of_key(&task.named.name));
+fn one(task: &Task<'_>) -> Result<Outcome, forebay_forecast::ForecastError> {
+    let (events, series) = events::learned(task.named.series.clone(), &task.named.calendar);
     let forecaster = task.fit(&series)?;
-    let plain = forecaster.predict(&series)?;
+    let seen = match (&task.named.seen, &events) {
+        (None, _) => series,
+        (Some(seen), None) => seen.clone(),
+        (Some(seen), Some(model)) => model.cleared(seen)?,
+    };
+    let plain = forecaster.predict(&seen)?;
     let forecast = match &events {
         Some(model) => model.apply(plain),
         None => EventForecast::without_events(plain),
@@ -139,6 +117,7 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
     if args.explain {
         text += &explain::in_words(forecaster.report());
         text += &events::in_words(&events.as_ref().map(EventModel::report).unwrap_or_default());
+        text += &explain::left_out_in_words(&task.named.left_out);
     } else {
         text += &format!("  verdict: {}\n", explain::verdict(forecaster.report()));
     }
@@ -175,6 +154,7 @@ fn as_json(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> Value {
     });
     if args.explain {
         row["explain"] = explain::as_json(forecaster.report());
+        row["explain"]["left_out"] = task.named.left_out.iter().map(applied_json).collect();
         row["explain"]["events"] = events::as_json(&events.as_ref().map(EventModel::report).unwrap_or_default());
     }
     row
@@ -185,6 +165,7 @@ fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
     let series = &task.named.series;
     let shown = (PLOTTED_HISTORY * task.steps).max(2 * series.day_steps());
     let from = series.len().saturating_sub(shown);
+    let in_event = || forecast.steps.iter().filter(|step| step.uplift.is_some());
     Plot {
         title: format!("{}, {} ahead by {}", task.named.name, task.horizon, outcome.forecaster.report().chosen),
         step_s: series.step_s(),
@@ -194,6 +175,9 @@ fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
             .iter()
             .map(|step| Fan { start_s: step.plain.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) })
             .collect(),
+        note: String::new(),
+        beside: in_event().map(|step| (step.plain.start_s, step.plain.quantile(0.5))).collect(),
+        events: in_event().map(|step| (step.plain.start_s, step.plain.start_s + i64::from(forecast.step_s))).collect(),
     }
 }
 

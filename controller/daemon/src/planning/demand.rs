@@ -22,6 +22,7 @@
 
 mod belief;
 mod events;
+mod remembered;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watch;
