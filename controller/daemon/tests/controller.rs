@@ -279,7 +279,7 @@ fn an_import_error_names_its_line_and_leaves_nothing_behind() {
     let output = forebay(&arguments);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(error.contains("history.csv:3: column 3 (value)"), "{error}");
+    assert!(error.contains("history.csv: reading line 3, column \"value\""), "{error}");
     assert_eq!(stored_units(folder.path(), 300.0), 0.0);
 
     std::fs::write(&file, "timestamp,key,value\n0,shop/requests,5\n300,shop/requests,7\n300,shop/requests,8\n")

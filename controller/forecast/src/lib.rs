@@ -112,5 +112,5 @@ pub use shares::{
     MAX_CATEGORIES, OTHER, ShareError, ShareForecast, ShareForecaster, ShareHistory, ShareMethod, ShareReport,
 };
 pub use stamp::{StampError, parse_stamp};
-pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};
+pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Row, Table, TableError, TableRows};
 pub use zone::{LocalTime, MAX_ZONE_CHANGES, Zone, ZoneError};
