@@ -13,6 +13,7 @@ mod feeds;
 pub(crate) mod forecast;
 mod page;
 mod plot;
+mod season;
 mod source;
 
 use std::io::IsTerminal;
@@ -21,10 +22,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use forebay_forecast::{Applied, EventCalendar, Forecaster, ModelKind, Series, Settings, fit, fit_as};
+use forebay_forecast::{Applied, EventCalendar, Forecaster, ModelKind, SeasonClock, Series, Settings, fit, fit_as};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use season::Season;
 
 /// Most series of one call; each is fitted for every horizon and model.
 const MAX_SERIES: usize = 1000;
@@ -44,6 +46,9 @@ pub(crate) struct Question {
     /// Length of a step, such as 5m; default: read from the stamps, for a key the configuration's
     #[arg(long, value_name = "TIME")]
     step: Option<Span>,
+    /// What repeats, as a length or in steps; with it a season of seven times its length [default: 24h,7d]
+    #[arg(long, value_name = "SEASONS", value_delimiter = ',')]
+    season: Vec<Season>,
     /// How far to forecast; several with commas
     #[arg(long, value_name = "TIMES", value_delimiter = ',', default_value = "1h")]
     horizon: Vec<Span>,
@@ -109,14 +114,36 @@ impl std::fmt::Display for Span {
 /// One series with its name.
 struct Named {
     name: String,
-    /// What is learned from, and compared with.
+    /// Length of a real step.
+    step_s: u32,
+    /// What is learned from, and compared with; on the clock, if there is one.
     series: Series,
     /// What is forecast from, where that is another one: what is anomalous is not learned, but seen.
     seen: Option<Series>,
+    /// On which another season than the day takes a day.
+    clock: Option<SeasonClock>,
     /// The events that concern it.
     calendar: EventCalendar,
     /// What was not to be learned as measured.
     left_out: Vec<Applied>,
+}
+
+impl Named {
+    /// The real time of a step that begins at `at_s` in the series.
+    fn real_s(&self, at_s: i64) -> i64 {
+        self.clock.map_or(at_s, |clock| clock.real_s(at_s))
+    }
+
+    /// When the history ends.
+    fn end_s(&self) -> i64 {
+        self.real_s(self.series.end_s())
+    }
+
+    /// Real begin and value of the known steps from `from` on.
+    fn values(&self, from: usize) -> Vec<(i64, f64)> {
+        let steps = self.series.values().iter().enumerate().skip(from).filter(|(_, value)| !value.is_nan());
+        steps.map(|(index, &value)| (self.real_s(self.series.at_s(index)), value)).collect()
+    }
 }
 
 /// One fit that is asked for.
@@ -157,7 +184,7 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
     };
     let mut tasks = Vec::new();
     for named in all {
-        let step_s = named.series.step_s();
+        let step_s = named.step_s;
         for &horizon in &question.horizon {
             anyhow::ensure!(
                 horizon.seconds.is_multiple_of(step_s),

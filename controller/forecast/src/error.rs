@@ -33,6 +33,14 @@ pub enum SeriesError {
         /// The refused step.
         asked_s: u32,
     },
+    /// A season that cannot take the place of a day.
+    #[error(
+        "a season of {season_steps} steps cannot take the place of a day; choose at least 2 steps that divide 86400, such as 36, 72 or 288"
+    )]
+    Season {
+        /// The refused season.
+        season_steps: usize,
+    },
     /// A range that begins after it ends or that leaves the series.
     #[error("slicing a series: steps {from}..{to} are not within its {len} steps")]
     Range {

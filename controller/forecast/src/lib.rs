@@ -56,6 +56,7 @@ mod resource_model;
 mod rolling;
 mod scale;
 mod score;
+mod season;
 mod selection;
 mod series;
 mod shares;
@@ -104,6 +105,7 @@ pub use resource_model::{MAX_KINDS, ResourceCost, ResourceError, ResourceKind, R
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
+pub use season::SeasonClock;
 pub use selection::{
     CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_with, needed_steps,
 };

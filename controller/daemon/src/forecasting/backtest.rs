@@ -7,6 +7,7 @@
 //! With `--events` it lives with what the calendar says, and once more without, so that what the calendar is worth can be
 //! read: on the steps in events and on the others ([`WithEvents`]).
 
+mod leads;
 mod with_events;
 
 use clap::Args;
@@ -16,10 +17,10 @@ use forebay_forecast::{mean_absolute_error, pinball_loss, seasonal_scale};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use super::forecast::values;
 use super::page::PlotArgs;
 use super::plot::{Fan, MEDIAN, PLOTTED, Plot};
 use super::{Question, Task, failure, report_failures, source, tasks, work};
+use leads::Leads;
 use with_events::WithEvents;
 
 /// Disjoint windows below which the figures are marked as thin.
@@ -38,6 +39,9 @@ pub(crate) struct BacktestArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Tell which columns lead which, by how many steps, and what of it is more than chance
+    #[arg(long)]
+    leads: bool,
     #[command(flatten)]
     plot: PlotArgs,
 }
@@ -114,6 +118,7 @@ pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     args.plot.check()?;
     let named = source::read(&args.question)?;
     let tasks = tasks(&args.question, &named)?;
+    let leads = args.leads.then(|| Leads::search(&named)).transpose()?;
     let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for (task, outcome) in tasks.iter().zip(outcomes) {
@@ -128,9 +133,10 @@ pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     }
     if args.json {
         let all: Vec<Value> = done.iter().map(|(task, outcome)| as_json(task, outcome)).collect();
-        println!("{}", json!({ "source": args.question.source, "backtests": all }));
+        let leads = leads.as_ref().map(Leads::as_json);
+        println!("{}", json!({ "source": args.question.source, "backtests": all, "leads": leads }));
     } else {
-        print!("{}", as_text(&done));
+        print!("{}{}", as_text(&done), leads.as_ref().map(Leads::in_words).unwrap_or_default());
     }
     args.plot.write(&format!("Backtest of {}", args.question.source), || {
         done.iter().map(|(task, outcome)| plot(task, outcome)).collect()
@@ -186,6 +192,7 @@ fn live(
         for (step, &actual) in forecast.steps.iter().zip(&series.values()[from..]) {
             let start_s = step.plain.start_s;
             if is_apart {
+                let start_s = task.named.real_s(start_s);
                 lived.fans.push(Fan { start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) });
             }
             if actual.is_nan() {
@@ -262,7 +269,7 @@ fn as_text(done: &[(&Task<'_>, Outcome)]) -> String {
 fn as_json(task: &Task<'_>, outcome: &Outcome) -> Value {
     let own = &outcome.own;
     json!({
-        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.series.step_s(),
+        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.step_s,
         "windows": outcome.windows, "origins": own.origins, "scored_steps": own.all().steps, "wql": own.wql(),
         "wql_last_value": outcome.baselines[0], "wql_seasonal_naive": outcome.baselines[1],
         "wql_ratio": outcome.ratio(), "coverage_p95": own.coverage(), "mase": own.mase, "chosen": own.chosen,
@@ -271,14 +278,14 @@ fn as_json(task: &Task<'_>, outcome: &Outcome) -> Value {
 }
 
 fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
-    let series = &task.named.series;
+    let named = task.named;
     let fans = outcome.own.fans.clone();
-    let from_s = fans.first().map_or(series.end_s(), |fan| fan.start_s);
-    let from = (from_s - series.start_s()) / i64::from(series.step_s());
+    let from_s = fans.first().map_or(named.end_s(), |fan| fan.start_s);
+    let from = (from_s - named.real_s(named.series.start_s())) / i64::from(named.step_s);
     Plot {
         title: format!("{}, {} ahead, as it would have been forecast", task.named.name, task.horizon),
-        step_s: series.step_s(),
-        values: values(series, usize::try_from(from).unwrap_or(0)),
+        step_s: named.step_s,
+        values: named.values(usize::try_from(from).unwrap_or(0)),
         fans,
         note: outcome.events.as_ref().map(WithEvents::in_words).unwrap_or_default(),
         beside: outcome.events.as_ref().map(|events| events.medians.clone()).unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{EventForecast, EventModel, Forecaster, Series, Worth};
+use forebay_forecast::{EventForecast, EventModel, Forecaster, Worth};
 use serde_json::{Value, json};
 
 use super::page::PlotArgs;
@@ -111,8 +111,8 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
         task.horizon,
         forecaster.report().chosen,
         series.known_steps(),
-        series.step_s(),
-        calendar::print(series.end_s()),
+        task.named.step_s,
+        calendar::print(task.named.end_s()),
     );
     if args.explain {
         text += &explain::in_words(forecaster.report());
@@ -128,7 +128,8 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
     let every = forecast.steps.len().div_ceil(MAX_ROWS);
     for step in forecast.steps.iter().filter(|step| (forecast.steps.len() - step.plain.lead).is_multiple_of(every)) {
         let quantiles = args.quantiles.iter().map(|&p| format!("{:.4}", step.quantile(p)));
-        table.add_row([calendar::print(step.plain.start_s), step.plain.lead.to_string()].into_iter().chain(quantiles));
+        let start_s = task.named.real_s(step.plain.start_s);
+        table.add_row([calendar::print(start_s), step.plain.lead.to_string()].into_iter().chain(quantiles));
     }
     text += &format!("{table}\n\n");
     text
@@ -145,11 +146,12 @@ fn as_json(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> Value {
     let steps = forecast.steps.iter().map(|step| {
         let quantiles: Vec<f64> = args.quantiles.iter().map(|&p| step.quantile(p)).collect();
         let uplift = step.uplift.map(|uplift| uplift.factor());
-        json!({ "start_s": step.plain.start_s, "lead": step.plain.lead, "quantiles": quantiles, "uplift": uplift })
+        let start_s = task.named.real_s(step.plain.start_s);
+        json!({ "start_s": start_s, "lead": step.plain.lead, "quantiles": quantiles, "uplift": uplift })
     });
     let mut row = json!({
-        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": series.step_s(),
-        "known_steps": series.known_steps(), "history_end_s": series.end_s(), "model": forecaster.report().chosen.as_str(),
+        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.step_s,
+        "known_steps": series.known_steps(), "history_end_s": task.named.end_s(), "model": forecaster.report().chosen.as_str(),
         "worth": forecaster.report().worth().map(Worth::as_str), "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
     });
     if args.explain {
@@ -168,21 +170,18 @@ fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
     let in_event = || forecast.steps.iter().filter(|step| step.uplift.is_some());
     Plot {
         title: format!("{}, {} ahead by {}", task.named.name, task.horizon, outcome.forecaster.report().chosen),
-        step_s: series.step_s(),
-        values: values(series, from),
+        step_s: task.named.step_s,
+        values: task.named.values(from),
         fans: forecast
             .steps
             .iter()
-            .map(|step| Fan { start_s: step.plain.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) })
+            .map(|step| Fan {
+                start_s: task.named.real_s(step.plain.start_s),
+                quantiles: PLOTTED.map(|p| step.quantile(p)),
+            })
             .collect(),
         note: String::new(),
         beside: in_event().map(|step| (step.plain.start_s, step.plain.quantile(0.5))).collect(),
         events: in_event().map(|step| (step.plain.start_s, step.plain.start_s + i64::from(forecast.step_s))).collect(),
     }
-}
-
-/// Begin and value of the known steps from `from` on.
-pub(super) fn values(series: &Series, from: usize) -> Vec<(i64, f64)> {
-    let steps = series.values().iter().enumerate().skip(from);
-    steps.filter(|(_, value)| !value.is_nan()).map(|(index, &value)| (series.at_s(index), value)).collect()
 }

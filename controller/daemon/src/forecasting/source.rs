@@ -13,7 +13,7 @@ use forebay_forecast::{
 };
 use forebay_plan::Key;
 
-use super::{Kind, MAX_SERIES, Named, Question};
+use super::{Kind, MAX_SERIES, Named, Question, season};
 use crate::config::Config;
 use crate::planning::demand::KeyDemand;
 use crate::store::HistoryStore;
@@ -22,11 +22,13 @@ use crate::store::sqlite::SqliteStore;
 /// The series that the question is about.
 pub(super) fn read(question: &Question) -> anyhow::Result<Vec<Named>> {
     let path = Path::new(&question.source);
-    if path.is_file() || question.source.ends_with(".csv") {
-        from_file(path, question)
+    let mut all = if path.is_file() || question.source.ends_with(".csv") {
+        from_file(path, question)?
     } else {
-        Ok(vec![from_store(question)?])
-    }
+        vec![from_store(question)?]
+    };
+    all.iter_mut().try_for_each(|named| season::put_on(named, &question.season))?;
+    Ok(all)
 }
 
 /// What the controller decided about the key that the question is about; nothing for a file.
@@ -62,7 +64,8 @@ fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
         let regular = regularise(&table.observations(column), &how);
         let series = regular.with_context(|| format!("{file}, column {}", column.name))?.series;
         let calendar = EventCalendar::default();
-        Ok(Named { name: column.name.clone(), series, seen: None, calendar, left_out: Vec::new() })
+        let (name, step_s) = (column.name.clone(), series.step_s());
+        Ok(Named { name, step_s, series, seen: None, clock: None, calendar, left_out: Vec::new() })
     });
     let mut named = named.collect::<anyhow::Result<Vec<_>>>()?;
     let from_s = named.iter().map(|named| named.series.start_s()).min().unwrap_or(0);
@@ -118,7 +121,8 @@ fn from_store(question: &Question) -> anyhow::Result<Named> {
         Ok((on_step(demand.training(from)?)?, on_step(demand.believed()?)?, demand.left_out(from)?))
     };
     let (series, seen, left_out) = believed().with_context(|| format!("{text}: its history"))?;
-    Ok(Named { name: text.clone(), series, seen: Some(seen), calendar, left_out })
+    let (name, step_s) = (text.clone(), series.step_s());
+    Ok(Named { name, step_s, series, seen: Some(seen), clock: None, calendar, left_out })
 }
 
 impl From<Kind> for Measure {

@@ -257,6 +257,72 @@ fn a_key_is_forecast_from_what_the_controller_believes_and_with_its_feeds() {
 }
 
 #[test]
+fn another_season_than_the_day_is_forecast_and_told_in_real_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = String::from("time,shifts\n");
+    for hour in 0..20 * 36 {
+        let rate = if hour % 36 < 12 { 90 + hour % 36 } else { 10 };
+        writeln!(text, "{},{rate}", START_S + hour * 3600).unwrap();
+    }
+    let file = folder.path().join("shifts.csv");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let ask = ["forecast", file, "--horizon", "36h", "--models", "seasonal-naive", "--quantiles", "0.5", "--json"];
+    let forecast = |season: &[&str]| json(&[&ask[..], season].concat())["forecasts"][0].clone();
+    let by_shift = forecast(&["--season", "36h"]);
+    assert_eq!((&by_shift["step_s"], &by_shift["history_end_s"]), (&3600.into(), &(START_S + 20 * 36 * 3600).into()));
+    for (hour, step) in by_shift["steps"].as_array().unwrap().iter().enumerate() {
+        let rate = if hour < 12 { 90.0 + hour as f64 } else { 10.0 };
+        assert_eq!(
+            (&step["quantiles"][0], &step["start_s"]),
+            (&rate.into(), &(START_S + (720 + hour as i64) * 3600).into())
+        );
+    }
+    assert_eq!(forecast(&["--season", "36"]), by_shift, "in steps");
+    assert_eq!(forecast(&["--season", "36h,252h"]), by_shift, "with the longer season that models know");
+    assert_eq!(forecast(&["--season", "24h,7d"]), forecast(&[]), "the default");
+    let judged =
+        json(&["backtest", file, "--horizon", "36h", "--season", "36h", "--models", "seasonal-naive", "--json"]);
+    assert_eq!(judged["backtests"][0]["wql"], 0.0);
+    let error = |season: &str| refused(&["forecast", file, "--season", season]);
+    assert!(error("36h,48h").contains("shifts: --season 36h with others: models know one season and one of 7 times"));
+    assert!(error("168h").contains("168 steps cannot take the place of a day; choose at least 2 steps that divide"));
+    assert!(error("90m").contains("90m is no whole number of the steps of 1h"));
+    assert!(error("sometimes").contains("write lengths such as 24h, 7d or 90m"));
+}
+
+#[test]
+fn leads_are_told_with_their_evidence() {
+    let folder = tempfile::tempdir().unwrap();
+    // What `shop` does, `mail` does half of five steps later.
+    let noise = |at: i64, seed: i64| {
+        let mut state = (at * 2_654_435_761 + seed * 40_503).unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 29;
+        state = state.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+    };
+    let mut text = String::from("time,shop,mail,other\n");
+    for step in 0..20 * 48 {
+        let wave = 100.0 + 40.0 * (step as f64 / 48.0 * std::f64::consts::TAU).sin();
+        let (shop, other) = (wave + 30.0 * noise(step, 1), wave + 30.0 * noise(step, 2));
+        let mail = wave + 24.0 * noise(step - 5, 1) + 24.0 * noise(step, 3);
+        writeln!(text, "{},{shop},{mail},{other}", START_S + step * 1800).unwrap();
+    }
+    let file = folder.path().join("three.csv");
+    std::fs::write(&file, text).unwrap();
+    let ask = ["backtest", file.to_str().unwrap(), "--leads", "--models", "seasonal-naive"];
+    let answer = json(&[&ask[..], &["--json"]].concat());
+    let [lead] = answer["leads"]["found"].as_array().unwrap().as_slice() else { panic!("{}", answer["leads"]) };
+    assert_eq!((&lead["leader"], &lead["follower"]), (&"shop".into(), &"mail".into()));
+    assert_eq!((&lead["lag_steps"], &lead["lag_s"]), (&5.into(), &9000.into()));
+    assert!(lead["q_value"].as_f64().unwrap() < 1e-6 && lead["held_out_gain"].as_f64().unwrap() > 0.3, "{lead}");
+    let text = String::from_utf8(forebay(&ask).stdout).unwrap();
+    assert!(text.contains("leads: 1 of 72 tests") && text.contains("saves of variance"), "{text}");
+    let alone = refused(&[&ask[..], &["--column", "shop"]].concat());
+    assert!(alone.contains("give a file with several columns") && alone.contains("2 to 256"), "{alone}");
+}
+
+#[test]
 fn what_cannot_be_done_is_said_with_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = table(folder.path());
