@@ -64,6 +64,8 @@ pub(crate) struct ForecastSettings {
     pub(crate) history_weeks: u32,
     /// Feeds of events.
     pub(crate) events: Vec<FeedSettings>,
+    /// CPU time of a training of a network of many keys, seconds; `None` where none is trained.
+    pub(crate) network_cpu_s: Option<u32>,
 }
 
 /// Which quantiles of a key's forecasts count.
@@ -177,6 +179,9 @@ mod tests {
         let config = parse("# nothing yet\n").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:8090");
         assert_eq!((config.step_s, config.forecast.horizon_steps, config.forecast.quantile), (300, 4, 0.95));
+        assert_eq!(config.forecast.network_cpu_s, None);
+        let network = |text: &str| parse(&format!("forecast: {{ network: {text} }}")).unwrap().forecast.network_cpu_s;
+        assert_eq!([network("{}"), network("{ cpu_seconds: 5 }")], [Some(20), Some(5)]);
         assert_eq!(config.sync.grant_validity, Duration::from_secs(30));
         assert!(config.contracts.is_empty());
     }
@@ -218,6 +223,7 @@ mod tests {
         refused("clock: { calendar_start: soon }", &["clock.calendar_start", "RFC 3339"]);
         refused("forecast: { quantile: 1.5 }", &["forecast.quantile"]);
         refused("forecast: { horizon_steps: 0 }", &["forecast.horizon_steps"]);
+        refused("forecast: { network: { cpu_seconds: 0 } }", &["forecast.network.cpu_seconds", "3600"]);
         refused("listen: here", &["listen", "127.0.0.1:8090"]);
         refused("log: { level: loud }", &["log.level"]);
         refused("sync: { grant_validity_s: 0 }", &["sync.grant_validity_s"]);
@@ -226,6 +232,7 @@ mod tests {
     #[test]
     fn unknown_fields_and_broken_yaml_give_line_and_column() {
         refused("step_s: 300\nforcast: {}\n", &["forebay.yaml:2:", "forcast"]);
+        refused("forecast: { network: { seconds: 9 } }", &["forebay.yaml:1:", "seconds"]);
         refused("pools: [\n", &["forebay.yaml:"]);
         refused("step_s: many\n", &["forebay.yaml:1:"]);
     }

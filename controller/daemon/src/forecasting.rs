@@ -11,6 +11,7 @@ pub(crate) mod backtest;
 pub(crate) mod explain;
 mod feeds;
 pub(crate) mod forecast;
+mod network;
 mod page;
 mod plot;
 mod season;
@@ -22,7 +23,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use forebay_forecast::{Applied, EventCalendar, Forecaster, ModelKind, SeasonClock, Series, Settings, fit, fit_as};
+use forebay_forecast::{
+    Applied, EventCalendar, Forecaster, Globals, ModelKind, SeasonClock, Series, Settings, fit_as_with, fit_with,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -154,6 +157,8 @@ struct Task<'a> {
     steps: usize,
     /// The selection, if none.
     model: Option<ModelKind>,
+    /// What models draw on beside the series.
+    globals: Globals,
 }
 
 impl Task<'_> {
@@ -163,8 +168,8 @@ impl Task<'_> {
 
     fn fit(&self, history: &Series) -> Result<Forecaster, forebay_forecast::ForecastError> {
         match self.model {
-            None => fit(history, &self.settings()),
-            Some(kind) => fit_as(kind, history, &self.settings()),
+            None => fit_with(&self.globals, history, &self.settings()),
+            Some(kind) => fit_as_with(&self.globals, kind, history, &self.settings()),
         }
     }
 
@@ -194,7 +199,13 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
                 Span { seconds: horizon.seconds.div_ceil(step_s).saturating_mul(step_s) },
             );
             let steps = (horizon.seconds / step_s) as usize;
-            tasks.extend(models.iter().map(|&model| Task { named, horizon, steps, model }));
+            tasks.extend(models.iter().map(|&model| Task {
+                named,
+                horizon,
+                steps,
+                model,
+                globals: Globals::default(),
+            }));
         }
     }
     Ok(tasks)

@@ -15,7 +15,8 @@
 //! milliseconds, so that also a planner on a restored or empty store is newer than all before it; a filter that still knows a
 //! newer table raises it further. A plan with a violation is logged and not published; the last good table stays.
 //!
-//! [`lifecycle`] says when a key is fitted again and which of its forecasters counts, [`refits`] has it done.
+//! [`lifecycle`] says when a key is fitted again and which of its forecasters counts, [`refits`] has it done;
+//! [`network`] has trained what all keys' fits may draw on.
 //!
 //! [`demand`] holds what is believed of each key's demand, with the flood guard. A changed configuration is read at the
 //! next start only.
@@ -25,6 +26,7 @@ pub(crate) mod demand;
 mod events;
 mod fitting;
 mod lifecycle;
+mod network;
 mod publishing;
 mod refits;
 #[cfg(test)]
@@ -44,6 +46,7 @@ use crate::sync::expectations::Outlook;
 use demand::KeyDemand;
 use events::Feeds;
 use fitting::Fitting;
+use network::Network;
 use refits::Donors;
 
 /// Longest wait for reports after a boundary: a report each second, and half of one to arrive.
@@ -84,6 +87,7 @@ pub(crate) struct Planner {
     /// Where to look first for a fit that is due.
     next_key: usize,
     donors: Donors,
+    network: Network,
     flushed_at: Duration,
 }
 
@@ -115,6 +119,7 @@ impl Planner {
             forgot_step: now_step,
             next_key: 0,
             donors: Donors::default(),
+            network: Network::default(),
             flushed_at: Duration::ZERO,
             shared,
         };
@@ -128,6 +133,7 @@ impl Planner {
         planner.restore_watches()?;
         planner.refresh_events(now_step);
         planner.submit_due();
+        planner.tend_network();
         planner.forget(now_step);
         Ok(planner)
     }
@@ -142,11 +148,12 @@ impl Planner {
         self.store_detectors();
     }
 
-    /// Waits until nothing is being fitted, so that a rehearsal goes the same way every time.
+    /// Waits until nothing is being fitted or trained, so that a rehearsal goes the same way every time.
     pub(crate) fn wait_for_fits(&mut self) {
-        while !self.fitting.is_idle() {
+        while !self.fitting.is_idle() || self.network.is_training() {
             self.take_fits();
             self.submit_due();
+            self.tend_network();
             self.shared.bell.wait(Duration::from_millis(1));
         }
     }
@@ -197,6 +204,7 @@ impl Planner {
             }
         }
         self.submit_due();
+        self.tend_network();
         if now.steady.saturating_sub(self.flushed_at) >= FLUSH_INTERVAL {
             self.flush();
         }

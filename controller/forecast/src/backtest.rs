@@ -18,6 +18,8 @@ use crate::model::{EXPLOSION_FACTOR, Globals, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
+use crate::selection::between_known;
+use crate::series::Series;
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
 /// 2.5 MB a fold.
@@ -74,6 +76,16 @@ pub(crate) struct Trial {
     scoring: Held,
 }
 
+impl Trial {
+    /// By octave of leads, the absolute error in units of another's; NaN where both have none.
+    pub(crate) fn error_beside(&self, other: &Self) -> Vec<f64> {
+        let errors = |of: &Self| -> Vec<f64> {
+            of.calibrating.errors.iter().zip(&of.scoring.errors).map(|(earlier, later)| earlier + later).collect()
+        };
+        errors(self).into_iter().zip(errors(other)).map(|(own, other)| own / other).collect()
+    }
+}
+
 /// A model's forecasts for one fold.
 #[derive(Debug)]
 struct Held {
@@ -103,6 +115,25 @@ fn folds(history: &History) -> [Range<usize>; 2] {
     [len - 2 * fold..len - fold, len - fold..len]
 }
 
+/// When the part of a history begins that a fit holds out, unix seconds; `None` where nothing is known. What was trained
+/// on many series up to here may take part in the fit of this one, and of any that ends later.
+pub(crate) fn held_out_from_s(series: &Series) -> Option<i64> {
+    fold_starts_s(series).map(|[from_s, _]| from_s)
+}
+
+/// When the part begins by which a selection judges, unix seconds; `None` where nothing is known.
+pub(crate) fn judged_from_s(series: &Series) -> Option<i64> {
+    fold_starts_s(series).map(|[_, from_s]| from_s)
+}
+
+fn fold_starts_s(series: &Series) -> Option<[i64; 2]> {
+    let known = between_known(series);
+    (known.known_steps() > 0).then(|| {
+        let history = History::new(&known);
+        folds(&history).map(|fold| history.at_s(fold.start))
+    })
+}
+
 impl Backtest {
     /// Holds out the end of `history` for forecasts of `horizon_steps` steps.
     pub(crate) fn of(history: &History, horizon_steps: usize, mean_level: f64) -> Self {
@@ -118,12 +149,12 @@ impl Backtest {
 
     /// The combination of several models, with the weights that it would have had: in each fold those that the errors of
     /// the other one give, so that no forecast is combined by what was made of it.
-    pub(crate) fn combine(&self, members: &[&Trial]) -> Trial {
+    pub(crate) fn combine(&self, members: &[&Trial], sharpness: i32) -> Trial {
         let (calibrating, scoring): (Vec<&Held>, Vec<&Held>) =
             members.iter().map(|trial| (&trial.calibrating, &trial.scoring)).unzip();
         Trial {
-            calibrating: self.calibrating.held(mixed(&calibrating, &weights_by_octave(&[&scoring]))),
-            scoring: self.scoring.held(mixed(&scoring, &weights_by_octave(&[&calibrating]))),
+            calibrating: self.calibrating.held(mixed(&calibrating, &weights_by_octave(&[&scoring], sharpness))),
+            scoring: self.scoring.held(mixed(&scoring, &weights_by_octave(&[&calibrating], sharpness))),
         }
     }
 
@@ -255,21 +286,21 @@ impl Fold {
 }
 
 /// The weights of each member by octave of leads, from all held-out forecasts.
-pub(crate) fn member_weights(members: &[&Trial]) -> Vec<Vec<f64>> {
+pub(crate) fn member_weights(members: &[&Trial], sharpness: i32) -> Vec<Vec<f64>> {
     let (calibrating, scoring): (Vec<&Held>, Vec<&Held>) =
         members.iter().map(|trial| (&trial.calibrating, &trial.scoring)).unzip();
-    weights_by_octave(&[&calibrating, &scoring])
+    weights_by_octave(&[&calibrating, &scoring], sharpness)
 }
 
 /// For each member its weights, from its errors in all the given folds together.
-fn weights_by_octave(folds: &[&[&Held]]) -> Vec<Vec<f64>> {
+fn weights_by_octave(folds: &[&[&Held]], sharpness: i32) -> Vec<Vec<f64>> {
     let [first, ..] = folds else { return Vec::new() };
     let octaves = first.first().map_or(0, |held| held.errors.len());
     let mut by_member = vec![Vec::with_capacity(octaves); first.len()];
     for octave in 0..octaves {
         let error = |member: usize| folds.iter().map(|fold| fold[member].errors[octave]).sum();
         let errors: Vec<f64> = (0..first.len()).map(error).collect();
-        for (member, weight) in by_member.iter_mut().zip(weights(&errors)) {
+        for (member, weight) in by_member.iter_mut().zip(weights(&errors, sharpness)) {
             member.push(weight);
         }
     }

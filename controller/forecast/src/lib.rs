@@ -89,12 +89,12 @@ pub use lead_lag::{Correction, Lead, LeadLag, LeadLagError, LeadLagSettings, MAX
 pub use lifecycle::{
     Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, MAX_DONORS, ModelVersion,
     PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger,
-    Search, SearchError, StepEvidence, Trial, Triggers,
+    Search, SearchBudget, SearchError, StepEvidence, Trial, Triggers, Tuned, TuningError, tune,
 };
 pub use live::{LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};
 pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};
-pub use model::{FittedModel, Globals, Model, ModelKind};
+pub use model::{FittedModel, Globals, Model, ModelKind, Tuning};
 pub use network::{GlobalNetwork, NETWORK_QUANTILES, NetworkSettings};
 pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
 pub use paths::{MAX_PATH_VALUES, Paths, PathsError};
@@ -107,7 +107,7 @@ pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
 pub use season::SeasonClock;
 pub use selection::{
-    CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_with, needed_steps,
+    CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_as_with, fit_with, needed_steps,
 };
 pub use series::Series;
 pub use shares::{

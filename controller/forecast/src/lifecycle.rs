@@ -14,6 +14,7 @@ mod drift;
 mod lineup;
 mod search;
 mod triggers;
+mod tune;
 
 pub use choices::{Choice, Chosen, Contender, FitChoice, Place};
 pub use cold_start::{ColdStart, ColdStartError, MAX_DONORS};
@@ -21,3 +22,4 @@ pub use drift::PageHinkley;
 pub use lineup::{Lineup, LineupEvent, ModelVersion, Record};
 pub use search::{Parameter, ParameterRange, Point, Search, SearchError, Trial};
 pub use triggers::{Refit, RefitSchedule, RefitScope, RefitTrigger, StepEvidence, Triggers};
+pub use tune::{SearchBudget, Tuned, TuningError, tune};

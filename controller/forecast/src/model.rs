@@ -35,6 +35,7 @@ mod smoothing;
 mod standard;
 mod support_vectors;
 mod theta;
+mod tuning;
 mod walk;
 
 use std::sync::Arc;
@@ -47,9 +48,10 @@ use crate::network::GlobalNetwork;
 use combination::{Combination, Member};
 use deviation_ridge::{Base, DeviationRidge};
 pub use kind::ModelKind;
-pub(crate) use lag_features::{Shape, compressed, expanded};
+pub(crate) use lag_features::Shape;
 use lag_model::{Direct, Recursive};
 use smoothing::Smoother;
+pub use tuning::Tuning;
 
 /// No forecast, point or quantile, exceeds this many times the largest value in the history. Recurring bursts come back
 /// at about their size; a reservation of more than three times anything ever seen would be an error of the model.
@@ -77,6 +79,8 @@ pub trait Model {
 pub struct Globals {
     /// A network trained on many series.
     pub network: Option<Arc<GlobalNetwork>>,
+    /// Numbers that models take.
+    pub tuning: Tuning,
 }
 
 impl ModelKind {
@@ -104,14 +108,17 @@ impl ModelKind {
         end: usize,
         horizon_steps: usize,
     ) -> Result<FittedModel, ModelError> {
+        let tuning = &globals.tuning;
         let model = match self {
             Self::LastValue => Learned::LastValue(last_value::LastValue),
             Self::SeasonalNaive => Learned::SeasonalNaive(seasonal_naive::SeasonalNaive::fit(history, end)),
-            Self::LagRidge => Learned::LagRidge(lag_ridge::LagRidge::fit(history, end, horizon_steps)?),
-            Self::LevelRidge => Self::deviation_ridge(Base::Level, history, end, horizon_steps)?,
-            Self::YesterdayRidge => Self::deviation_ridge(Base::Yesterday, history, end, horizon_steps)?,
-            Self::DaysRidge => Self::deviation_ridge(Base::Days, history, end, horizon_steps)?,
-            Self::WeeksRidge => Self::deviation_ridge(Base::Weeks, history, end, horizon_steps)?,
+            Self::LagRidge => {
+                Learned::LagRidge(lag_ridge::LagRidge::fit(tuning.lag_penalty, history, end, horizon_steps)?)
+            }
+            Self::LevelRidge => Self::deviation_ridge(Base::Level, tuning, history, end, horizon_steps)?,
+            Self::YesterdayRidge => Self::deviation_ridge(Base::Yesterday, tuning, history, end, horizon_steps)?,
+            Self::DaysRidge => Self::deviation_ridge(Base::Days, tuning, history, end, horizon_steps)?,
+            Self::WeeksRidge => Self::deviation_ridge(Base::Weeks, tuning, history, end, horizon_steps)?,
             Self::Combination => return Err(ModelError::MadeBySelection),
             Self::SeasonalProfile => {
                 Learned::SeasonalProfile(seasonal_profile::SeasonalProfile::fit(history, end, horizon_steps))
@@ -136,8 +143,14 @@ impl ModelKind {
         Ok(FittedModel { kind: self, model, max_seen: history.max_before(end) })
     }
 
-    fn deviation_ridge(base: Base, history: &History, end: usize, horizon_steps: usize) -> Result<Learned, ModelError> {
-        DeviationRidge::fit(base, history, end, horizon_steps).map(Learned::DeviationRidge)
+    fn deviation_ridge(
+        base: Base,
+        tuning: &Tuning,
+        history: &History,
+        end: usize,
+        horizon_steps: usize,
+    ) -> Result<Learned, ModelError> {
+        DeviationRidge::fit(base, tuning, history, end, horizon_steps).map(Learned::DeviationRidge)
     }
 }
 

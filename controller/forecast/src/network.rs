@@ -10,7 +10,7 @@
 //! Quantile Recurrent Forecaster, 2017; like there, all leads are said at once, from one state.
 //!
 //! Training runs on one core for as many steps as the caller grants ([`NetworkSettings::steps`]; there is no clock here,
-//! [`NetworkSettings::flops_per_step`] tells what a step costs), and the same seed gives the same bits.
+//! [`NetworkSettings::within`] makes a number of steps of a time budget), and the same seed gives the same bits.
 //!
 //! Leads share the head's numbers beyond [`MAX_SLOTS`]: neighbours a hundredth of a horizon apart are said alike, and the
 //! horizon costs nothing in training. A network remembers until when it was trained, so that no backtest asks it about
@@ -26,9 +26,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::backtest::held_out_from_s;
 use crate::error::ModelError;
 use crate::history::History;
-use crate::model::{Shape, expanded};
+use crate::model::Shape;
 use crate::series::Series;
 use adamw::AdamW;
 use cell::{Pass, Sizes, Weights};
@@ -45,12 +46,19 @@ const PER_SLOT: usize = NETWORK_QUANTILES.len() + BASES;
 const MAX_SLOTS: usize = 96;
 /// What the weights of the bases begin with, before the softmax: the last value counts a twentieth of the others.
 const FIRST_WEIGHTS: [f32; BASES] = [0.0, 0.0, 0.0, 0.0, -3.0];
+/// Origins that are asked about at once: what the matrix product takes at a time, so that a forecast alone has the same
+/// bits as one among others.
+const TOGETHER: usize = 8;
 /// Origins that there have to be in all series together.
 const MIN_ORIGINS: usize = 64;
 /// Largest network and batch: keeps the buffers of a training below 100 MB.
 const MAX_HIDDEN: usize = 256;
 const MAX_WINDOW_STEPS: usize = 512;
 const MAX_BATCH: usize = 128;
+/// What a core does of multiplications and additions in training, per second, with what is around them.
+const FLOPS_PER_S: f64 = 2e10;
+/// Most steps that are made of a time budget: what a network of this size still learns from.
+const MAX_STEPS: usize = 100_000;
 /// The name in errors.
 const NAME: &str = "lstm";
 
@@ -81,11 +89,17 @@ impl Default for NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// Multiplications and additions in one training step; with what a core does of them per second (about 10^10 in
-    /// matrices of this size) a time budget becomes a number of steps.
+    /// Multiplications and additions in one training step.
     #[must_use]
     pub fn flops_per_step(&self) -> usize {
         self.batch * self.sizes().flops()
+    }
+
+    /// The same settings, with as many training steps as a core does in about `cpu_s` seconds; at least one.
+    #[must_use]
+    pub fn within(self, cpu_s: f64) -> Self {
+        let steps = cpu_s * FLOPS_PER_S / self.flops_per_step().max(1) as f64;
+        Self { steps: (steps as usize).clamp(1, MAX_STEPS), ..self }
     }
 
     fn slots(&self) -> usize {
@@ -128,6 +142,22 @@ impl GlobalNetwork {
     pub fn train(series: &[Series], settings: &NetworkSettings) -> Result<Self, ModelError> {
         let histories: Vec<History> = series.iter().map(History::new).collect();
         let parts: Vec<_> = histories.iter().map(|history| (history, history.len())).collect();
+        Self::train_on(&parts, settings)
+    }
+
+    /// Trains on what lies before the part that a fit of any of these series holds out, so that the network can take part
+    /// in the selection for each of them, and for longer histories of the same keys. Of a series that ended long ago that
+    /// is long ago too: it is for the caller to leave such series out.
+    ///
+    /// # Errors
+    /// As [`GlobalNetwork::train`].
+    pub fn train_before_held_out(series: &[Series], settings: &NetworkSettings) -> Result<Self, ModelError> {
+        let until_s = series.iter().filter_map(held_out_from_s).min().unwrap_or(i64::MIN);
+        let begun = series.iter().filter(|series| series.start_s() < until_s);
+        let histories: Vec<History> = begun.map(History::new).collect();
+        let steps = |history: &History| (until_s - history.at_s(0)).div_euclid(history.step_s());
+        let end = |history: &History| usize::try_from(steps(history)).unwrap_or(0).min(history.len());
+        let parts: Vec<_> = histories.iter().map(|history| (history, end(history))).collect();
         Self::train_on(&parts, settings)
     }
 
@@ -200,7 +230,8 @@ impl GlobalNetwork {
     /// `origin`; in order, not negative, and not calibrated.
     #[must_use]
     pub fn quantiles(&self, history: &History, origin: usize, steps: usize) -> Vec<[f64; NETWORK_QUANTILES.len()]> {
-        let mut quantiles = self.speak(history, &Shape::of(history, origin), origin, steps);
+        let mut quantiles = Vec::new();
+        self.speak(history, &Shape::of(history, origin), &[origin], steps, |_, said| quantiles.extend(said));
         for step in &mut quantiles {
             step.sort_by(f64::total_cmp);
             *step = step.map(|value| value.max(0.0));
@@ -208,39 +239,61 @@ impl GlobalNetwork {
         quantiles
     }
 
-    /// The medians of the steps from `origin` on, unbounded.
-    pub(crate) fn medians(&self, history: &History, shape: &Shape, origin: usize, out: &mut [f64]) {
-        out.fill(f64::NAN);
-        let said = self.speak(history, shape, origin, out.len());
-        for (point, said) in out.iter_mut().zip(said) {
-            *point = said[MEDIAN];
-        }
+    /// The medians of the steps from each of `origins` on, unbounded; NaN beyond the horizon.
+    pub(crate) fn medians(
+        &self,
+        history: &History,
+        shape: &Shape,
+        origins: &[usize],
+        steps: usize,
+        visit: &mut dyn FnMut(usize, &mut [f64]),
+    ) {
+        let mut medians = Vec::with_capacity(steps);
+        self.speak(history, shape, origins, steps, |origin, said| {
+            medians.clear();
+            medians.extend(said.map(|quantiles| quantiles[MEDIAN]));
+            medians.resize(steps, f64::NAN);
+            visit(origin, &mut medians);
+        });
     }
 
+    /// Says the quantiles of the steps from each of `origins` on, at most the network's horizon, in no order.
     fn speak(
         &self,
         history: &History,
         shape: &Shape,
-        origin: usize,
+        origins: &[usize],
         steps: usize,
-    ) -> Vec<[f64; NETWORK_QUANTILES.len()]> {
+        mut say: impl FnMut(usize, &mut dyn Iterator<Item = [f64; NETWORK_QUANTILES.len()]>),
+    ) {
+        // A network that was read from a store may be none.
         if !self.weights.are_complete() {
-            return Vec::new();
+            origins.iter().for_each(|&origin| say(origin, &mut std::iter::empty()));
+            return;
         }
         let ahead: Vec<usize> = (0..steps.min(self.horizon_steps)).collect();
-        let window = Window::at(history, shape, origin, &self.weights.sizes, &ahead);
-        let mut pass = Pass::new(self.weights.sizes, 1);
-        pass.set_sample(0, &window.inputs, &window.statics);
-        pass.forward(&self.weights);
-        let said = pass.outputs.as_slice();
-        let leads = ahead.iter().zip(&window.first_base).zip(window.other_bases.chunks_exact(BASES - 1));
-        leads
-            .map(|((ahead, first), others)| {
-                let slot = ahead * self.slots / self.horizon_steps;
-                let said = said.get(slot * PER_SLOT..(slot + 1) * PER_SLOT).unwrap_or(&[0.0; PER_SLOT]);
-                let departures = departures(said, others, window.spread).0;
-                departures.map(|departure| window.level * expanded(first + f64::from(departure)))
-            })
-            .collect()
+        let mut pass = Pass::new(self.weights.sizes, TOGETHER);
+        for origins in origins.chunks(TOGETHER) {
+            let window = |origin: &usize| Window::at(history, shape, *origin, &self.weights.sizes, &ahead);
+            let windows: Vec<Window> = origins.iter().map(window).collect();
+            for (sample, window) in windows.iter().enumerate() {
+                pass.set_sample(sample, &window.inputs, &window.statics);
+            }
+            pass.forward(&self.weights);
+            for (sample, (&origin, window)) in origins.iter().zip(&windows).enumerate() {
+                let outputs = pass.outputs.column(sample);
+                let outputs = outputs.as_slice();
+                let leads = ahead.iter().zip(&window.first_base).zip(window.other_bases.chunks_exact(BASES - 1));
+                say(
+                    origin,
+                    &mut leads.map(|((ahead, first), others)| {
+                        let slot = ahead * self.slots / self.horizon_steps;
+                        let said = outputs.get(slot * PER_SLOT..(slot + 1) * PER_SLOT).unwrap_or(&[0.0; PER_SLOT]);
+                        let departures = departures(said, others, window.spread).0;
+                        departures.map(|departure| shape.rate(window.level + first + f64::from(departure)))
+                    }),
+                );
+            }
+        }
     }
 }

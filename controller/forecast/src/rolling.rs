@@ -65,6 +65,15 @@ impl Rolling {
         self.windows
     }
 
+    /// What the first fit of a run sees of `series`.
+    ///
+    /// # Errors
+    /// The series is shorter than the one that the run was made for.
+    pub fn first_history(&self, series: &Series) -> Result<Series, SeriesError> {
+        let history_steps = (HISTORY_WEEKS * WEEK_S / i64::from(series.step_s())) as usize;
+        series.slice(self.part.start.saturating_sub(history_steps), self.part.start)
+    }
+
     /// Rolls through the part. `fit` makes a forecaster from a history; `seen` is given every forecast with the index of
     /// its first step. A fit that fails later than the first leaves the forecaster that is there at work.
     ///

@@ -139,10 +139,22 @@ pub fn fit_with(globals: &Globals, history: &Series, settings: &Settings) -> Res
 /// # Errors
 /// As [`fit`], and the model cannot be fitted to this history.
 pub fn fit_as(kind: ModelKind, history: &Series, settings: &Settings) -> Result<Forecaster, ForecastError> {
+    fit_as_with(&Globals::default(), kind, history, settings)
+}
+
+/// As [`fit_as`], for models that draw on more than the series.
+///
+/// # Errors
+/// As [`fit_as`].
+pub fn fit_as_with(
+    globals: &Globals,
+    kind: ModelKind,
+    history: &Series,
+    settings: &Settings,
+) -> Result<Forecaster, ForecastError> {
     let combined = kind == ModelKind::Combination;
-    let globals = Globals::default();
-    let mut contest = Contest::among(&globals, history, settings, |other| match combined {
-        true => other.is_worth_trying(history, &globals),
+    let mut contest = Contest::among(globals, history, settings, |other| match combined {
+        true => other.is_worth_trying(history, globals),
         false => other == kind || other.is_baseline(),
     })?;
     if combined {
@@ -186,7 +198,7 @@ impl<'a> Contest<'a> {
 
     /// Lets the combination of all that could be fitted take part.
     fn add_combination(&mut self) {
-        self.add(ModelKind::Combination, Ok(self.backtest.combine(&self.members())));
+        self.add(ModelKind::Combination, Ok(self.backtest.combine(&self.members(), self.globals.tuning.sharpness)));
     }
 
     fn add(&mut self, kind: ModelKind, tried: Result<Trial, ModelError>) {
@@ -214,11 +226,13 @@ impl<'a> Contest<'a> {
         let reference = best(&self.candidates, |kind| kind.is_baseline() && kind != chosen)
             .map_or(ModelKind::LastValue, |(kind, _)| kind);
         let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
-        let hedge = if reason == Reason::AskedFor || chosen == ModelKind::LastValue {
-            None
-        } else {
-            let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
-            Some(LastValueHedge::new(self.history.step_s(), self.settings.horizon_steps, last.transpose()?))
+        let hedge = match self.trial(ModelKind::LastValue).zip(self.trial(chosen)) {
+            Some((last, model)) if reason != Reason::AskedFor && chosen != ModelKind::LastValue => {
+                let held_out = last.error_beside(model);
+                let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
+                Some(LastValueHedge::new(self.history.step_s(), last.transpose()?, &held_out))
+            }
+            _ => None,
         };
         let vectors = self.vectors(chosen, own.scale);
         let gain = self.gain(chosen);
@@ -269,7 +283,7 @@ impl<'a> Contest<'a> {
         if kind != ModelKind::Combination {
             return fit(kind);
         }
-        let weights = member_weights(&self.members());
+        let weights = member_weights(&self.members(), self.globals.tuning.sharpness);
         let counting =
             self.trials.iter().zip(weights).filter(|(_, weights)| weights.iter().any(|&weight| weight > 0.0));
         let members = counting.map(|((kind, _), weights)| Ok(Member { model: fit(*kind)?, weights }));
@@ -298,7 +312,7 @@ fn check(series: &Series, settings: &Settings) -> Result<(), ForecastError> {
 }
 
 /// The series from its first to its last known value: what is missing at its ends teaches nothing.
-fn between_known(series: &Series) -> Series {
+pub(crate) fn between_known(series: &Series) -> Series {
     let known = |value: &f64| !value.is_nan();
     let from = series.values().iter().position(known).unwrap_or(0);
     let to = series.values().iter().rposition(known).map_or(0, |last| last + 1);

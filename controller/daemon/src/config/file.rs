@@ -16,6 +16,8 @@ use crate::calendar;
 use crate::clock::ClockSettings;
 
 const DAY_S: u32 = 86_400;
+/// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
+const LONGEST_TRAINING_S: u32 = 3600;
 /// Highest rate or capacity, per second: with it a day's amount in milli-units still fits a u64 nine times over.
 const MAX_PER_S: f64 = 2e10;
 /// Longest name, in bytes; metrics and tables repeat names many times.
@@ -79,11 +81,32 @@ struct ForecastPart {
     refit_every_steps: u32,
     history_weeks: u32,
     events: Vec<FeedPart>,
+    network: Option<NetworkPart>,
 }
 
 impl Default for ForecastPart {
     fn default() -> Self {
-        Self { quantile: 0.95, horizon_steps: 4, refit_every_steps: 12, history_weeks: 8, events: Vec::new() }
+        Self {
+            quantile: 0.95,
+            horizon_steps: 4,
+            refit_every_steps: 12,
+            history_weeks: 8,
+            events: Vec::new(),
+            network: None,
+        }
+    }
+}
+
+/// A network of many keys is trained where this is given.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct NetworkPart {
+    cpu_seconds: u32,
+}
+
+impl Default for NetworkPart {
+    fn default() -> Self {
+        Self { cpu_seconds: 20 }
     }
 }
 
@@ -227,7 +250,19 @@ impl ForecastPart {
             refit_every_steps: self.refit_every_steps,
             history_weeks: self.history_weeks,
             events: feeds(self.events, contracts, pools)?,
+            network_cpu_s: self.network.map(NetworkPart::check).transpose()?,
         })
+    }
+}
+
+impl NetworkPart {
+    fn check(self) -> Result<u32, Problem> {
+        if !(1..=LONGEST_TRAINING_S).contains(&self.cpu_seconds) {
+            let reason = format!("{} s are not between 1 and {LONGEST_TRAINING_S}", self.cpu_seconds);
+            let remedy = "choose how long one core may train, such as 20, or leave forecast.network out";
+            return Err(problem("forecast.network.cpu_seconds", reason, remedy));
+        }
+        Ok(self.cpu_seconds)
     }
 }
 

@@ -10,16 +10,17 @@
 mod leads;
 mod with_events;
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use forebay_forecast::{EventCalendar, ForecastError, ModelKind, Rolling, SCORED_QUANTILES, Series, Worth};
 use forebay_forecast::{mean_absolute_error, pinball_loss, seasonal_scale};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 use super::page::PlotArgs;
 use super::plot::{Fan, MEDIAN, PLOTTED, Plot};
-use super::{Question, Task, failure, report_failures, source, tasks, work};
+use super::{Question, Task, failure, network, report_failures, source, tasks, work};
 use leads::Leads;
 use with_events::WithEvents;
 
@@ -39,6 +40,10 @@ pub(crate) struct BacktestArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Let a network of all series take part, trained on their first parts for so many seconds of CPU
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
+        value_parser = clap::value_parser!(u32).range(1..=3600))]
+    network: Option<u32>,
     /// Tell which columns lead which, by how many steps, and what of it is more than chance
     #[arg(long)]
     leads: bool,
@@ -117,7 +122,10 @@ impl Outcome {
 pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     args.plot.check()?;
     let named = source::read(&args.question)?;
-    let tasks = tasks(&args.question, &named)?;
+    let mut tasks = tasks(&args.question, &named)?;
+    if let Some(cpu_s) = args.network {
+        network::train(&mut tasks, cpu_s)?;
+    }
     let leads = args.leads.then(|| Leads::search(&named)).transpose()?;
     let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());
@@ -177,7 +185,7 @@ fn live(
     let (mut lived, mut plotted_to, mut first) = (Lived::default(), 0, None);
     let (mut chosen, mut worth) = (BTreeMap::new(), BTreeMap::new());
     let fit = |history: &Series| {
-        let fitted = Task { model, ..*task }.fit(history)?;
+        let fitted = Task { model, globals: task.globals.clone(), ..*task }.fit(history)?;
         *chosen.entry(fitted.report().chosen.as_str()).or_default() += 1;
         *worth.entry(fitted.report().worth().map_or("not-tried", Worth::as_str)).or_default() += 1;
         Ok(fitted)

@@ -19,6 +19,8 @@ pub(crate) struct LifecycleMetrics {
     refits: Family<ReasonLabel, Counter>,
     contests: Family<OutcomeLabel, Counter>,
     pub(crate) borrowed: Family<KeyLabels, Gauge>,
+    networks: Family<OutcomeLabel, Counter>,
+    pub(crate) network_trained_until: Gauge,
 }
 
 impl LifecycleMetrics {
@@ -27,11 +29,22 @@ impl LifecycleMetrics {
             refits: registered(r, "refits", "Fits of forecasters that were asked for, by reason"),
             contests: registered(r, "model_contests", "Contests of two models that were decided, by outcome"),
             borrowed: registered(r, "forecast_borrowed", "1 where a key is forecast from similar ones"),
+            networks: registered(r, "network_trainings", "Trainings of a network of many keys, by outcome"),
+            network_trained_until: registered(
+                r,
+                "network_trained_until_seconds",
+                "End of what the newest network of many keys was trained on, unix seconds; 0 while there is none",
+            ),
         }
     }
 
     pub(crate) fn count_refit(&self, reason: &'static str) {
         self.refits.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// `trained` or `refused`.
+    pub(crate) fn count_network(&self, outcome: &'static str) {
+        self.networks.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// `promoted`, `dropped`, `rolled_back` or `confirmed`.

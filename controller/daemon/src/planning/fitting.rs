@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use forebay_forecast::{ColdStart, EventCalendar, EventModel, Forecaster, RefitTrigger, Series, Settings, fit, fit_as};
+use forebay_forecast::{
+    ColdStart, EventCalendar, EventModel, Forecaster, Globals, RefitTrigger, Series, Settings, fit_as_with, fit_with,
+};
 
 use super::lifecycle::Order;
 use super::refits::{MAX_SCHEDULED_WAITING, MAX_TRIGGERED_WAITING};
@@ -22,6 +24,8 @@ pub(super) struct Job {
     /// The events that concern the key, by which the history is cleared first.
     pub(super) calendar: EventCalendar,
     pub(super) settings: Settings,
+    /// What models draw on beside the history.
+    pub(super) globals: Globals,
     /// Histories of keys like it, to borrow from where its own is too short.
     pub(super) donors: Arc<[Series]>,
 }
@@ -54,11 +58,11 @@ impl Fitting {
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name("fitting".to_owned()).spawn(move || {
             for job in work {
-                let Job { index, version, order, history, calendar, settings, donors } = job;
+                let Job { index, version, order, history, calendar, settings, globals, donors } = job;
                 let (events, history) = events::learned(history, &calendar);
                 let fitted = match order.model {
-                    None => fit(&history, &settings),
-                    Some(model) => fit_as(model, &history, &settings),
+                    None => fit_with(&globals, &history, &settings),
+                    Some(model) => fit_as_with(&globals, model, &history, &settings),
                 };
                 let outcome = fitted.map_err(|error| error.to_string());
                 let borrowed = match outcome {

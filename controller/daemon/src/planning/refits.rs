@@ -83,7 +83,8 @@ impl Planner {
                     };
                     let version = step.unsigned_abs();
                     let calendar = self.keys[index].events.calendar().clone();
-                    self.fitting.submit(Job { index, version, order, history, calendar, settings, donors });
+                    let globals = self.network.globals();
+                    self.fitting.submit(Job { index, version, order, history, calendar, settings, globals, donors });
                 }
                 Err(error) => {
                     tracing::error!(key = %demand.key, %error, "history cannot be fitted");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_forecast::{Choice, Chosen, Label, LabelKind, Place, RefitTrigger, Said};
+use forebay_forecast::{Choice, Chosen, Label, LabelKind, ModelKind, Place, RefitTrigger, Said};
 use forebay_plan::Key;
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
@@ -255,4 +255,53 @@ fn a_key_without_history_is_forecast_from_its_like() {
     }
     let new = new_key.planner.keys.iter().find(|demand| demand.key.to_string() == "new/requests").unwrap();
     assert!(new.life.borrowed().unwrap().start.own_weight() > 0.5, "{}", new.why);
+}
+
+/// A network of two keys takes part in the fits that come after its training, is trained again after a week, and both
+/// keys' records say so; a short key is not learned from.
+#[test]
+fn a_network_of_many_keys_is_trained_once_a_week_and_takes_part_in_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SqliteStore::open(folder.path(), 3600).unwrap();
+    let now = FIRST_STEP * 300 / 3600;
+    let value = |step: i64, level: f64| {
+        let noise = (step * 7919 % 101) as f64 / 101.0;
+        level * (2.0 + (step as f64 / 24.0 * std::f64::consts::TAU).sin() + 0.3 * noise)
+    };
+    let point = |tenant: &str, step: i64, level: f64| Point {
+        key: Key::new(tenant, "requests"),
+        start_s: step * 3600,
+        value: value(step, level),
+    };
+    let points = [("a", 10.0, 24), ("b", 20.0, 24), ("short", 9.0, 6)].into_iter().flat_map(|(tenant, level, days)| {
+        (now - days * 24..now).map(move |step| point(tenant, step, level)).collect::<Vec<_>>()
+    });
+    store.replace(&mut points.into_iter()).unwrap();
+    let contracts: String = ["a", "b", "short"]
+        .map(|tenant| format!("  - {{ tenant: {tenant}, resource: requests, rate_per_s: 100 }}\n"))
+        .concat();
+    let text = format!("step_s: 3600\nforecast: {{ network: {{ cpu_seconds: 1 }} }}\ncontracts:\n{contracts}");
+    let mut planning = Loop::with(folder, &text);
+    planning.planner.wait_for_fits();
+    let trained = |planning: &Loop, tenant: &str| {
+        let choices = planning.planner.store.choices(&Key::new(tenant, "requests")).unwrap();
+        let trained = choices.iter().filter(|choice| matches!(choice.chosen, Chosen::NetworkTrained { keys: 2, .. }));
+        trained.count()
+    };
+    assert_eq!((trained(&planning, "a"), trained(&planning, "short")), (1, 0));
+    for jump in 0..5 {
+        let from = planning.planner.planned_step.unwrap_or(now);
+        let lived = (from..from + 40).flat_map(|step| [point("a", step, 10.0), point("b", step, 20.0)]);
+        store.replace(&mut lived.collect::<Vec<_>>().into_iter()).unwrap();
+        planning.turn_after(Duration::from_secs(40 * 12));
+        planning.planner.wait_for_fits();
+        if jump == 1 {
+            let fitted = planning.planner.keys[0].fitted.as_ref().unwrap();
+            assert!(fitted.forecaster.report().score_of(ModelKind::Lstm).is_some(), "fitted again since");
+            assert_eq!(trained(&planning, "a"), 1, "within a week");
+        }
+    }
+    assert_eq!((trained(&planning, "a"), trained(&planning, "short")), (2, 0));
+    let text = planning.shared.metrics.text();
+    assert!(text.contains("forebay_network_trainings_total{outcome=\"trained\"} 2"), "{text}");
 }

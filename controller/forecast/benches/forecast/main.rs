@@ -1,7 +1,7 @@
 //! `cargo xtask bench forecast`: forecasts of M4's hourly series, scored as the competition did, with their cost in CPU.
 //!
-//! Each series is fitted and forecast once by the whole selection, as the controller would, and once by each model alone.
-//! The point is the median, the interval lies between the quantiles 0.025 and 0.975. `--holdout` is for choosing
+//! Each series is fitted and forecast once by the whole selection, as the controller would, once more with a network of
+//! many series taking part ([`network`]), and once by each model alone. The point is the median, the interval lies between the quantiles 0.025 and 0.975. `--holdout` is for choosing
 //! parameters: the last 48 steps of each training part are what is to be forecast, and the test part is never read.
 //!
 //! One thread; CPU time is the thread's own. What `series_per_cpu_s` counts is everything that a series costs: backtests
@@ -15,14 +15,19 @@ mod cpu;
 mod keys;
 mod m4;
 mod naive2;
+mod network;
 mod scores;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use forebay_forecast::{Forecaster, History, ModelKind, Series, Settings, fit, fit_as};
+use forebay_forecast::{
+    Forecaster, Globals, History, MAX_DONORS, ModelKind, SearchBudget, Series, Settings, Trial, fit, fit_as, fit_with,
+    tune,
+};
 use serde_json::{Value, json};
 
 use crate::cpu::CpuTime;
@@ -51,6 +56,9 @@ struct Args {
     /// Only this model, no selection
     #[arg(long, value_name = "MODEL", conflicts_with = "no_models")]
     only: Option<String>,
+    /// Also search parameters for each series, with so many fits
+    #[arg(long, value_name = "N")]
+    search: Option<usize>,
     /// Only the selection, no model on its own
     #[arg(long)]
     no_models: bool,
@@ -72,7 +80,7 @@ fn main() -> Result<()> {
     let kinds = kinds(&args)?;
     println!("{}", conditions(&args, &tasks));
     println!(
-        "{:<22}{:>7}{:>8}{:>8}{:>9}{:>8}{:>8}{:>14}{:>11}{:>10}",
+        "{:<24}{:>7}{:>8}{:>8}{:>9}{:>8}{:>8}{:>14}{:>11}{:>10}",
         "", "series", "OWA", "sMAPE", "MASE", "MSIS95", "cov95", "series/CPU-s", "fit CPU ms", "bytes"
     );
     let anchors = [
@@ -105,6 +113,24 @@ fn main() -> Result<()> {
         }
         line["models_run"] = json!(run.was_run);
         line["models_chosen"] = json!(run.chosen);
+
+        let (globals, training_cpu_s) = network::trained(&tasks.tasks)?;
+        let run = run_on(
+            &tasks.tasks,
+            |task| network::series(task, &tasks.tasks),
+            |series, settings| Ok(fit_with(&globals, series, settings)?),
+        )?;
+        print_row("selection with network", &run.scores, &run.cost);
+        println!("{}; {training_cpu_s:.1} CPU s of training beside it", run.picks());
+        line["with_network"] = row_json("selection with network", &run.scores, &run.cost);
+        line["with_network"]["training_cpu_s"] = json!(training_cpu_s);
+
+        if let Some(trials) = args.search {
+            let donors = RefCell::new(Vec::new());
+            let run = run_on(&tasks.tasks, series, |series, settings| tuned_fit(series, settings, trials, &donors))?;
+            print_row("selection, tuned", &run.scores, &run.cost);
+            line["with_search"] = row_json("selection, tuned", &run.scores, &run.cost);
+        }
     }
     let mut rows = Vec::new();
     for kind in kinds {
@@ -178,6 +204,15 @@ impl Run {
 
 /// Fits and forecasts every series; a series that is refused ends the bench, with its name.
 fn run(tasks: &[Task], fit: impl Fn(&Series, &Settings) -> Result<Forecaster>) -> Result<Run> {
+    run_on(tasks, series, fit)
+}
+
+/// The same with the series made otherwise.
+fn run_on(
+    tasks: &[Task],
+    series: impl Fn(&Task) -> Result<Series>,
+    fit: impl Fn(&Series, &Settings) -> Result<Forecaster>,
+) -> Result<Run> {
     let (mut run, mut cpu) = (Run::default(), CpuTime::default());
     for task in tasks {
         let series = series(task)?;
@@ -198,6 +233,22 @@ fn run(tasks: &[Task], fit: impl Fn(&Series, &Settings) -> Result<Forecaster>) -
     }
     run.cost.series_per_cpu_s = Some(run.scores.series as f64 / cpu.seconds().max(f64::MIN_POSITIVE));
     Ok(run)
+}
+
+/// A fit with parameters searched for the series, warmed by the trials of the series before it.
+fn tuned_fit(
+    series: &Series,
+    settings: &Settings,
+    trials: usize,
+    donors: &RefCell<Vec<Vec<Trial>>>,
+) -> Result<Forecaster> {
+    let tuned = tune(&Globals::default(), series, settings, SearchBudget { trials, seed: 1 }, &donors.borrow())?;
+    let mut donors = donors.borrow_mut();
+    if donors.len() == MAX_DONORS {
+        donors.remove(0);
+    }
+    donors.push(tuned.trials);
+    Ok(fit_with(&Globals { tuning: tuned.tuning, ..Globals::default() }, series, settings)?)
 }
 
 /// One model on every series that it takes.
@@ -244,7 +295,7 @@ fn print_row(name: &str, scores: &Scores, cost: &Cost) {
         None => "-".to_owned(),
     };
     println!(
-        "{name:<22}{:>7}{:>8}{:>8}{:>9}{:>8}{:>8}{:>14}{:>11}{:>10}",
+        "{name:<24}{:>7}{:>8}{:>8}{:>9}{:>8}{:>8}{:>14}{:>11}{:>10}",
         scores.series,
         number(scores.owa(), 4),
         number(scores.smape(), 3),

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use forebay_forecast::{
-    Forecast, ForecastError, Forecaster, ModelKind, Rolling, SCORED_QUANTILES, Series, Settings, fit, fit_as,
+    Forecast, ForecastError, Forecaster, Globals, ModelKind, Rolling, SCORED_QUANTILES, SearchBudget, Series, Settings,
+    fit_as, fit_with, tune,
 };
 
 use crate::cpu::CpuTime;
@@ -47,13 +48,18 @@ struct Window {
 }
 
 /// Rolls through the last part of `series` three times; the first 70 % of what is there are only fitted.
-pub(crate) fn run(series: &Series, horizon_steps: usize) -> Result<Result<Judged, NotJudged>> {
+pub(crate) fn run(series: &Series, horizon_steps: usize, search: Option<usize>) -> Result<Result<Judged, NotJudged>> {
     let (mut cpu, mut fit_cpu) = (CpuTime::default(), CpuTime::default());
-    let outcome = cpu.time(|| judge(series, horizon_steps, &mut fit_cpu))??;
+    let outcome = cpu.time(|| judge(series, horizon_steps, search, &mut fit_cpu))??;
     Ok(outcome.map(|judged| Judged { fit_cpu_s: fit_cpu.seconds(), cpu_s: cpu.seconds(), ..judged }))
 }
 
-fn judge(series: &Series, horizon_steps: usize, fit_cpu: &mut CpuTime) -> Result<Result<Judged, NotJudged>> {
+fn judge(
+    series: &Series,
+    horizon_steps: usize,
+    search: Option<usize>,
+    fit_cpu: &mut CpuTime,
+) -> Result<Result<Judged, NotJudged>> {
     let rolling = Rolling::over(series, horizon_steps);
     let windows = rolling.disjoint_windows();
     let not_judged = |reason: String| Ok(Err(NotJudged { windows, reason }));
@@ -62,10 +68,13 @@ fn judge(series: &Series, horizon_steps: usize, fit_cpu: &mut CpuTime) -> Result
     }
     let settings = Settings { horizon_steps, ..Settings::default() };
     let (mut chosen, mut fits, mut unread_clock) = (BTreeMap::new(), 0, None);
+    let mut globals = None;
     let own = roll(&rolling, series, |history| {
-        let fitted = fit_cpu.time(|| fit(history, &settings)).unwrap_or_else(|error| {
+        // Parameters are searched before the first fit, and kept.
+        let globals = globals.get_or_insert_with(|| searched(history, &settings, search));
+        let fitted = fit_cpu.time(|| fit_with(globals, history, &settings)).unwrap_or_else(|error| {
             unread_clock = Some(error);
-            fit(history, &settings)
+            fit_with(globals, history, &settings)
         })?;
         *chosen.entry(fitted.report().chosen.as_str()).or_default() += 1;
         fits += 1;
@@ -107,6 +116,12 @@ fn judge(series: &Series, horizon_steps: usize, fit_cpu: &mut CpuTime) -> Result
         return not_judged("no demand in the last part".to_owned());
     }
     Ok(Ok(judged))
+}
+
+fn searched(history: &Series, settings: &Settings, trials: Option<usize>) -> Globals {
+    let tuned = trials
+        .and_then(|trials| tune(&Globals::default(), history, settings, SearchBudget { trials, seed: 1 }, &[]).ok());
+    tuned.map_or_else(Globals::default, |tuned| Globals { tuning: tuned.tuning, ..Globals::default() })
 }
 
 fn roll(

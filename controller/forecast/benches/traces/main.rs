@@ -51,6 +51,9 @@ struct Args {
     /// Cells at once; the figures do not depend on it
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
+    /// Search parameters before the first fit of each cell, with so many fits
+    #[arg(long, value_name = "N")]
+    search: Option<usize>,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -83,7 +86,7 @@ fn main() -> Result<()> {
         }
     }
     print_header();
-    let outcomes = run_all(&cells, args.threads)?;
+    let outcomes = run_all(&cells, args.threads, args.search)?;
     let judged: Vec<(&Cell<'_>, &Judged)> =
         cells.iter().zip(&outcomes).filter_map(|(cell, outcome)| Some((cell, outcome.as_ref().ok()?))).collect();
     let summary = summary(&judged);
@@ -125,7 +128,7 @@ fn cells<'a>(args: &Args, traces: &'a [Trace]) -> Vec<Cell<'a>> {
 
 /// Runs the cells, each on one thread; the outcomes stand in the order of the cells, whoever was first. Rows are printed
 /// as soon as all before them are done.
-fn run_all(cells: &[Cell<'_>], threads: usize) -> Result<Vec<Result<Judged, NotJudged>>> {
+fn run_all(cells: &[Cell<'_>], threads: usize, search: Option<usize>) -> Result<Vec<Result<Judged, NotJudged>>> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new((0, cells.iter().map(|_| None).collect::<Vec<_>>()));
     std::thread::scope(|scope| {
@@ -134,7 +137,7 @@ fn run_all(cells: &[Cell<'_>], threads: usize) -> Result<Vec<Result<Judged, NotJ
                 while let Some((index, cell)) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, cells.get(index)?)))
                 {
-                    let outcome = cell::run(cell.series, cell.steps);
+                    let outcome = cell::run(cell.series, cell.steps, search);
                     let Ok(mut done) = done.lock() else { return };
                     let (printed, outcomes) = &mut *done;
                     outcomes[index] = Some(outcome);

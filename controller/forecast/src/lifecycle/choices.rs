@@ -42,6 +42,15 @@ pub enum Chosen {
         /// Weight of the key's own level, 0 to 1.
         own_weight: f64,
     },
+    /// A network of many keys was trained, this one among them.
+    NetworkTrained {
+        /// How many keys.
+        keys: usize,
+        /// Training steps.
+        steps: usize,
+        /// The end of what it was trained on, unix seconds.
+        until_s: i64,
+    },
     /// Better parameters were found.
     Tuned {
         /// Trials made.
@@ -124,6 +133,10 @@ impl Chosen {
             Self::ColdStart { donors, own_weight } => {
                 format!("forecast from {donors} similar keys, own level counting {:.0} %", 100.0 * own_weight)
             }
+            Self::NetworkTrained { keys, steps, until_s } => format!(
+                "network trained on {keys} keys in {steps} steps, on what was before {}; fits may use it from now on",
+                time(*until_s)
+            ),
             Self::Tuned { trials, before, after } => {
                 format!("parameters tuned in {trials} trials: loss {before:.4} to {after:.4}")
             }

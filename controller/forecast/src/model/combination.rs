@@ -3,7 +3,7 @@
 //!
 //! A weight is a power of the inverse of the member's mean absolute error on held-out forecasts. Why not weights from
 //! least squares: these fit the noise of one held-out week, and on hourly series they lose to this rule (the combination
-//! puzzle: Timmermann, Forecast combinations, 2006). The fourth power is between a plain mean and the best member alone;
+//! puzzle: Timmermann, Forecast combinations, 2006). The fourth power ([`Tuning::sharpness`](super::Tuning)) is between a plain mean and the best member alone;
 //! between the second and the eighth little changes. Members that would hardly count are left out.
 //!
 //! Leads are pooled by octave: errors of one lead are too few to tell models apart.
@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::{FittedModel, Model};
 use crate::history::History;
 
-/// The power of the inverse error.
-const SHARPNESS: i32 = 4;
 /// Smallest share of the weights that a member keeps.
 const MIN_SHARE: f64 = 0.03;
 
@@ -61,11 +59,11 @@ pub(crate) fn octave(lead: usize) -> usize {
 }
 
 /// Weights that sum to 1 from each member's mean absolute error over the same forecasts. Members without any error share
-/// all of it; all are equal if nothing is known.
-pub(crate) fn weights(errors: &[f64]) -> Vec<f64> {
+/// all of it; all are equal if nothing is known. `sharpness` is the power of the inverse error.
+pub(crate) fn weights(errors: &[f64], sharpness: i32) -> Vec<f64> {
     let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
     let worth = |error: f64| match least > 0.0 {
-        true if error.is_finite() => (least / error).powi(SHARPNESS),
+        true if error.is_finite() => (least / error).powi(sharpness),
         true => 0.0,
         false => f64::from(u8::from(error <= 0.0)),
     };
@@ -93,7 +91,7 @@ mod tests {
 
     #[test]
     fn half_the_error_is_worth_sixteen_times_the_weight() {
-        let weights = weights(&[2.0, 1.0, 2.0, 9.0]);
+        let weights = weights(&[2.0, 1.0, 2.0, 9.0], 4);
         assert_eq!(weights[0], weights[2]);
         assert!((weights[1] / weights[0] - 16.0).abs() < 1e-9, "{weights:?}");
         assert_eq!(weights[3], 0.0, "it would hardly count");
@@ -102,9 +100,9 @@ mod tests {
 
     #[test]
     fn a_member_that_never_erred_is_believed() {
-        assert_eq!(weights(&[0.0, 1.0, 0.0]), [0.5, 0.0, 0.5]);
-        assert_eq!(weights(&[f64::INFINITY, 1.0]), [0.0, 1.0]);
-        assert_eq!(weights(&[f64::INFINITY, f64::INFINITY]), [0.5, 0.5]);
+        assert_eq!(weights(&[0.0, 1.0, 0.0], 4), [0.5, 0.0, 0.5]);
+        assert_eq!(weights(&[f64::INFINITY, 1.0], 4), [0.0, 1.0]);
+        assert_eq!(weights(&[f64::INFINITY, f64::INFINITY], 4), [0.5, 0.5]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! combination of them is better than any.
 //!
 //! Values enter as `ln(value + offset)`: errors of demand grow with its level, and squared error on plain rates would let
-//! the peaks set all weights. The offset, a tenth of the mean, keeps nights near zero from mattering most.
+//! the peaks set all weights. The offset, by default a tenth of the mean, keeps nights near zero from mattering most.
 //!
 //! All leads share the columns, hence one Gram matrix and one Cholesky factor; a lead costs one more right-hand side.
 //! Columns are single steps for as long as these can be afforded (a week of hours), else the last steps one by one and
@@ -19,13 +19,11 @@
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use super::{Model, ridge};
+use super::{Model, Tuning, ridge};
 use crate::backtest::coprime_stride;
 use crate::error::ModelError;
 use crate::history::History;
 
-/// The offset under the logarithm as a share of the mean.
-const OFFSET_OF_MEAN: f64 = 0.1;
 /// The smallest offset, in units per second: of a history without any demand.
 const MIN_OFFSET_PER_S: f64 = 1e-9;
 /// Most columns that are single steps: a week of hours.
@@ -42,8 +40,6 @@ const MOST_SOLVED_LEADS: usize = 48;
 const MAX_ROWS: usize = 4_000;
 /// Fewest training rows per column: neighbouring columns are alike, so ridge weights need not have a row each.
 const ROWS_PER_COLUMN: f64 = 0.5;
-/// Ridge penalty per training row, in units of the columns' mean square.
-const PENALTY_PER_ROW: f64 = 0.01;
 /// How far a forecast may leave the history's largest logarithm: a factor of three, as no forecast exceeds it anyway.
 const HEADROOM: f64 = 1.1;
 
@@ -103,7 +99,13 @@ struct Stretch {
 }
 
 impl DeviationRidge {
-    pub(super) fn fit(base: Base, history: &History, end: usize, horizon_steps: usize) -> Result<Self, ModelError> {
+    pub(super) fn fit(
+        base: Base,
+        tuning: &Tuning,
+        history: &History,
+        end: usize,
+        horizon_steps: usize,
+    ) -> Result<Self, ModelError> {
         let day = history.day_steps();
         let season = base.season(history).map_or(0, |(steps, _)| steps);
         let last = (end + 1).saturating_sub(horizon_steps);
@@ -114,13 +116,14 @@ impl DeviationRidge {
             .map(|memory| {
                 let stretches = stretches(base, history, memory);
                 let first = stretches.last().map_or(day, |stretch| stretch.oldest.max(day)) + season;
+                let first = first.max(last.saturating_sub((tuning.learned_share * last as f64) as usize));
                 let stride = coprime_stride(last.saturating_sub(first), MAX_ROWS, day);
                 let origins = (first..last).step_by(stride).filter(|&origin| history.known(origin));
                 (stretches, origins.collect::<Vec<_>>())
             })
             .find(|(stretches, origins)| origins.len() >= rows_needed(stretches.len()))
             .ok_or_else(too_short)?;
-        let offset = (OFFSET_OF_MEAN * history.mean(0, end).unwrap_or(0.0)).max(MIN_OFFSET_PER_S);
+        let offset = (tuning.offset_of_mean * history.mean(0, end).unwrap_or(0.0)).max(MIN_OFFSET_PER_S);
         let leads = solved_leads(horizon_steps);
         let view = View::new(base, history, offset, 0..end, horizon_steps);
 
@@ -134,7 +137,7 @@ impl DeviationRidge {
                 *target = view.log(step) - view.base_of(step, origin);
             }
         }
-        let weights = ridge::solve(&rows, &targets, PENALTY_PER_ROW)
+        let weights = ridge::solve(&rows, &targets, tuning.deviation_penalty)
             .ok_or_else(|| ModelError::NotEstimated { model: base.name(), message: "no solution".to_owned() })?;
         let highest = (history.max_before(end) + offset).ln() + HEADROOM;
         Ok(Self { base, offset, highest, stretches, leads, weights })

@@ -66,7 +66,12 @@ impl Lstm {
 
 impl Model for Lstm {
     fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
-        self.network.medians(history, &self.shape, origin, out);
+        self.network
+            .medians(history, &self.shape, &[origin], out.len(), &mut |_, medians| out.copy_from_slice(medians));
+    }
+
+    fn roll(&self, history: &History, origins: &[usize], steps: usize, visit: &mut dyn FnMut(usize, &mut [f64])) {
+        self.network.medians(history, &self.shape, origins, steps, visit);
     }
 }
 

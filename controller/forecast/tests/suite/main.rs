@@ -24,3 +24,4 @@ mod resource_model;
 mod rolling;
 mod shares;
 mod table;
+mod tuning;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use forebay_forecast::{
-    GlobalNetwork, Globals, History, ModelError, ModelKind, NetworkSettings, Series, Settings, fit, fit_with,
+    GlobalNetwork, Globals, History, ModelError, ModelKind, NetworkSettings, Series, Settings, fit, fit_as_with,
+    fit_with,
 };
 
 use crate::generated::Random;
 
 const HOUR_S: u32 = 3600;
+const DAY_S: i64 = 86_400;
 const HOURS: usize = 24 * 24;
 
 fn settings() -> NetworkSettings {
@@ -41,7 +43,7 @@ fn departing(seed: u64) -> Series {
 fn what_series_have_in_common_is_used_on_one_that_was_never_seen() {
     let known: Vec<Series> = (0..12).map(departing).collect();
     let network = Arc::new(GlobalNetwork::train(&known, &settings()).unwrap());
-    let globals = Globals { network: Some(network) };
+    let globals = Globals { network: Some(network), ..Globals::default() };
     let (mut own, mut naive) = (0.0, f64::INFINITY);
     let mut naives = [0.0; 2];
     for seed in 100..104 {
@@ -65,16 +67,43 @@ fn what_series_have_in_common_is_used_on_one_that_was_never_seen() {
 
 #[test]
 fn a_network_takes_part_in_the_selection_where_it_has_not_seen_what_it_is_judged_by() {
-    let weeks = |series: &Series, from: usize, to: usize| series.slice(from * 24, to * 24).unwrap();
-    let known: Vec<Series> = (0..6).map(|seed| weeks(&departing(seed), 0, 12)).collect();
-    let network = |of: &[Series]| Globals { network: Some(Arc::new(GlobalNetwork::train(of, &settings()).unwrap())) };
+    let network = |network: GlobalNetwork| Globals { network: Some(Arc::new(network)), ..Globals::default() };
     let series = departing(100);
     let wanted = Settings { horizon_steps: 2, ..Settings::default() };
     let scored = |globals: &Globals| fit_with(globals, &series, &wanted).unwrap().report().score_of(ModelKind::Lstm);
-    assert!(scored(&network(&known)).is_some(), "trained on what lies before the first fold");
     let all: Vec<Series> = (0..6).map(departing).collect();
-    assert_eq!(scored(&network(&all)), None, "it has seen what the others are asked to forecast");
+    let unseen = GlobalNetwork::train_before_held_out(&all, &settings()).unwrap();
+    let quarters = 2 * 6 * DAY_S;
+    assert_eq!(unseen.trained_until_s(), all[0].end_s() - quarters);
+    let globals = network(unseen);
+    assert!(scored(&globals).is_some());
+    for kind in [ModelKind::Lstm, ModelKind::Combination] {
+        let renewed = fit_as_with(&globals, kind, &series, &wanted).unwrap();
+        assert_eq!(renewed.report().score_of(ModelKind::Lstm), scored(&globals));
+    }
+    let seeing = network(GlobalNetwork::train(&all, &settings()).unwrap());
+    assert_eq!(scored(&seeing), None, "it has seen what the others are asked to forecast");
     assert_eq!(scored(&Globals::default()), fit(&series, &wanted).unwrap().report().score_of(ModelKind::Lstm));
+}
+
+#[test]
+fn training_ends_where_the_first_of_the_series_is_held_out() {
+    let series = departing(1);
+    let part = |from: usize, to: usize| series.slice(from, to).unwrap();
+    let known = [part(300, HOURS), part(100, HOURS - 48), part(HOURS - 100, HOURS)];
+    let network = GlobalNetwork::train_before_held_out(&known, &NetworkSettings { steps: 1, ..settings() }).unwrap();
+    let held_out = (HOURS - 148) / 4 / 24 * 24;
+    assert_eq!(network.trained_until_s(), known[1].end_s() - 2 * held_out as i64 * i64::from(HOUR_S));
+    let unknown = [Series::new(0, HOUR_S, vec![f64::NAN; HOURS]).unwrap()];
+    assert!(GlobalNetwork::train_before_held_out(&unknown, &settings()).is_err());
+}
+
+#[test]
+fn a_time_budget_becomes_a_number_of_steps() {
+    let steps = |cpu_s: f64| NetworkSettings::default().within(cpu_s).steps;
+    assert!((2_000..10_000).contains(&steps(15.0)), "{}", steps(15.0));
+    assert_eq!(steps(20.0) / steps(10.0), 2);
+    assert_eq!((steps(0.0), steps(f64::INFINITY)), (1, 100_000));
 }
 
 #[test]
@@ -98,7 +127,7 @@ fn a_network_is_not_asked_about_what_it_has_seen_nor_further_than_it_looks() {
     let known = [departing(1)];
     let network = GlobalNetwork::train(&known, &NetworkSettings { steps: 1, ..settings() }).unwrap();
     assert_eq!(network.trained_until_s(), known[0].end_s());
-    let globals = Globals { network: Some(Arc::new(network)) };
+    let globals = Globals { network: Some(Arc::new(network)), ..Globals::default() };
     let history = History::new(&known[0]);
     let refused = |end: usize, horizon: usize| {
         let error = ModelKind::Lstm.fit_with(&globals, &history, end, horizon).unwrap_err();
