@@ -16,6 +16,7 @@ mod page;
 mod plot;
 mod season;
 mod source;
+mod sum;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{EventForecast, EventModel, Forecaster, Worth};
+use forebay_forecast::{EventForecast, EventModel, Forecast, Forecaster, ModelKind, Worth};
 use serde_json::{Value, json};
 
 use super::page::PlotArgs;
 use super::plot::{Fan, PLOTTED, Plot};
+use super::sum::{Part, Sum};
 use super::{Question, Task, explain, failure, report_failures, source, tasks, work};
 use crate::http::anomalies::applied_json;
 use crate::{calendar, events};
@@ -29,6 +30,9 @@ pub(crate) struct ForecastArgs {
     /// and when
     #[arg(long)]
     explain: bool,
+    /// Tell also what all series together will be: their sum's quantiles, beside the sums of theirs
+    #[arg(long)]
+    sum: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +45,8 @@ struct Outcome {
     forecaster: Forecaster,
     /// What was learned of events, if there are any.
     events: Option<EventModel>,
+    /// Without events.
+    plain: Forecast,
     forecast: EventForecast,
 }
 
@@ -67,22 +73,54 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             Err(error) => failures.push(failure(task, &error)),
         }
     }
+    let sums = if args.sum { sums(args, &done)? } else { Vec::new() };
     if args.json {
         let all: Vec<Value> = done.iter().map(|(task, outcome)| as_json(args, task, outcome)).collect();
         let mut answer = json!({ "source": args.question.source, "forecasts": all });
         if let Some(choices) = &record {
             answer["choices"] = choices.iter().map(explain::choice_json).collect();
         }
+        if args.sum {
+            answer["sums"] = sums.iter().map(Sum::as_json).collect();
+        }
         println!("{answer}");
     } else {
         for (task, outcome) in &done {
             print!("{}", as_text(args, task, outcome));
+        }
+        for sum in &sums {
+            print!("{}", sum.in_words(&names(args), MAX_ROWS));
         }
     }
     args.plot.write(&format!("Forecasts of {}", args.question.source), || {
         done.iter().map(|(task, outcome)| plot(task, outcome)).collect()
     })?;
     report_failures(&failures, tasks.len())
+}
+
+/// Of all series at each horizon with each model.
+fn sums(args: &ForecastArgs, done: &[(&Task<'_>, Outcome)]) -> anyhow::Result<Vec<Sum>> {
+    anyhow::ensure!(
+        done.iter().all(|(_, outcome)| outcome.events.is_none()),
+        "--sum: what events do to a sum is not known, since they concern its parts; leave out --sum, or the events"
+    );
+    let kind = |task: &Task<'_>| (task.horizon.seconds, task.model.map(ModelKind::as_str));
+    let mut kinds: Vec<_> = done.iter().map(|(task, _)| kind(task)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let sum = |wanted| {
+        let parts: Vec<Part<'_>> = done
+            .iter()
+            .filter(|(task, _)| kind(task) == wanted)
+            .map(|(task, outcome)| Part { task, forecaster: &outcome.forecaster, plain: &outcome.plain })
+            .collect();
+        Sum::of(&parts, &args.quantiles)
+    };
+    kinds.into_iter().map(sum).collect()
+}
+
+fn names(args: &ForecastArgs) -> Vec<String> {
+    args.quantiles.iter().map(|p| format!("p{}", percent(*p))).collect()
 }
 
 /// As the controller does: fits and forecasts without the events, which are put in afterwards.
@@ -96,14 +134,14 @@ fn one(task: &Task<'_>) -> Result<Outcome, forebay_forecast::ForecastError> {
     };
     let plain = forecaster.predict(&seen)?;
     let forecast = match &events {
-        Some(model) => model.apply(plain),
-        None => EventForecast::without_events(plain),
+        Some(model) => model.apply(plain.clone()),
+        None => EventForecast::without_events(plain.clone()),
     };
-    Ok(Outcome { forecaster, events, forecast })
+    Ok(Outcome { forecaster, events, plain, forecast })
 }
 
 fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
-    let Outcome { forecaster, events, forecast } = outcome;
+    let Outcome { forecaster, events, forecast, .. } = outcome;
     let series = &task.named.series;
     let mut text = format!(
         "{}: {} ahead by {}, from {} known steps of {} s until {}\n",
@@ -123,8 +161,7 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let names = args.quantiles.iter().map(|p| format!("p{}", percent(*p)));
-    table.set_header(["begins".to_owned(), "lead".to_owned()].into_iter().chain(names));
+    table.set_header(["begins".to_owned(), "lead".to_owned()].into_iter().chain(names(args)));
     let every = forecast.steps.len().div_ceil(MAX_ROWS);
     for step in forecast.steps.iter().filter(|step| (forecast.steps.len() - step.plain.lead).is_multiple_of(every)) {
         let quantiles = args.quantiles.iter().map(|&p| format!("{:.4}", step.quantile(p)));
@@ -141,7 +178,7 @@ fn percent(p: f64) -> f64 {
 }
 
 fn as_json(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> Value {
-    let Outcome { forecaster, events, forecast } = outcome;
+    let Outcome { forecaster, events, forecast, .. } = outcome;
     let series = &task.named.series;
     let steps = forecast.steps.iter().map(|step| {
         let quantiles: Vec<f64> = args.quantiles.iter().map(|&p| step.quantile(p)).collect();

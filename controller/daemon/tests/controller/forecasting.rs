@@ -36,6 +36,14 @@ fn imported(folder: &Path) -> PathBuf {
     data
 }
 
+/// Evenly between -0.5 and 0.5, the same for the same arguments.
+fn noise(at: i64, seed: i64) -> f64 {
+    let mut state = (at * 2_654_435_761 + seed * 40_503).unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state ^= state >> 29;
+    state = state.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+}
+
 fn json(arguments: &[&str]) -> Value {
     let output = forebay(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -295,12 +303,6 @@ fn another_season_than_the_day_is_forecast_and_told_in_real_time() {
 fn leads_are_told_with_their_evidence() {
     let folder = tempfile::tempdir().unwrap();
     // What `shop` does, `mail` does half of five steps later.
-    let noise = |at: i64, seed: i64| {
-        let mut state = (at * 2_654_435_761 + seed * 40_503).unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        state ^= state >> 29;
-        state = state.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
-    };
     let mut text = String::from("time,shop,mail,other\n");
     for step in 0..20 * 48 {
         let wave = 100.0 + 40.0 * (step as f64 / 48.0 * std::f64::consts::TAU).sin();
@@ -320,6 +322,36 @@ fn leads_are_told_with_their_evidence() {
     assert!(text.contains("leads: 1 of 72 tests") && text.contains("saves of variance"), "{text}");
     let alone = refused(&[&ask[..], &["--column", "shop"]].concat());
     assert!(alone.contains("give a file with several columns") && alone.contains("2 to 256"), "{alone}");
+}
+
+#[test]
+fn a_sum_is_less_uncertain_than_its_parts_added_up() {
+    let folder = tempfile::tempdir().unwrap();
+    // Four columns that vary each for itself.
+    let mut text = String::from("time,a,b,c,d\n");
+    for hour in 0..DAYS * 24 {
+        write!(text, "{}", START_S + hour * 3600).unwrap();
+        (0..4).for_each(|seed| write!(text, ",{}", 100.0 + 20.0 * noise(hour, seed)).unwrap());
+        text.push('\n');
+    }
+    let file = folder.path().join("four.csv");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let ask = ["forecast", file, "--sum", "--models", "seasonal-profile", "--quantiles", "0.05,0.5,0.95"];
+    let answer = json(&[&ask[..], &["--json"]].concat());
+    let [sum] = answer["sums"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!(sum["parts"], serde_json::json!(["a", "b", "c", "d"]));
+    assert!(sum["moments"].as_u64().unwrap() >= 60, "{sum}");
+    let step = &sum["steps"][0];
+    let of = |name: &str, place: usize| step[name][place].as_f64().unwrap();
+    assert!((of("quantiles", 1) / 400.0 - 1.0).abs() < 0.05, "{step}");
+    let width = |name: &str| of(name, 2) - of(name, 0);
+    let share = width("quantiles") / width("added_quantiles");
+    assert!((0.35..0.7).contains(&share), "independent ones: one by the root of four, {share}");
+    let added: f64 = (0..4).map(|part| answer["forecasts"][part]["steps"][0]["quantiles"][2].as_f64().unwrap()).sum();
+    assert!((of("added_quantiles", 2) - added).abs() < 1e-9);
+    let text = String::from_utf8(forebay(&ask).stdout).unwrap();
+    assert!(text.contains("sum of 4 series, 1h ahead; dependence from") && text.contains("added p95"), "{text}");
 }
 
 #[test]
