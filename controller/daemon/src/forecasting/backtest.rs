@@ -120,8 +120,9 @@ fn one(task: &Task<'_>) -> Result<Option<Outcome>, ForecastError> {
     if rolling.disjoint_windows() == 0 {
         return Ok(None);
     }
-    let own = live(&rolling, series, |history| task.fit(history))?;
-    let baseline = |kind| live(&rolling, series, |history| fit_as(kind, history, &task.settings()));
+    let gap_steps = task.settings.gap_steps;
+    let own = live(&rolling, series, gap_steps, |history| task.fit(history))?;
+    let baseline = |kind| live(&rolling, series, gap_steps, |history| fit_as(kind, history, &task.settings));
     let [last, seasonal] = BASELINES;
     let baselines = [baseline(last)?.wql(), baseline(seasonal)?.wql()];
     Ok((own.actuals > 0.0).then_some(Outcome { windows: rolling.disjoint_windows(), own, baselines }))
@@ -130,6 +131,7 @@ fn one(task: &Task<'_>) -> Result<Option<Outcome>, ForecastError> {
 fn live(
     rolling: &Rolling,
     series: &Series,
+    gap_steps: usize,
     fit: impl Fn(&Series) -> Result<forebay_forecast::Forecaster, ForecastError>,
 ) -> Result<Lived, ForecastError> {
     let (mut lived, mut plotted_to, mut first) = (Lived::default(), 0, None);
@@ -151,7 +153,7 @@ fn live(
             if is_apart {
                 lived.fans.push(Fan { start_s: step.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) });
             }
-            if actual.is_nan() {
+            if actual.is_nan() || step.lead <= gap_steps {
                 continue;
             }
             lived.loss += SCORED_QUANTILES.iter().map(|&p| pinball_loss(p, step.quantile(p), actual)).sum::<f64>();
@@ -223,7 +225,7 @@ fn as_json(task: &Task<'_>, outcome: &Outcome) -> Value {
     let own = &outcome.own;
     json!({
         "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.series.step_s(),
-        "windows": outcome.windows, "origins": own.origins, "scored_steps": own.scored, "wql": own.wql(),
+        "gap_steps": task.settings.gap_steps, "windows": outcome.windows, "origins": own.origins, "scored_steps": own.scored, "wql": own.wql(),
         "wql_last_value": outcome.baselines[0], "wql_seasonal_naive": outcome.baselines[1],
         "wql_ratio": outcome.ratio(), "coverage_p95": own.coverage(), "mase": own.mase, "chosen": own.chosen,
         "worth": own.worth,

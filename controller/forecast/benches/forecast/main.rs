@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use forebay_forecast::{Forecaster, History, ModelKind, Series, Settings, fit, fit_as};
+use forebay_forecast::{Effort, Forecaster, History, ModelKind, Series, Settings, fit, fit_as};
 use serde_json::{Value, json};
 
 use crate::cpu::CpuTime;
@@ -51,6 +51,9 @@ struct Args {
     /// Only this model, no selection
     #[arg(long, value_name = "MODEL", conflicts_with = "no_models")]
     only: Option<String>,
+    /// Let the selection try at most N expensive models where the cheap ones left something to be gained
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    thorough: usize,
     /// Only the selection, no model on its own
     #[arg(long)]
     no_models: bool,
@@ -85,12 +88,13 @@ fn main() -> Result<()> {
     let mut line = json!({
         "conditions": {
             "data": if args.holdout { "end of the training part" } else { "test part" }, "series": tasks.tasks.len(),
-            "every": args.every, "naive2": tasks.naive2_from, "threads": 1,
+            "every": args.every, "naive2": tasks.naive2_from, "threads": 1, "thorough": args.thorough,
         },
         "anchors": anchors.iter().map(|(name, scores)| row_json(name, scores, &Cost::default())).collect::<Vec<_>>(),
     });
     if args.only.is_none() {
-        let run = run(&tasks.tasks, |series, settings| Ok(fit(series, settings)?))?;
+        let effort = if args.thorough > 0 { Effort::Thorough { most: args.thorough } } else { Effort::Quick };
+        let run = run(&tasks.tasks, |series, settings| Ok(fit(series, &Settings { effort, ..settings.clone() })?))?;
         print_row("selection", &run.scores, &run.cost);
         println!("{}", run.picks());
         for (key, value) in [
