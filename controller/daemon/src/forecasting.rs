@@ -23,9 +23,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use forebay_forecast::{
-    Applied, EventCalendar, Forecaster, Globals, ModelKind, SeasonClock, Series, Settings, fit_as_with, fit_with,
+    Applied, Effort, EventCalendar, Forecaster, Globals, ModelKind, Objective, SeasonClock, Series, Settings,
+    fit_as_with, fit_with,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
@@ -65,6 +67,16 @@ pub(crate) struct Question {
     /// Time zone of the days and times in --events that name none
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     zone: String,
+    /// Steps at the beginning of the horizon that a decision comes too late for; the model is chosen, and a backtest scored,
+    /// by the later ones
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    gap: usize,
+    /// How many times what idle capacity costs missing capacity does; the model is chosen at the quantile that follows
+    #[arg(long, value_name = "RATIO")]
+    cost_of_short: Option<f64>,
+    /// Try expensive models too, at most N of them, where the cheap ones left something to be gained
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "2")]
+    thorough: Option<usize>,
     /// Folder of the store; default: the configuration's
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -160,17 +172,14 @@ struct Task<'a> {
     model: Option<ModelKind>,
     /// What models draw on beside the series.
     globals: Globals,
+    settings: Settings,
 }
 
 impl Task<'_> {
-    fn settings(&self) -> Settings {
-        Settings { horizon_steps: self.steps, ..Settings::default() }
-    }
-
     fn fit(&self, history: &Series) -> Result<Forecaster, forebay_forecast::ForecastError> {
         match self.model {
-            None => fit_with(&self.globals, history, &self.settings()),
-            Some(kind) => fit_as_with(&self.globals, kind, history, &self.settings()),
+            None => fit_with(&self.globals, history, &self.settings),
+            Some(kind) => fit_as_with(&self.globals, kind, history, &self.settings),
         }
     }
 
@@ -188,6 +197,7 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
     } else {
         question.models.iter().map(|name| model(name).map(Some)).collect::<anyhow::Result<_>>()?
     };
+    let asked = settings(question)?;
     let mut tasks = Vec::new();
     for named in all {
         let step_s = named.step_s;
@@ -200,16 +210,29 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
                 Span { seconds: horizon.seconds.div_ceil(step_s).saturating_mul(step_s) },
             );
             let steps = (horizon.seconds / step_s) as usize;
+            let settings = Settings { horizon_steps: steps, ..asked.clone() };
             tasks.extend(models.iter().map(|&model| Task {
                 named,
                 horizon,
                 steps,
                 model,
+                settings: settings.clone(),
                 globals: Globals::default(),
             }));
         }
     }
     Ok(tasks)
+}
+
+/// What is asked of every fit.
+fn settings(question: &Question) -> anyhow::Result<Settings> {
+    let objective = match question.cost_of_short {
+        None => Objective::default(),
+        Some(ratio) => Objective::of_costs(ratio, 1.0)
+            .with_context(|| format!("--cost-of-short {ratio}: write a number above 0, such as 19"))?,
+    };
+    let effort = question.thorough.map_or(Effort::Quick, |most| Effort::Thorough { most });
+    Ok(Settings { gap_steps: question.gap, objective, effort, ..Settings::default() })
 }
 
 fn model(name: &str) -> anyhow::Result<ModelKind> {
@@ -265,6 +288,7 @@ fn failure(task: &Task<'_>, error: &forebay_forecast::ForecastError) -> String {
     let remedy = match error {
         ForecastError::TooShort { .. } => "; give a longer history, or a longer --step",
         ForecastError::Horizon { .. } => "; choose a shorter --horizon, or a longer --step",
+        ForecastError::Gap { .. } => "; choose a smaller --gap, or a longer --horizon",
         ForecastError::Model(_) => "; choose another of --models, or leave the choice to the selection",
         _ => "",
     };

@@ -76,6 +76,28 @@ pub enum ForecastError {
         /// The longest horizon.
         longest: usize,
     },
+    /// No lead is left to choose a model by.
+    #[error("fitting: gap of {gap_steps} steps leaves nothing of a horizon of {horizon_steps}")]
+    Gap {
+        /// The refused gap.
+        gap_steps: usize,
+        /// The horizon.
+        horizon_steps: usize,
+    },
+    /// A quantile to decide at outside 0..1.
+    #[error("fitting: quantile to decide at {quantile} is not between 0 and 1")]
+    DecisionQuantile {
+        /// The refused quantile.
+        quantile: f64,
+    },
+    /// Costs that give no quantile to decide at.
+    #[error("fitting: cost {short} of being short and {idle} of being idle are not both finite and above 0")]
+    Costs {
+        /// Of a unit of demand without capacity.
+        short: f64,
+        /// Of a unit of capacity without demand.
+        idle: f64,
+    },
     /// An upper quantile outside 0.5..1.
     #[error("fitting: upper quantile {quantile} is not between 0.5 and 1")]
     Quantile {
@@ -137,6 +159,12 @@ pub enum ModelError {
         model: &'static str,
         /// What did not work.
         message: String,
+    },
+    /// It was fitted once and did so badly on the first held-out stretch that no more was spent on it.
+    #[error("left out after the first stretch: {times_best:.2} times the best model's error at least")]
+    LeftOut {
+        /// Its mean absolute error over the best model's, at the leads where it did best.
+        times_best: f64,
     },
     /// The regression has no solution.
     #[error("fitting a regression for lead {lead}: {message}")]

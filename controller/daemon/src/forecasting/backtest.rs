@@ -185,7 +185,8 @@ fn live(
     let (mut lived, mut plotted_to, mut first) = (Lived::default(), 0, None);
     let (mut chosen, mut worth) = (BTreeMap::new(), BTreeMap::new());
     let fit = |history: &Series| {
-        let fitted = Task { model, globals: task.globals.clone(), ..*task }.fit(history)?;
+        let fitted =
+            Task { model, globals: task.globals.clone(), settings: task.settings.clone(), ..*task }.fit(history)?;
         *chosen.entry(fitted.report().chosen.as_str()).or_default() += 1;
         *worth.entry(fitted.report().worth().map_or("not-tried", Worth::as_str)).or_default() += 1;
         Ok(fitted)
@@ -203,7 +204,7 @@ fn live(
                 let start_s = task.named.real_s(start_s);
                 lived.fans.push(Fan { start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) });
             }
-            if actual.is_nan() {
+            if actual.is_nan() || step.plain.lead <= task.settings.gap_steps {
                 continue;
             }
             let losses = &mut lived.losses[usize::from(task.named.calendar.is_on(start_s))];
@@ -278,7 +279,7 @@ fn as_json(task: &Task<'_>, outcome: &Outcome) -> Value {
     let own = &outcome.own;
     json!({
         "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.step_s,
-        "windows": outcome.windows, "origins": own.origins, "scored_steps": own.all().steps, "wql": own.wql(),
+        "gap_steps": task.settings.gap_steps, "windows": outcome.windows, "origins": own.origins, "scored_steps": own.all().steps, "wql": own.wql(),
         "wql_last_value": outcome.baselines[0], "wql_seasonal_naive": outcome.baselines[1],
         "wql_ratio": outcome.ratio(), "coverage_p95": own.coverage(), "mase": own.mase, "chosen": own.chosen,
         "worth": own.worth, "events": outcome.events.as_ref().map(WithEvents::as_json),

@@ -1,6 +1,8 @@
 //! Why a model was chosen, in words and as JSON: now, by the selection, and since when, by the controller's record.
 
-use forebay_forecast::{Applied, Choice, Chosen, FitChoice, Reason, SelectionReport, Treatment, Worth};
+use forebay_forecast::{
+    Applied, Autocorrelation, Choice, Chosen, ExpensiveModels, FitChoice, Reason, SelectionReport, Treatment, Worth,
+};
 use serde_json::{Value, json};
 
 use crate::calendar;
@@ -49,18 +51,23 @@ pub(crate) fn choice_json(choice: &Choice) -> Value {
 
 /// The selection's report as lines of text.
 pub(super) fn in_words(report: &SelectionReport) -> String {
-    let mut text = String::from("  held-out loss (share of the mean rate), coverage of the 95th percentile, scale:\n");
+    let mut text =
+        String::from("  held-out loss (share of the mean rate), MASE, coverage of the 95th percentile, scale:\n");
     for candidate in &report.candidates {
         let name = candidate.kind.as_str();
         let line = match &candidate.outcome {
             Ok(score) => {
-                format!("{:.4}, {:.1} %, {:?}", score.relative_pinball, 100.0 * score.coverage, score.scale)
+                let mase = score.mase.map_or("-".to_owned(), |mase| format!("{mase:.3}"));
+                format!("{:.4}, {mase}, {:.1} %, {:?}", score.loss, 100.0 * score.coverage, score.scale)
             }
             Err(error) => format!("took no part: {error}"),
         };
         text += &format!("    {name:<22}{line}\n");
     }
     text += &format!("  {}\n", reason(report));
+    if let Some(line) = expensive(report) {
+        text += &format!("  {line}\n");
+    }
     text += &format!("  verdict: {}\n", verdict(report));
     text += &format!("  live forecasts are measured against {}\n", report.reference);
     text
@@ -89,7 +96,7 @@ pub(super) fn left_out_in_words(left_out: &[Applied]) -> String {
 pub(super) fn as_json(report: &SelectionReport) -> Value {
     let candidates = report.candidates.iter().map(|candidate| match &candidate.outcome {
         Ok(score) => json!({
-            "model": candidate.kind.as_str(), "loss": score.relative_pinball, "coverage_p95": score.coverage,
+            "model": candidate.kind.as_str(), "loss": score.loss, "wql": score.relative_pinball, "mase": score.mase, "coverage_p95": score.coverage,
             "scale": format!("{:?}", score.scale),
         }),
         Err(error) => json!({ "model": candidate.kind.as_str(), "refused": error.to_string() }),
@@ -97,7 +104,7 @@ pub(super) fn as_json(report: &SelectionReport) -> Value {
     json!({
         "candidates": candidates.collect::<Vec<_>>(), "chosen": report.chosen.as_str(),
         "reference": report.reference.as_str(), "reason": reason(report), "worth": report.worth().map(Worth::as_str),
-        "gain": report.gain.map(|gain| gain.share),
+        "expensive_models": expensive(report), "gain": report.gain.map(|gain| gain.share),
         "gain_standard_error": report.gain.map(|gain| gain.standard_error).filter(|error| error.is_finite()),
     })
 }
@@ -115,6 +122,27 @@ pub(super) fn verdict(report: &SelectionReport) -> String {
         Some(Worth::NoForecasterHelps) | None => "no forecaster helps here",
     };
     format!("{says}; it saves {:.1} % of the naive loss, {error}", 100.0 * gain.share)
+}
+
+/// Whether expensive models were tried, and why; nothing where nobody asked for them.
+fn expensive(report: &SelectionReport) -> Option<String> {
+    let compared = |misses: Autocorrelation| {
+        format!("autocorrelation {:.2}, of noise within {:.2}", misses.value, misses.of_noise)
+    };
+    match report.expensive {
+        ExpensiveModels::Tried(misses) => Some(format!(
+            "expensive models were tried: what the cheap ones missed depends on what they missed before ({})",
+            compared(misses)
+        )),
+        ExpensiveModels::NothingLeft(Some(misses)) => Some(format!(
+            "expensive models were not tried: what the cheap ones missed looks like noise ({})",
+            compared(misses)
+        )),
+        ExpensiveModels::NothingLeft(None) => {
+            Some("expensive models were not tried: the cheap ones missed nothing".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn reason(report: &SelectionReport) -> String {

@@ -74,7 +74,10 @@ impl Planner {
                     if !matches!(refit.why, RefitTrigger::First | RefitTrigger::Scheduled) {
                         tracing::info!(key = %demand.key, ?order, "fitted again");
                     }
-                    let settings = Settings { horizon_steps, upper_quantile: demand.quantiles().upper };
+                    // A plan covers the running slot, so that every lead is still acted on: there is no gap.
+                    let objective = config.forecast.objective_of(&demand.key);
+                    let upper_quantile = demand.quantiles().upper;
+                    let settings = Settings { horizon_steps, upper_quantile, objective, ..Settings::default() };
                     let borrows = demand.fitted.is_none() && history.known_steps() < needed_steps(history.day_steps());
                     let resource = demand.key.resource.clone();
                     let donors = match borrows {
