@@ -106,7 +106,7 @@ impl<'a> Row<'a> {
     /// As [`Row::number`], or it is out of this range.
     pub fn demand(&self, column: usize) -> Result<f64, TableError> {
         let value = self.number(column)?;
-        if value < 0.0 || value > MAX_VALUE {
+        if !value.is_nan() && !(0.0..=MAX_VALUE).contains(&value) {
             return Err(TableError::Demand { line: self.line, column: self.name(column), value });
         }
         Ok(value)
