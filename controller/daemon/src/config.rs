@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use forebay_forecast::Objective;
 use forebay_plan::{Contract, Key, Pool};
 
 use crate::clock::ClockSettings;
@@ -85,6 +86,12 @@ impl ForecastSettings {
     pub(crate) fn quantiles_of(&self, key: &Key) -> Quantiles {
         let shadow = self.own_quantiles.get(key).copied().unwrap_or(self.quantile);
         Quantiles { shadow, upper: shadow.max(self.quantile) }
+    }
+
+    /// What a key's models are compared by: where the policy says what share of demand is worth buying for, that is what
+    /// being short costs beside being idle.
+    pub(crate) fn objective_of(&self, key: &Key) -> Objective {
+        self.own_quantiles.get(key).map_or(Objective::default(), |&quantile| Objective::Quantile(quantile))
     }
 }
 

@@ -9,22 +9,31 @@
 
 pub(crate) mod backtest;
 pub(crate) mod explain;
+mod feeds;
 pub(crate) mod forecast;
 mod network;
 mod page;
+mod plot;
 mod search;
+mod season;
 mod source;
+mod sum;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
-use forebay_forecast::{Forecaster, Globals, ModelKind, Series, Settings, fit_as_with, fit_with};
+use forebay_forecast::{
+    Applied, Effort, EventCalendar, Forecaster, Globals, ModelKind, Objective, SeasonClock, Series, Settings,
+    fit_as_with, fit_with,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use season::Season;
 
 /// Most series of one call; each is fitted for every horizon and model.
 const MAX_SERIES: usize = 1000;
@@ -44,16 +53,35 @@ pub(crate) struct Question {
     /// Length of a step, such as 5m; default: read from the stamps, for a key the configuration's
     #[arg(long, value_name = "TIME")]
     step: Option<Span>,
+    /// What repeats, as a length or in steps; with it a season of seven times its length [default: 24h,7d]
+    #[arg(long, value_name = "SEASONS", value_delimiter = ',')]
+    season: Vec<Season>,
     /// How far to forecast; several with commas
     #[arg(long, value_name = "TIMES", value_delimiter = ',', default_value = "1h")]
     horizon: Vec<Span>,
     /// Only these models, each on its own, in place of the selection
     #[arg(long, value_name = "MODELS", value_delimiter = ',')]
     models: Vec<String>,
+    /// iCalendar file with events that concern the series; may be given several times
+    #[arg(long, value_name = "FILE.ics")]
+    events: Vec<PathBuf>,
+    /// Time zone of the days and times in --events that name none
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    zone: String,
+    /// Steps at the beginning of the horizon that a decision comes too late for; the model is chosen, and a backtest scored,
+    /// by the later ones
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    gap: usize,
+    /// How many times what idle capacity costs missing capacity does; the model is chosen at the quantile that follows
+    #[arg(long, value_name = "RATIO")]
+    cost_of_short: Option<f64>,
+    /// Try expensive models too, at most N of them, where the cheap ones left something to be gained
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "2")]
+    thorough: Option<usize>,
     /// Folder of the store; default: the configuration's
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Configuration file, for data_dir and step_s
+    /// Configuration file, for data_dir, step_s and what else concerns a key, such as its event feeds
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -103,7 +131,36 @@ impl std::fmt::Display for Span {
 /// One series with its name.
 struct Named {
     name: String,
+    /// Length of a real step.
+    step_s: u32,
+    /// What is learned from, and compared with; on the clock, if there is one.
     series: Series,
+    /// What is forecast from, where that is another one: what is anomalous is not learned, but seen.
+    seen: Option<Series>,
+    /// On which another season than the day takes a day.
+    clock: Option<SeasonClock>,
+    /// The events that concern it.
+    calendar: EventCalendar,
+    /// What was not to be learned as measured.
+    left_out: Vec<Applied>,
+}
+
+impl Named {
+    /// The real time of a step that begins at `at_s` in the series.
+    fn real_s(&self, at_s: i64) -> i64 {
+        self.clock.map_or(at_s, |clock| clock.real_s(at_s))
+    }
+
+    /// When the history ends.
+    fn end_s(&self) -> i64 {
+        self.real_s(self.series.end_s())
+    }
+
+    /// Real begin and value of the known steps from `from` on.
+    fn values(&self, from: usize) -> Vec<(i64, f64)> {
+        let steps = self.series.values().iter().enumerate().skip(from).filter(|(_, value)| !value.is_nan());
+        steps.map(|(index, &value)| (self.real_s(self.series.at_s(index)), value)).collect()
+    }
 }
 
 /// One fit that is asked for.
@@ -116,17 +173,14 @@ struct Task<'a> {
     model: Option<ModelKind>,
     /// What models draw on beside the series.
     globals: Globals,
+    settings: Settings,
 }
 
 impl Task<'_> {
-    fn settings(&self) -> Settings {
-        Settings { horizon_steps: self.steps, ..Settings::default() }
-    }
-
     fn fit(&self, history: &Series) -> Result<Forecaster, forebay_forecast::ForecastError> {
         match self.model {
-            None => fit_with(&self.globals, history, &self.settings()),
-            Some(kind) => fit_as_with(&self.globals, kind, history, &self.settings()),
+            None => fit_with(&self.globals, history, &self.settings),
+            Some(kind) => fit_as_with(&self.globals, kind, history, &self.settings),
         }
     }
 
@@ -144,9 +198,10 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
     } else {
         question.models.iter().map(|name| model(name).map(Some)).collect::<anyhow::Result<_>>()?
     };
+    let asked = settings(question)?;
     let mut tasks = Vec::new();
     for named in all {
-        let step_s = named.series.step_s();
+        let step_s = named.step_s;
         for &horizon in &question.horizon {
             anyhow::ensure!(
                 horizon.seconds.is_multiple_of(step_s),
@@ -156,16 +211,29 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
                 Span { seconds: horizon.seconds.div_ceil(step_s).saturating_mul(step_s) },
             );
             let steps = (horizon.seconds / step_s) as usize;
+            let settings = Settings { horizon_steps: steps, ..asked.clone() };
             tasks.extend(models.iter().map(|&model| Task {
                 named,
                 horizon,
                 steps,
                 model,
+                settings: settings.clone(),
                 globals: Globals::default(),
             }));
         }
     }
     Ok(tasks)
+}
+
+/// What is asked of every fit.
+fn settings(question: &Question) -> anyhow::Result<Settings> {
+    let objective = match question.cost_of_short {
+        None => Objective::default(),
+        Some(ratio) => Objective::of_costs(ratio, 1.0)
+            .with_context(|| format!("--cost-of-short {ratio}: write a number above 0, such as 19"))?,
+    };
+    let effort = question.thorough.map_or(Effort::Quick, |most| Effort::Thorough { most });
+    Ok(Settings { gap_steps: question.gap, objective, effort, ..Settings::default() })
 }
 
 fn model(name: &str) -> anyhow::Result<ModelKind> {
@@ -221,6 +289,7 @@ fn failure(task: &Task<'_>, error: &forebay_forecast::ForecastError) -> String {
     let remedy = match error {
         ForecastError::TooShort { .. } => "; give a longer history, or a longer --step",
         ForecastError::Horizon { .. } => "; choose a shorter --horizon, or a longer --step",
+        ForecastError::Gap { .. } => "; choose a smaller --gap, or a longer --horizon",
         ForecastError::Model(_) => "; choose another of --models, or leave the choice to the selection",
         _ => "",
     };

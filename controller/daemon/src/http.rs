@@ -14,7 +14,7 @@
 //! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
 //! state of its own and changes nothing itself.
 
-mod anomalies;
+pub(crate) mod anomalies;
 
 use std::sync::Arc;
 

@@ -45,10 +45,9 @@ use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
-use demand::{KeyDemand, records_per_key};
+use demand::KeyDemand;
 use events::Feeds;
 use fitting::Fitting;
-use lifecycle::Lifecycle;
 use network::Network;
 use refits::Donors;
 use searches::Searches;
@@ -109,19 +108,11 @@ impl Planner {
         let now_step = step_at(shared.now().calendar_s, step_s);
         let first_step = now_step - i64::from(config.forecast.history_weeks) * WEEK_S / step_s;
         let mut keys = Vec::with_capacity(config.contracts.len());
-        let records_max = records_per_key(config.contracts.len(), config.forecast.horizon_steps);
         for contract in &config.contracts {
-            let points = store.range(&contract.key, first_step * step_s, now_step * step_s)?;
-            let begins = points.first().map_or(now_step, |point| point.start_s.div_euclid(step_s));
-            let quantiles = config.forecast.quantiles_of(&contract.key);
-            let schedule = lifecycle::schedule(&config.forecast, config.step_s);
-            let mut life = Lifecycle::new(schedule, quantiles.upper, config.step_s, now_step * step_s);
+            let mut demand = KeyDemand::remembered(&*store, &contract.key, config, first_step..now_step)?;
             if let Some(contest) = store.contest(&contract.key)? {
-                life.resume(contest);
+                demand.life.resume(contest);
             }
-            let mut demand = KeyDemand::new(contract.key.clone(), config.step_s, quantiles, begins, records_max, life);
-            demand.absorb(&points, begins, now_step);
-            demand.settled(now_step);
             keys.push(demand);
         }
         let fitting = Fitting::start(&shared)?;

@@ -285,7 +285,7 @@ fn an_import_error_names_its_line_and_leaves_nothing_behind() {
     let output = forebay(&arguments);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(error.contains("history.csv:3: column 3 (value)"), "{error}");
+    assert!(error.contains("history.csv: reading line 3, column \"value\""), "{error}");
     assert_eq!(stored_units(folder.path(), 300.0), 0.0);
 
     std::fs::write(&file, "timestamp,key,value\n0,shop/requests,5\n300,shop/requests,7\n300,shop/requests,8\n")
@@ -359,14 +359,18 @@ fn a_recurring_burst_is_granted_before_it_begins() {
 #[test]
 fn the_configuration_in_the_readme_runs() {
     let readme = include_str!("../../../README.md");
-    let block = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a yaml block");
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     // The test has a port and a folder of its own.
     let kept = |line: &&str| !["listen:", "data_dir:"].iter().any(|key| line.trim_start().starts_with(key));
-    let lines: Vec<_> = block.lines().filter(kept).map(|line| line.strip_prefix("   ").unwrap_or(line)).collect();
+    let lines: Vec<_> =
+        blocks.flat_map(str::lines).filter(kept).map(|line| line.strip_prefix("   ").unwrap_or(line)).collect();
+    assert!(lines.contains(&"pools:") && lines.contains(&"  events:"), "{lines:?}");
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(folder.path(), &lines.join("\n"));
     let plan: serde_json::Value = serde_json::from_str(&daemon.text("/v1/plan")).unwrap();
     let tenants: Vec<_> = plan["grants"].as_array().unwrap().iter().map(|grant| grant["tenant"].clone()).collect();
     assert_eq!(tenants.len(), 2, "{plan}");
+    let word = readme.split("/v1/anomalies -d '").nth(1).and_then(|rest| rest.split('\'').next()).expect("a word");
+    assert_eq!(daemon.post_json("/v1/anomalies", word), (200, "{\"id\":0}".to_owned()));
     assert_eq!(daemon.terminate(), Some(0));
 }

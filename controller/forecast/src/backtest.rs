@@ -7,19 +7,24 @@
 //!
 //! Missing values are neither forecast nor scored.
 
+mod mixing;
+
 use std::ops::Range;
 
 use crate::comparison::BlockLosses;
 use crate::conformal::{LeadResiduals, MAX_RESIDUALS, Residual};
 use crate::error::ModelError;
 use crate::history::History;
-use crate::model::combination::{octave, weights};
+use crate::measures::seasonal_scale;
+use crate::model::combination::octave;
 use crate::model::{EXPLOSION_FACTOR, Globals, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::{Lookout, ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
-use crate::selection::between_known;
+use crate::selection::{Objective, Settings, between_known};
 use crate::series::Series;
+pub(crate) use mixing::member_weights;
+use mixing::{mixed, weights_by_octave};
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
 /// 2.5 MB a fold.
@@ -35,6 +40,11 @@ const MIN_MEAN_PER_S: f64 = 1e-6;
 #[derive(Debug)]
 pub(crate) struct Backtest {
     day_steps: usize,
+    gap_steps: usize,
+    upper_quantile: f64,
+    objective: Objective,
+    /// What an absolute error is divided by for MASE.
+    seasonal_scale: Option<f64>,
     calibrating: Fold,
     scoring: Fold,
 }
@@ -88,18 +98,24 @@ impl Trial {
 
 /// A model's forecasts for one fold.
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Held {
     /// By lead, each beside the step of the fold.
     points: Vec<Vec<f64>>,
     /// Sums of absolute errors by octave of leads.
     errors: Vec<f64>,
 }
 
-/// How a model did on the held-out part of the history, over all leads.
+/// How a model did on the held-out part of the history, over all leads beyond the gap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
+    /// By what models are compared, the loss of the [`Objective`](crate::Objective) as a share of the mean rate; less is
+    /// better.
+    pub loss: f64,
     /// Mean pinball loss over [`SCORED_QUANTILES`](crate::SCORED_QUANTILES) as a share of the mean rate; less is better.
     pub relative_pinball: f64,
+    /// Mean absolute error of the median over that of the seasonal naive step a day ahead, on the history before; `None`
+    /// where that repeats itself exactly.
+    pub mase: Option<f64>,
     /// Share of values at or below the upper quantile; near that quantile if calibrated.
     pub coverage: f64,
     /// What its residuals were best measured by.
@@ -134,17 +150,59 @@ fn fold_starts_s(series: &Series) -> Option<[i64; 2]> {
     })
 }
 
+/// Of misses at lag one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Autocorrelation {
+    /// -1 to 1.
+    pub value: f64,
+    /// What independent misses stay below in 19 of 20 cases: two standard errors (Bartlett, 1946).
+    pub of_noise: f64,
+}
+
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+impl Trial {
+    /// What was forecast for the first fold.
+    pub(crate) fn calibrating(&self) -> &Held {
+        &self.calibrating
+    }
+}
+
+impl Held {
+    /// Sums of absolute errors by octave of leads.
+    pub(crate) fn errors(&self) -> &[f64] {
+        &self.errors
+    }
+}
+
 impl Backtest {
-    /// Holds out the end of `history` for forecasts of `horizon_steps` steps.
-    pub(crate) fn of(history: &History, horizon_steps: usize, mean_level: f64) -> Self {
+    /// Holds out the end of `history` for forecasts as they are asked for.
+    pub(crate) fn of(history: &History, settings: &Settings, mean_level: f64) -> Self {
+        let &Settings { horizon_steps, gap_steps, upper_quantile, objective, .. } = settings;
         let [calibrating, scoring] = folds(history).map(|range| Fold::of(range, history, horizon_steps, mean_level));
-        Self { day_steps: history.day_steps(), calibrating, scoring }
+        let day_steps = history.day_steps();
+        let known = |step: usize| history.value(step).filter(|_| history.known(step)).unwrap_or(f64::NAN);
+        let before: Vec<f64> = (0..scoring.start).map(known).collect();
+        let seasonal_scale = seasonal_scale(&before, day_steps);
+        Self { day_steps, gap_steps, upper_quantile, objective, seasonal_scale, calibrating, scoring }
     }
 
-    /// Fits the model before each fold and rolls it through.
-    pub(crate) fn try_model(&self, kind: ModelKind, globals: &Globals, history: &History) -> Result<Trial, ModelError> {
-        let roll = |fold: &Fold| fold.roll(kind, globals, history);
-        Ok(Trial { calibrating: roll(&self.calibrating)?, scoring: roll(&self.scoring)? })
+    /// Fits the model before the first fold and rolls it through.
+    pub(crate) fn begin(&self, kind: ModelKind, globals: &Globals, history: &History) -> Result<Held, ModelError> {
+        self.calibrating.roll(kind, globals, history)
+    }
+
+    /// Fits the model before the second fold too and rolls it through.
+    pub(crate) fn complete(
+        &self,
+        kind: ModelKind,
+        calibrating: Held,
+        globals: &Globals,
+        history: &History,
+    ) -> Result<Trial, ModelError> {
+        Ok(Trial { calibrating, scoring: self.scoring.roll(kind, globals, history)? })
     }
 
     /// The combination of several models, with the weights that it would have had: in each fold those that the errors of
@@ -160,17 +218,17 @@ impl Backtest {
 
     /// Scores the model on the second fold, calibrated on the first, with the scale that does best on a few leads; beside
     /// the score, the losses by blocks of time.
-    pub(crate) fn best_score(&self, trial: &Trial, upper_quantile: f64) -> (Score, BlockLosses) {
+    pub(crate) fn best_score(&self, trial: &Trial) -> (Score, BlockLosses) {
         let every = Every {
-            lead: self.scoring.steps.len().div_ceil(LEADS_FOR_SCALE),
+            lead: (self.scoring.steps.len() - self.gap_steps).div_ceil(LEADS_FOR_SCALE),
             sample: coprime_stride(self.scoring.origins.len(), SAMPLES_FOR_SCALE, self.day_steps),
         };
-        let [simplest, others @ ..] = ScaleKind::ALL.map(|scale| self.score(trial, scale, upper_quantile, every));
+        let [simplest, others @ ..] = ScaleKind::ALL.map(|scale| self.score(trial, scale, every));
         // The first of equals: simpler scales stand in front.
-        let best = others.into_iter().fold(simplest, |best, other| {
-            if other.0.relative_pinball.total_cmp(&best.0.relative_pinball).is_lt() { other } else { best }
-        });
-        if every == Every::ONE { best } else { self.score(trial, best.0.scale, upper_quantile, Every::ONE) }
+        let best = others
+            .into_iter()
+            .fold(simplest, |best, other| if other.0.loss.total_cmp(&best.0.loss).is_lt() { other } else { best });
+        if every == Every::ONE { best } else { self.score(trial, best.0.scale, Every::ONE) }
     }
 
     /// The residuals of both folds per lead, ready to calibrate a live forecast.
@@ -184,6 +242,25 @@ impl Backtest {
                 LeadResiduals::new(normalised(steps, points, scale, 1).chain(later))
             })
             .collect()
+    }
+
+    /// How much the next-step misses of successive origins of both folds depend on each other; a lasting bias counts too.
+    /// `None` where nothing was missed.
+    pub(crate) fn autocorrelation(&self, trial: &Trial) -> Option<Autocorrelation> {
+        let (mut products, mut squares, mut count) = (0.0, 0.0, 0_u32);
+        for (fold, held) in [(&self.calibrating, &trial.calibrating), (&self.scoring, &trial.scoring)] {
+            let mut before: Option<(usize, f64)> = None;
+            for (step, point) in fold.steps.iter().zip(&held.points).take(1).flat_map(|(s, p)| s.iter().zip(p)) {
+                let miss = step.actual - point;
+                squares += miss * miss;
+                count += 1;
+                if let Some((_, last)) = before.filter(|(from, _)| from + 1 == step.from) {
+                    products += last * miss;
+                }
+                before = Some((step.from, miss));
+            }
+        }
+        (squares > 0.0).then(|| Autocorrelation { value: products / squares, of_noise: 2.0 / f64::from(count).sqrt() })
     }
 
     /// The same residuals origin by origin, for what binds leads and series together.
@@ -201,37 +278,47 @@ impl Backtest {
         vectors
     }
 
-    fn score(&self, trial: &Trial, scale: ScaleKind, upper_quantile: f64, every: Every) -> (Score, BlockLosses) {
+    fn score(&self, trial: &Trial, scale: ScaleKind, every: Every) -> (Score, BlockLosses) {
         let mut blocks = BlockLosses::default();
         let per_origin = 1.0 / self.scoring.origins.len().max(1) as f64;
-        let (mut loss, mut actuals, mut covered, mut count) = (0.0, 0.0, 0_u32, 0_u32);
+        let (mut losses, mut decided, mut actuals) = ([0.0; SCORED_QUANTILES.len()], 0.0, 0.0);
+        let (mut covered, mut count) = (0_u32, 0_u32);
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
-        for ((steps, points), (scored_steps, scored_points)) in calibrating.zip(scoring).step_by(every.lead) {
+        for ((steps, points), (scored_steps, scored_points)) in
+            calibrating.zip(scoring).skip(self.gap_steps).step_by(every.lead)
+        {
             let residuals = LeadResiduals::new(normalised(steps, points, scale, every.sample));
             let by_class = [false, true].map(|high| {
                 let residuals = residuals.quantiles(high);
                 let scored = SCORED_QUANTILES.map(|p| (p, residuals.quantile(p)));
-                (scored, residuals.quantile(upper_quantile))
+                let decision = self.objective.quantile().map(|p| (p, residuals.quantile(p)));
+                (scored, decision, residuals.quantile(self.upper_quantile))
             });
             for (step, &point) in scored_steps.iter().zip(scored_points).step_by(every.sample) {
-                let (scored, upper) = by_class[usize::from(step.around.burst_expected(point))];
+                let (scored, decision, upper) = by_class[usize::from(step.around.burst_expected(point))];
                 let spread = step.around.scale(scale, point);
                 let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
-                let before = loss;
-                for (p, residual) in scored {
-                    loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
-                }
-                blocks.take(step.from as f64 * per_origin, loss - before, 1.0);
+                let pinball = |(p, residual)| pinball_loss(p, at(residual), step.actual);
+                let scored = scored.map(pinball);
+                let loss = decision.map_or(mean(&scored), pinball);
+                decided += loss;
+                losses.iter_mut().zip(scored).for_each(|(sum, loss)| *sum += loss);
+                blocks.take(step.from as f64 * per_origin, loss, 1.0);
                 covered += u32::from(step.actual <= at(upper));
                 actuals += step.actual;
                 count += 1;
             }
         }
         let count = f64::from(count.max(1));
+        let mean_rate = (actuals / count).max(MIN_MEAN_PER_S);
+        // The first of the scored quantiles is the median; twice its pinball loss is its absolute error.
+        let median_error = 2.0 * losses[0] / count;
         let score = Score {
             scale,
-            relative_pinball: (loss / count) / (actuals / count).max(MIN_MEAN_PER_S),
+            loss: decided / count / mean_rate,
+            relative_pinball: mean(&losses) / count / mean_rate,
+            mase: self.seasonal_scale.map(|scale| median_error / scale),
             coverage: f64::from(covered) / count,
         };
         (score, blocks)
@@ -285,42 +372,6 @@ impl Fold {
     }
 }
 
-/// The weights of each member by octave of leads, from all held-out forecasts.
-pub(crate) fn member_weights(members: &[&Trial], sharpness: i32) -> Vec<Vec<f64>> {
-    let (calibrating, scoring): (Vec<&Held>, Vec<&Held>) =
-        members.iter().map(|trial| (&trial.calibrating, &trial.scoring)).unzip();
-    weights_by_octave(&[&calibrating, &scoring], sharpness)
-}
-
-/// For each member its weights, from its errors in all the given folds together.
-fn weights_by_octave(folds: &[&[&Held]], sharpness: i32) -> Vec<Vec<f64>> {
-    let [first, ..] = folds else { return Vec::new() };
-    let octaves = first.first().map_or(0, |held| held.errors.len());
-    let mut by_member = vec![Vec::with_capacity(octaves); first.len()];
-    for octave in 0..octaves {
-        let error = |member: usize| folds.iter().map(|fold| fold[member].errors[octave]).sum();
-        let errors: Vec<f64> = (0..first.len()).map(error).collect();
-        for (member, weight) in by_member.iter_mut().zip(weights(&errors, sharpness)) {
-            member.push(weight);
-        }
-    }
-    by_member
-}
-
-/// The weighted mean of the members' forecasts.
-fn mixed(members: &[&Held], weights: &[Vec<f64>]) -> Vec<Vec<f64>> {
-    let [first, ..] = members else { return Vec::new() };
-    let mut mixed: Vec<Vec<f64>> = first.points.iter().map(|points| vec![0.0; points.len()]).collect();
-    for (member, weights) in members.iter().zip(weights) {
-        for ((sums, points), lead) in mixed.iter_mut().zip(&member.points).zip(1..) {
-            for (sum, point) in sums.iter_mut().zip(points) {
-                *sum += weights[octave(lead)] * point;
-            }
-        }
-    }
-    mixed
-}
-
 fn normalised<'a>(
     steps: &'a [Step],
     points: &'a [f64],
@@ -348,34 +399,4 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::series::Series;
-
-    #[test]
-    fn strides_meet_every_time_of_day() {
-        assert_eq!(coprime_stride(2_000, 4_000, 288), 1);
-        assert_eq!(coprime_stride(14_000, 4_000, 288), 5, "4 shares a factor with 288");
-        assert_eq!(coprime_stride(0, 4_000, 288), 1);
-    }
-
-    #[test]
-    fn folds_are_whole_days_at_the_end() {
-        let history = |hours: usize| History::new(&Series::new(0, 3600, vec![1.0; hours]).unwrap());
-        assert_eq!(folds(&history(10 * 24)), [144..192, 192..240]);
-        assert_eq!(folds(&history(60 * 24))[1].len(), 168);
-        assert_eq!(folds(&history(50)), [26..38, 38..50]);
-    }
-
-    #[test]
-    fn a_pattern_without_noise_is_forecast_without_loss() {
-        let rates = (0..20 * 24).map(|hour| f64::from(hour % 24)).collect();
-        let history = History::new(&Series::new(0, 3600, rates).unwrap());
-        let backtest = Backtest::of(&history, 2, 11.5);
-        let score =
-            |kind| backtest.best_score(&backtest.try_model(kind, &Globals::default(), &history).unwrap(), 0.95).0;
-        assert_eq!(score(ModelKind::SeasonalNaive).relative_pinball, 0.0);
-        assert_eq!(score(ModelKind::SeasonalNaive).coverage, 1.0);
-        assert!(score(ModelKind::LastValue).relative_pinball > 0.01);
-    }
-}
+mod tests;

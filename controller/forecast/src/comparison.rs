@@ -54,8 +54,13 @@ impl BlockLosses {
 
     /// Whether these losses are below the other's by more than luck.
     pub(crate) fn clearly_below(&self, other: &Self) -> bool {
+        self.is_below(other, CLEAR_ERRORS)
+    }
+
+    /// Whether these losses are below the other's by more than so many standard errors.
+    pub(crate) fn is_below(&self, other: &Self, errors: f64) -> bool {
         let (above, error) = other.above(self);
-        above > CLEAR_ERRORS * error
+        above > errors * error
     }
 }
 

@@ -33,6 +33,14 @@ pub enum SeriesError {
         /// The refused step.
         asked_s: u32,
     },
+    /// A season that cannot take the place of a day.
+    #[error(
+        "a season of {season_steps} steps cannot take the place of a day; choose at least 2 steps that divide 86400, such as 36, 72 or 288"
+    )]
+    Season {
+        /// The refused season.
+        season_steps: usize,
+    },
     /// A range that begins after it ends or that leaves the series.
     #[error("slicing a series: steps {from}..{to} are not within its {len} steps")]
     Range {
@@ -67,6 +75,28 @@ pub enum ForecastError {
         horizon_steps: usize,
         /// The longest horizon.
         longest: usize,
+    },
+    /// No lead is left to choose a model by.
+    #[error("fitting: gap of {gap_steps} steps leaves nothing of a horizon of {horizon_steps}")]
+    Gap {
+        /// The refused gap.
+        gap_steps: usize,
+        /// The horizon.
+        horizon_steps: usize,
+    },
+    /// A quantile to decide at outside 0..1.
+    #[error("fitting: quantile to decide at {quantile} is not between 0 and 1")]
+    DecisionQuantile {
+        /// The refused quantile.
+        quantile: f64,
+    },
+    /// Costs that give no quantile to decide at.
+    #[error("fitting: cost {short} of being short and {idle} of being idle are not both finite and above 0")]
+    Costs {
+        /// Of a unit of demand without capacity.
+        short: f64,
+        /// Of a unit of capacity without demand.
+        idle: f64,
     },
     /// An upper quantile outside 0.5..1.
     #[error("fitting: upper quantile {quantile} is not between 0.5 and 1")]
@@ -129,6 +159,12 @@ pub enum ModelError {
         model: &'static str,
         /// What did not work.
         message: String,
+    },
+    /// It was fitted once and did so badly on the first held-out stretch that no more was spent on it.
+    #[error("left out after the first stretch: {times_best:.2} times the best model's error at least")]
+    LeftOut {
+        /// Its mean absolute error over the best model's, at the leads where it did best.
+        times_best: f64,
     },
     /// The regression has no solution.
     #[error("fitting a regression for lead {lead}: {message}")]

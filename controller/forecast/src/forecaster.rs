@@ -67,7 +67,7 @@ impl Forecaster {
         vectors: ResidualVectors,
         report: SelectionReport,
     ) -> Self {
-        let &Settings { horizon_steps, upper_quantile } = settings;
+        let &Settings { horizon_steps, upper_quantile, .. } = settings;
         let live = LiveScore::new(upper_quantile, series.day_steps(), horizon_steps);
         let step_s = series.step_s();
         Self { step_s, horizon_steps, upper_quantile, mean_level, own, naive, hedge, vectors, live, report }

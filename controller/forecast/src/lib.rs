@@ -56,6 +56,7 @@ mod resource_model;
 mod rolling;
 mod scale;
 mod score;
+mod season;
 mod selection;
 mod series;
 mod shares;
@@ -67,7 +68,7 @@ pub use anomaly::{
     Anomaly, Applied, Change, Detector, Direction, Entry, Expected, HostileTraffic, Label, LabelKind, Ledger,
     Reason as ExclusionReason, Said, Treatment, Verdict, Why,
 };
-pub use backtest::Score;
+pub use backtest::{Autocorrelation, Score};
 pub use calendar::{DAY_S, WEEK_S, day_of_week, second_of_day};
 pub use compact::{BLOCK_BYTES, CompactSeries, MAX_BYTES_PER_VALUE};
 pub use conformal::ResidualQuantiles;
@@ -104,13 +105,15 @@ pub use resource_model::{MAX_KINDS, ResourceCost, ResourceError, ResourceKind, R
 pub use rolling::{FITTED_SHARE, Rolling};
 pub use scale::ScaleKind;
 pub use score::{SCORED_QUANTILES, pinball_loss};
+pub use season::SeasonClock;
 pub use selection::{
-    CandidateScore, Gain, Reason, SelectionReport, Settings, Worth, fit, fit_as, fit_as_with, fit_with, needed_steps,
+    CandidateScore, EXPENSIVE, Effort, ExpensiveModels, Gain, Objective, Reason, SelectionReport, Settings, Worth, fit,
+    fit_as, fit_as_with, fit_with, needed_steps,
 };
 pub use series::Series;
 pub use shares::{
     MAX_CATEGORIES, OTHER, ShareError, ShareForecast, ShareForecaster, ShareHistory, ShareMethod, ShareReport,
 };
 pub use stamp::{StampError, parse_stamp};
-pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Table, TableError};
+pub use table::{Column, MAX_TABLE_COLUMNS, MAX_TABLE_VALUES, Row, Table, TableError, TableRows};
 pub use zone::{LocalTime, MAX_ZONE_CHANGES, Zone, ZoneError};

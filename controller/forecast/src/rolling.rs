@@ -6,6 +6,10 @@
 //! forecaster teach nothing. Unlike the selection's own backtest, which calibrates, this one only measures: nothing that
 //! it sees flows back into a choice.
 //!
+//! With a calendar ([`Rolling::run_with_events`]) it lives as the controller does with event feeds: fitted on and forecasting
+//! from history cleared of events, what they do put in afterwards, learned anew with each fit and while one is on or has
+//! ended unseen; steps in an event teach the forecaster nothing. The calendar is taken as known in advance, all of it.
+//!
 //! Its cost is bounded: where there are too many origins, every n-th is used, with an n that meets every time of day. Live
 //! updates then come less often than the controller's.
 
@@ -14,6 +18,7 @@ use std::ops::Range;
 use crate::backtest::coprime_stride;
 use crate::calendar::WEEK_S;
 use crate::error::{ForecastError, SeriesError};
+use crate::events::{EventCalendar, EventForecast, EventModel};
 use crate::forecaster::{Forecast, Forecaster};
 use crate::series::Series;
 
@@ -77,30 +82,64 @@ impl Rolling {
     pub fn run(
         &self,
         series: &Series,
-        mut fit: impl FnMut(&Series) -> Result<Forecaster, ForecastError>,
+        fit: impl FnMut(&Series) -> Result<Forecaster, ForecastError>,
         mut seen: impl FnMut(usize, &Forecast),
+    ) -> Result<(), ForecastError> {
+        self.live(series, &EventCalendar::default(), fit, |now, forecast, _| seen(now, forecast))
+    }
+
+    /// As [`Rolling::run`], with the events of a calendar; see the module's text.
+    ///
+    /// # Errors
+    /// As [`Rolling::run`].
+    pub fn run_with_events(
+        &self,
+        series: &Series,
+        calendar: &EventCalendar,
+        fit: impl FnMut(&Series) -> Result<Forecaster, ForecastError>,
+        mut seen: impl FnMut(usize, &EventForecast),
+    ) -> Result<(), ForecastError> {
+        self.live(series, calendar, fit, |now, forecast, events| seen(now, &events.applied(forecast.clone())))
+    }
+
+    fn live(
+        &self,
+        series: &Series,
+        calendar: &EventCalendar,
+        mut fit: impl FnMut(&Series) -> Result<Forecaster, ForecastError>,
+        mut seen: impl FnMut(usize, &Forecast, &Learned<'_>),
     ) -> Result<(), ForecastError> {
         let history_steps = (HISTORY_WEEKS * WEEK_S / i64::from(series.step_s())) as usize;
         let before =
             |now: usize, steps: usize| series.slice(now.saturating_sub(steps), now).map_err(ForecastError::Series);
-        let mut forecaster = fit(&before(self.part.start, history_steps)?)?;
+        let history = before(self.part.start, history_steps)?;
+        let mut events = Learned::from(&history, calendar);
+        let mut forecaster = fit(&events.cleared(history)?)?;
         let mut open: Vec<(usize, Forecast)> = Vec::new();
         for now in self.part.clone() {
             let passed = now - self.part.start;
-            if passed > 0
-                && passed.is_multiple_of(self.refit_steps)
-                && let Ok(mut renewed) = fit(&before(now, history_steps)?)
-            {
-                renewed.take_over_live_score(&forecaster);
-                forecaster = renewed;
-                open.clear();
+            if passed > 0 && passed.is_multiple_of(self.refit_steps) {
+                let history = before(now, history_steps)?;
+                events = Learned::from(&history, calendar);
+                if let Ok(mut renewed) = fit(&events.cleared(history)?) {
+                    renewed.take_over_live_score(&forecaster);
+                    forecaster = renewed;
+                    open.clear();
+                }
             }
             if passed.is_multiple_of(self.stride) && now + self.horizon_steps <= self.part.end {
-                let forecast = forecaster.predict(&before(now, forecaster.recent_steps())?)?;
-                seen(now, &forecast);
+                if events.is_behind(series.at_s(now)) {
+                    events = Learned::from(&before(now, history_steps)?, calendar);
+                }
+                let recent = events.cleared(before(now, forecaster.recent_steps())?)?;
+                let forecast = forecaster.predict(&recent)?;
+                seen(now, &forecast, &events);
                 open.push((now, forecast));
             }
             open.retain(|(from, _)| now < from + self.horizon_steps);
+            if calendar.is_on(series.at_s(now)) {
+                continue;
+            }
             for (from, forecast) in &open {
                 if let Some(step) = forecast.steps.get(now - from) {
                     forecaster.observe(step, series.values()[now]);
@@ -111,9 +150,46 @@ impl Rolling {
     }
 }
 
+/// What was learned of events up to a moment.
+struct Learned<'a> {
+    calendar: &'a EventCalendar,
+    /// `None` for a calendar without events.
+    model: Option<EventModel>,
+    until_s: i64,
+}
+
+impl<'a> Learned<'a> {
+    fn from(history: &Series, calendar: &'a EventCalendar) -> Self {
+        let model = (!calendar.events().is_empty()).then(|| EventModel::learn(history, calendar));
+        Self { calendar, model, until_s: history.end_s() }
+    }
+
+    fn cleared(&self, history: Series) -> Result<Series, SeriesError> {
+        match &self.model {
+            Some(model) => model.cleared(&history),
+            None => Ok(history),
+        }
+    }
+
+    fn applied(&self, forecast: Forecast) -> EventForecast {
+        match &self.model {
+            Some(model) => model.apply(forecast),
+            None => EventForecast::without_events(forecast),
+        }
+    }
+
+    /// Whether an event is on, or has ended unseen, by now.
+    fn is_behind(&self, now_s: i64) -> bool {
+        let mut begun = self.calendar.events().iter().take_while(|event| event.from_s < now_s);
+        begun.any(|event| event.to_s > self.until_s)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calendar::DAY_S;
+    use crate::events::{Effect, Event};
     use crate::model::ModelKind;
     use crate::selection::{Settings, fit_as};
 
@@ -169,5 +245,51 @@ mod tests {
             |_, _| panic!("nothing can be forecast"),
         );
         assert_eq!(outcome, Err(ForecastError::TooShort { have: 42, need: 48 }));
+    }
+
+    #[test]
+    fn with_a_calendar_events_are_known_beforehand_and_disturb_nothing_afterwards() {
+        // 40 days; on the days 20, 25, 33 and 36 demand is threefold.
+        let sales = [20, 25, 33, 36];
+        let rate = |hour: usize| {
+            let plain = 50.0 + (hour % 24) as f64;
+            if sales.contains(&(hour / 24)) { 3.0 * plain } else { plain }
+        };
+        let series = Series::new(0, 3600, (0..960).map(rate).collect()).unwrap();
+        let sale = |day: usize| Event {
+            kind: "sale".to_owned(),
+            from_s: day as i64 * DAY_S,
+            to_s: (day as i64 + 1) * DAY_S,
+            key: None,
+            effect: Effect::default(),
+        };
+        let calendar = EventCalendar::new(sales.map(sale).to_vec()).unwrap();
+        let rolling = Rolling::over(&series, 24);
+        let fit = |history: &Series| {
+            fit_as(ModelKind::SeasonalNaive, history, &Settings { horizon_steps: 24, ..Settings::default() })
+        };
+        let miss = |from: usize, ahead: usize, median: f64| (median / series.values()[from + ahead] - 1.0).abs();
+        let (mut without, mut with, mut after): (Vec<f64>, Vec<f64>, Vec<f64>) = Default::default();
+        rolling
+            .run(&series, fit, |from, forecast| {
+                if from == 33 * 24 {
+                    without = (0..24).map(|ahead| miss(from, ahead, forecast.steps[ahead].quantile(0.5))).collect();
+                }
+            })
+            .unwrap();
+        rolling
+            .run_with_events(&series, &calendar, fit, |from, forecast| {
+                let misses = (0..24).map(|ahead| miss(from, ahead, forecast.steps[ahead].quantile(0.5)));
+                match from / 24 {
+                    33 if from % 24 == 0 => with = misses.collect(),
+                    34 if from % 24 == 0 => after = misses.collect(),
+                    _ => {}
+                }
+            })
+            .unwrap();
+        let worst = |misses: &[f64]| misses.iter().copied().fold(0.0, f64::max);
+        assert!(without.len() == 24 && without.iter().all(|miss| *miss > 0.6), "{without:?}");
+        assert!(with.len() == 24 && worst(&with) < 0.25, "{with:?}");
+        assert!(after.len() == 24 && worst(&after) < 0.05, "yesterday's sale is no pattern: {after:?}");
     }
 }

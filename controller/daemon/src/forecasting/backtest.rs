@@ -3,20 +3,26 @@
 //! Every forecaster lives through the last 30 % of the series with the controller's refits and live updates
 //! ([`Rolling`]). The selection, or each model that was named, is compared with last value and seasonal naive, which get
 //! the same calibration; `ratio` is its weighted quantile loss over the better one's, so below 1 it helps.
+//!
+//! With `--events` it lives with what the calendar says, and once more without, so that what the calendar is worth can be
+//! read: on the steps in events and on the others ([`WithEvents`]).
+
+mod leads;
+mod with_events;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use forebay_forecast::{ForecastError, ModelKind, Rolling, SCORED_QUANTILES, Series, Worth, fit_as, pinball_loss};
-use forebay_forecast::{mean_absolute_error, seasonal_scale};
+use forebay_forecast::{EventCalendar, ForecastError, ModelKind, Rolling, SCORED_QUANTILES, Series, Worth};
+use forebay_forecast::{mean_absolute_error, pinball_loss, seasonal_scale};
 use serde_json::{Value, json};
 
-use super::forecast::values;
-use super::page::{Fan, PLOTTED, Plot, page};
+use super::page::PlotArgs;
+use super::plot::{Fan, MEDIAN, PLOTTED, Plot};
 use super::{Question, Task, failure, network, report_failures, search, source, tasks, work};
+use leads::Leads;
+use with_events::WithEvents;
 
 /// Disjoint windows below which the figures are marked as thin.
 const FEW_WINDOWS: usize = 50;
@@ -41,27 +47,43 @@ pub(crate) struct BacktestArgs {
     /// Search the models' parameters for each series on its first part, with so many fits
     #[arg(long, value_name = "FITS", value_parser = clap::value_parser!(u16).range(2..=64))]
     search: Option<u16>,
-    /// Write a page with plots
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    /// Tell which columns lead which, by how many steps, and what of it is more than chance
+    #[arg(long)]
+    leads: bool,
+    #[command(flatten)]
+    plot: PlotArgs,
 }
 
 /// What came of one task.
 struct Outcome {
     windows: usize,
     own: Lived,
+    events: Option<WithEvents>,
     /// Weighted quantile losses of [`BASELINES`].
     baselines: [f64; BASELINES.len()],
+}
+
+/// Loss and demand over some steps.
+#[derive(Clone, Copy, Default)]
+struct Losses {
+    loss: f64,
+    actuals: f64,
+    steps: u32,
+}
+
+impl Losses {
+    fn wql(self) -> f64 {
+        self.loss / (self.actuals * SCORED_QUANTILES.len() as f64)
+    }
 }
 
 /// What a forecaster's life came to.
 #[derive(Default)]
 struct Lived {
     origins: usize,
-    loss: f64,
-    actuals: f64,
+    /// Steps outside events, and in them.
+    losses: [Losses; 2],
     covered: u32,
-    scored: u32,
     medians: Vec<f64>,
     actual: Vec<f64>,
     mase: Option<f64>,
@@ -73,12 +95,21 @@ struct Lived {
 }
 
 impl Lived {
+    fn all(&self) -> Losses {
+        let [plain, events] = self.losses;
+        Losses {
+            loss: plain.loss + events.loss,
+            actuals: plain.actuals + events.actuals,
+            steps: plain.steps + events.steps,
+        }
+    }
+
     fn wql(&self) -> f64 {
-        self.loss / (self.actuals * SCORED_QUANTILES.len() as f64)
+        self.all().wql()
     }
 
     fn coverage(&self) -> f64 {
-        f64::from(self.covered) / f64::from(self.scored)
+        f64::from(self.covered) / f64::from(self.all().steps)
     }
 }
 
@@ -92,6 +123,7 @@ impl Outcome {
 
 /// Rolls and prints.
 pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
+    args.plot.check()?;
     let named = source::read(&args.question)?;
     let mut tasks = tasks(&args.question, &named)?;
     if let Some(cpu_s) = args.network {
@@ -100,6 +132,7 @@ pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     if let Some(trials) = args.search {
         search::tune_all(&mut tasks, usize::from(trials))?;
     }
+    let leads = args.leads.then(|| Leads::search(&named)).transpose()?;
     let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for (task, outcome) in tasks.iter().zip(outcomes) {
@@ -114,46 +147,57 @@ pub(crate) fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     }
     if args.json {
         let all: Vec<Value> = done.iter().map(|(task, outcome)| as_json(task, outcome)).collect();
-        println!("{}", json!({ "source": args.question.source, "backtests": all }));
+        let leads = leads.as_ref().map(Leads::as_json);
+        println!("{}", json!({ "source": args.question.source, "backtests": all, "leads": leads }));
     } else {
-        print!("{}", as_text(&done));
+        print!("{}{}", as_text(&done), leads.as_ref().map(Leads::in_words).unwrap_or_default());
     }
-    if let Some(path) = &args.html {
-        let plots: Vec<Plot> = done.iter().map(|(task, outcome)| plot(task, outcome)).collect();
-        let text = page(&format!("Backtest of {}", args.question.source), &plots);
-        std::fs::write(path, text).with_context(|| format!("write {}: check --html", path.display()))?;
-    }
+    args.plot.write(&format!("Backtest of {}", args.question.source), || {
+        done.iter().map(|(task, outcome)| plot(task, outcome)).collect()
+    })?;
     report_failures(&failures, tasks.len())
 }
 
 /// `None` where there is nothing to measure.
 fn one(task: &Task<'_>) -> Result<Option<Outcome>, ForecastError> {
-    let series = &task.named.series;
-    let rolling = Rolling::over(series, task.steps);
+    let rolling = Rolling::over(&task.named.series, task.steps);
     if rolling.disjoint_windows() == 0 {
         return Ok(None);
     }
-    let own = live(&rolling, series, |history| task.fit(history))?;
-    let baseline = |kind| live(&rolling, series, |history| fit_as(kind, history, &task.settings()));
+    let (calendar, nothing) = (&task.named.calendar, EventCalendar::default());
+    let life = |known: &EventCalendar, model| live(&rolling, task, model, known);
+    let own = life(calendar, task.model)?;
+    let events = if calendar.events().is_empty() {
+        None
+    } else {
+        let without = life(&nothing, task.model)?;
+        Some(WithEvents::of(&own, &without, calendar))
+    };
+    let baseline = |kind| life(&nothing, Some(kind));
     let [last, seasonal] = BASELINES;
     let baselines = [baseline(last)?.wql(), baseline(seasonal)?.wql()];
-    Ok((own.actuals > 0.0).then_some(Outcome { windows: rolling.disjoint_windows(), own, baselines }))
+    let windows = rolling.disjoint_windows();
+    Ok((own.all().actuals > 0.0).then_some(Outcome { windows, own, events, baselines }))
 }
 
+/// A life that knows of the events of `known`; its losses are told apart by those of the task.
 fn live(
     rolling: &Rolling,
-    series: &Series,
-    fit: impl Fn(&Series) -> Result<forebay_forecast::Forecaster, ForecastError>,
+    task: &Task<'_>,
+    model: Option<ModelKind>,
+    known: &EventCalendar,
 ) -> Result<Lived, ForecastError> {
+    let series = &task.named.series;
     let (mut lived, mut plotted_to, mut first) = (Lived::default(), 0, None);
     let (mut chosen, mut worth) = (BTreeMap::new(), BTreeMap::new());
     let fit = |history: &Series| {
-        let fitted = fit(history)?;
+        let fitted =
+            Task { model, globals: task.globals.clone(), settings: task.settings.clone(), ..*task }.fit(history)?;
         *chosen.entry(fitted.report().chosen.as_str()).or_default() += 1;
         *worth.entry(fitted.report().worth().map_or("not-tried", Worth::as_str)).or_default() += 1;
         Ok(fitted)
     };
-    rolling.run(series, fit, |from, forecast| {
+    rolling.run_with_events(series, known, fit, |from, forecast| {
         lived.origins += 1;
         first.get_or_insert(from);
         let is_apart = from >= plotted_to;
@@ -161,16 +205,19 @@ fn live(
             plotted_to = from + forecast.steps.len();
         }
         for (step, &actual) in forecast.steps.iter().zip(&series.values()[from..]) {
+            let start_s = step.plain.start_s;
             if is_apart {
-                lived.fans.push(Fan { start_s: step.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) });
+                let start_s = task.named.real_s(start_s);
+                lived.fans.push(Fan { start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) });
             }
-            if actual.is_nan() {
+            if actual.is_nan() || step.plain.lead <= task.settings.gap_steps {
                 continue;
             }
-            lived.loss += SCORED_QUANTILES.iter().map(|&p| pinball_loss(p, step.quantile(p), actual)).sum::<f64>();
-            lived.actuals += actual;
+            let losses = &mut lived.losses[usize::from(task.named.calendar.is_on(start_s))];
+            losses.loss += SCORED_QUANTILES.iter().map(|&p| pinball_loss(p, step.quantile(p), actual)).sum::<f64>();
+            losses.actuals += actual;
+            losses.steps += 1;
             lived.covered += u32::from(actual <= step.quantile(COVERED));
-            lived.scored += 1;
             lived.medians.push(step.quantile(0.5));
             lived.actual.push(actual);
         }
@@ -227,31 +274,36 @@ fn as_text(done: &[(&Task<'_>, Outcome)]) -> String {
     for column in table.column_iter_mut().skip(2).take(7) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    let events = done.iter().filter_map(|(task, outcome)| Some((*task, outcome.events.as_ref()?)));
     format!(
-        "{table}\nratio: weighted quantile loss to the better of last value and seasonal naive; below 1 is better\n"
+        "{table}\nratio: weighted quantile loss to the better of last value and seasonal naive; below 1 is better\n{}",
+        with_events::table(events)
     )
 }
 
 fn as_json(task: &Task<'_>, outcome: &Outcome) -> Value {
     let own = &outcome.own;
     json!({
-        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.series.step_s(),
-        "windows": outcome.windows, "origins": own.origins, "scored_steps": own.scored, "wql": own.wql(),
+        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.step_s,
+        "gap_steps": task.settings.gap_steps, "windows": outcome.windows, "origins": own.origins, "scored_steps": own.all().steps, "wql": own.wql(),
         "wql_last_value": outcome.baselines[0], "wql_seasonal_naive": outcome.baselines[1],
         "wql_ratio": outcome.ratio(), "coverage_p95": own.coverage(), "mase": own.mase, "chosen": own.chosen,
-        "worth": own.worth,
+        "worth": own.worth, "events": outcome.events.as_ref().map(WithEvents::as_json),
     })
 }
 
 fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
-    let series = &task.named.series;
+    let named = task.named;
     let fans = outcome.own.fans.clone();
-    let from_s = fans.first().map_or(series.end_s(), |fan| fan.start_s);
-    let from = (from_s - series.start_s()) / i64::from(series.step_s());
+    let from_s = fans.first().map_or(named.end_s(), |fan| fan.start_s);
+    let from = (from_s - named.real_s(named.series.start_s())) / i64::from(named.step_s);
     Plot {
         title: format!("{}, {} ahead, as it would have been forecast", task.named.name, task.horizon),
-        step_s: series.step_s(),
-        values: values(series, usize::try_from(from).unwrap_or(0)),
+        step_s: named.step_s,
+        values: named.values(usize::try_from(from).unwrap_or(0)),
         fans,
+        note: outcome.events.as_ref().map(WithEvents::in_words).unwrap_or_default(),
+        beside: outcome.events.as_ref().map(|events| events.medians.clone()).unwrap_or_default(),
+        events: outcome.events.as_ref().map(|events| events.spans.clone()).unwrap_or_default(),
     }
 }

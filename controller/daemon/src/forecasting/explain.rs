@@ -1,11 +1,13 @@
 //! Why a model was chosen, in words and as JSON: now, by the selection, and since when, by the controller's record.
 
-use forebay_forecast::{Choice, Chosen, FitChoice, Reason, SelectionReport, Worth};
+use forebay_forecast::{
+    Applied, Autocorrelation, Choice, Chosen, ExpensiveModels, FitChoice, Reason, SelectionReport, Treatment, Worth,
+};
 use serde_json::{Value, json};
 
 use crate::calendar;
 
-/// Newest choices that are printed; JSON holds all that are kept.
+/// Newest choices, and stretches of the ledger, that are printed; JSON holds all that are kept.
 const SHOWN_CHOICES: usize = 20;
 
 /// What the controller decided about a key, oldest first, and the scores behind its last fit.
@@ -49,20 +51,44 @@ pub(crate) fn choice_json(choice: &Choice) -> Value {
 
 /// The selection's report as lines of text.
 pub(super) fn in_words(report: &SelectionReport) -> String {
-    let mut text = String::from("  held-out loss (share of the mean rate), coverage of the 95th percentile, scale:\n");
+    let mut text =
+        String::from("  held-out loss (share of the mean rate), MASE, coverage of the 95th percentile, scale:\n");
     for candidate in &report.candidates {
         let name = candidate.kind.as_str();
         let line = match &candidate.outcome {
             Ok(score) => {
-                format!("{:.4}, {:.1} %, {:?}", score.relative_pinball, 100.0 * score.coverage, score.scale)
+                let mase = score.mase.map_or("-".to_owned(), |mase| format!("{mase:.3}"));
+                format!("{:.4}, {mase}, {:.1} %, {:?}", score.loss, 100.0 * score.coverage, score.scale)
             }
             Err(error) => format!("took no part: {error}"),
         };
         text += &format!("    {name:<22}{line}\n");
     }
     text += &format!("  {}\n", reason(report));
+    if let Some(line) = expensive(report) {
+        text += &format!("  {line}\n");
+    }
     text += &format!("  verdict: {}\n", verdict(report));
     text += &format!("  live forecasts are measured against {}\n", report.reference);
+    text
+}
+
+/// Stretches that were not learned as measured, the newest ones.
+pub(super) fn left_out_in_words(left_out: &[Applied]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("  not learned as measured, by the ledger: {} stretches\n", left_out.len());
+    for one in &left_out[left_out.len().saturating_sub(SHOWN_CHOICES)..] {
+        let (from, to) = (calendar::print(one.from_s), calendar::print(one.to_s));
+        let what = match one.treatment {
+            Treatment::Excluded => "left out".to_owned(),
+            Treatment::Reduced { by_per_s } => format!("less {by_per_s:.4} a second, which were hostile"),
+            Treatment::Kept => "kept, as a label says".to_owned(),
+            Treatment::KeptAsCommon => "kept, since so much of the history is like it".to_owned(),
+        };
+        text += &format!("    {from} to {to}  {what} (entry {})\n", one.entry);
+    }
     text
 }
 
@@ -70,7 +96,7 @@ pub(super) fn in_words(report: &SelectionReport) -> String {
 pub(super) fn as_json(report: &SelectionReport) -> Value {
     let candidates = report.candidates.iter().map(|candidate| match &candidate.outcome {
         Ok(score) => json!({
-            "model": candidate.kind.as_str(), "loss": score.relative_pinball, "coverage_p95": score.coverage,
+            "model": candidate.kind.as_str(), "loss": score.loss, "wql": score.relative_pinball, "mase": score.mase, "coverage_p95": score.coverage,
             "scale": format!("{:?}", score.scale),
         }),
         Err(error) => json!({ "model": candidate.kind.as_str(), "refused": error.to_string() }),
@@ -78,7 +104,7 @@ pub(super) fn as_json(report: &SelectionReport) -> Value {
     json!({
         "candidates": candidates.collect::<Vec<_>>(), "chosen": report.chosen.as_str(),
         "reference": report.reference.as_str(), "reason": reason(report), "worth": report.worth().map(Worth::as_str),
-        "gain": report.gain.map(|gain| gain.share),
+        "expensive_models": expensive(report), "gain": report.gain.map(|gain| gain.share),
         "gain_standard_error": report.gain.map(|gain| gain.standard_error).filter(|error| error.is_finite()),
     })
 }
@@ -96,6 +122,27 @@ pub(super) fn verdict(report: &SelectionReport) -> String {
         Some(Worth::NoForecasterHelps) | None => "no forecaster helps here",
     };
     format!("{says}; it saves {:.1} % of the naive loss, {error}", 100.0 * gain.share)
+}
+
+/// Whether expensive models were tried, and why; nothing where nobody asked for them.
+fn expensive(report: &SelectionReport) -> Option<String> {
+    let compared = |misses: Autocorrelation| {
+        format!("autocorrelation {:.2}, of noise within {:.2}", misses.value, misses.of_noise)
+    };
+    match report.expensive {
+        ExpensiveModels::Tried(misses) => Some(format!(
+            "expensive models were tried: what the cheap ones missed depends on what they missed before ({})",
+            compared(misses)
+        )),
+        ExpensiveModels::NothingLeft(Some(misses)) => Some(format!(
+            "expensive models were not tried: what the cheap ones missed looks like noise ({})",
+            compared(misses)
+        )),
+        ExpensiveModels::NothingLeft(None) => {
+            Some("expensive models were not tried: the cheap ones missed nothing".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn reason(report: &SelectionReport) -> String {

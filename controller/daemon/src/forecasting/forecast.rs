@@ -1,16 +1,15 @@
 //! `forebay forecast`: the next steps of each series, as quantiles.
 
-use std::path::PathBuf;
-
-use anyhow::Context;
 use clap::Args;
 use comfy_table::{Table, presets};
-use forebay_forecast::{EventCalendar, EventForecast, EventModel, Forecaster, Series, Worth};
-use jiff::tz::TimeZone;
+use forebay_forecast::{EventForecast, EventModel, Forecast, Forecaster, ModelKind, Worth};
 use serde_json::{Value, json};
 
-use super::page::{Fan, PLOTTED, Plot, page};
-use super::{Named, Question, Task, explain, failure, report_failures, source, tasks, work};
+use super::page::PlotArgs;
+use super::plot::{Fan, PLOTTED, Plot};
+use super::sum::{Part, Sum};
+use super::{Question, Task, explain, failure, report_failures, source, tasks, work};
+use crate::http::anomalies::applied_json;
 use crate::{calendar, events};
 
 /// Most rows that are printed of one forecast; of a longer one so many are taken evenly, the last step among them. JSON
@@ -27,22 +26,18 @@ pub(crate) struct ForecastArgs {
     /// Quantiles to print, between 0 and 1
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0.05,0.5,0.95,0.99")]
     quantiles: Vec<f64>,
-    /// iCalendar file with events that concern the series; may be given several times
-    #[arg(long, value_name = "FILE.ics")]
-    events: Vec<PathBuf>,
-    /// Time zone of the days and times in --events that name none
-    #[arg(long, value_name = "ZONE", default_value = "UTC")]
-    zone: String,
     /// Say why the model was chosen, and what is expected of events; for a key also what the controller decided about it,
     /// and when
     #[arg(long)]
     explain: bool,
+    /// Tell also what all series together will be: their sum's quantiles, beside the sums of theirs
+    #[arg(long)]
+    sum: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Write a page with plots
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    plot: PlotArgs,
 }
 
 /// What came of one task.
@@ -50,6 +45,8 @@ struct Outcome {
     forecaster: Forecaster,
     /// What was learned of events, if there are any.
     events: Option<EventModel>,
+    /// Without events.
+    plain: Forecast,
     forecast: EventForecast,
 }
 
@@ -61,14 +58,14 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             "--quantiles {quantile}: a quantile lies between 0 and 1, without them; write such as 0.5,0.95"
         );
     }
+    args.plot.check()?;
     let record = if args.explain { source::choices(&args.question)? } else { None };
     if let Some(choices) = record.as_ref().filter(|_| !args.json) {
         println!("{}", explain::record_in_words(&args.question.source, choices));
     }
     let named = source::read(&args.question)?;
     let tasks = tasks(&args.question, &named)?;
-    let calendar = read_events(args, &named)?;
-    let outcomes = work(&tasks, |task| one(task, &calendar));
+    let outcomes = work(&tasks, one);
     let (mut done, mut failures) = (Vec::new(), Vec::new());
     for (task, outcome) in tasks.iter().zip(outcomes) {
         match outcome {
@@ -76,56 +73,75 @@ pub(crate) fn run(args: &ForecastArgs) -> anyhow::Result<()> {
             Err(error) => failures.push(failure(task, &error)),
         }
     }
+    let sums = if args.sum { sums(args, &done)? } else { Vec::new() };
     if args.json {
         let all: Vec<Value> = done.iter().map(|(task, outcome)| as_json(args, task, outcome)).collect();
         let mut answer = json!({ "source": args.question.source, "forecasts": all });
         if let Some(choices) = &record {
             answer["choices"] = choices.iter().map(explain::choice_json).collect();
         }
+        if args.sum {
+            answer["sums"] = sums.iter().map(Sum::as_json).collect();
+        }
         println!("{answer}");
     } else {
         for (task, outcome) in &done {
             print!("{}", as_text(args, task, outcome));
         }
+        for sum in &sums {
+            print!("{}", sum.in_words(&names(args), MAX_ROWS));
+        }
     }
-    if let Some(path) = &args.html {
-        let plots: Vec<Plot> = done.iter().map(|(task, outcome)| plot(task, outcome)).collect();
-        let text = page(&format!("Forecasts of {}", args.question.source), &plots);
-        std::fs::write(path, text).with_context(|| format!("write {}: check --html", path.display()))?;
-    }
+    args.plot.write(&format!("Forecasts of {}", args.question.source), || {
+        done.iter().map(|(task, outcome)| plot(task, outcome)).collect()
+    })?;
     report_failures(&failures, tasks.len())
 }
 
-/// The events of all feeds that touch a series or what is forecast of it.
-fn read_events(args: &ForecastArgs, named: &[Named]) -> anyhow::Result<EventCalendar> {
-    let zone = TimeZone::get(&args.zone).with_context(|| {
-        format!("--zone {}: write a name such as Europe/Berlin, as the machine knows it", args.zone)
-    })?;
-    let ahead_s = args.question.horizon.iter().map(|horizon| i64::from(horizon.seconds)).max().unwrap_or(0);
-    let from_s = named.iter().map(|named| named.series.start_s()).min().unwrap_or(0);
-    let to_s = named.iter().map(|named| named.series.end_s()).max().unwrap_or(0) + ahead_s;
-    let mut all = Vec::new();
-    for file in &args.events {
-        let calendar = events::read(file, &zone, (from_s, to_s))?;
-        all.extend(calendar.events().iter().filter(|event| events::changes_demand(event)).cloned());
-    }
-    EventCalendar::new(all).context("--events")
+/// Of all series at each horizon with each model.
+fn sums(args: &ForecastArgs, done: &[(&Task<'_>, Outcome)]) -> anyhow::Result<Vec<Sum>> {
+    anyhow::ensure!(
+        done.iter().all(|(_, outcome)| outcome.events.is_none()),
+        "--sum: what events do to a sum is not known, since they concern its parts; leave out --sum, or the events"
+    );
+    let kind = |task: &Task<'_>| (task.horizon.seconds, task.model.map(ModelKind::as_str));
+    let mut kinds: Vec<_> = done.iter().map(|(task, _)| kind(task)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let sum = |wanted| {
+        let parts: Vec<Part<'_>> = done
+            .iter()
+            .filter(|(task, _)| kind(task) == wanted)
+            .map(|(task, outcome)| Part { task, forecaster: &outcome.forecaster, plain: &outcome.plain })
+            .collect();
+        Sum::of(&parts, &args.quantiles)
+    };
+    kinds.into_iter().map(sum).collect()
+}
+
+fn names(args: &ForecastArgs) -> Vec<String> {
+    args.quantiles.iter().map(|p| format!("p{}", percent(*p))).collect()
 }
 
 /// As the controller does: fits and forecasts without the events, which are put in afterwards.
-fn one(task: &Task<'_>, calendar: &EventCalendar) -> Result<Outcome, forebay_forecast::ForecastError> {
-    let (events, series) = events::learned(task.named.series.clone(), &calendar.of_key(&task.named.name));
+fn one(task: &Task<'_>) -> Result<Outcome, forebay_forecast::ForecastError> {
+    let (events, series) = events::learned(task.named.series.clone(), &task.named.calendar);
     let forecaster = task.fit(&series)?;
-    let plain = forecaster.predict(&series)?;
-    let forecast = match &events {
-        Some(model) => model.apply(plain),
-        None => EventForecast::without_events(plain),
+    let seen = match (&task.named.seen, &events) {
+        (None, _) => series,
+        (Some(seen), None) => seen.clone(),
+        (Some(seen), Some(model)) => model.cleared(seen)?,
     };
-    Ok(Outcome { forecaster, events, forecast })
+    let plain = forecaster.predict(&seen)?;
+    let forecast = match &events {
+        Some(model) => model.apply(plain.clone()),
+        None => EventForecast::without_events(plain.clone()),
+    };
+    Ok(Outcome { forecaster, events, plain, forecast })
 }
 
 fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
-    let Outcome { forecaster, events, forecast } = outcome;
+    let Outcome { forecaster, events, forecast, .. } = outcome;
     let series = &task.named.series;
     let mut text = format!(
         "{}: {} ahead by {}, from {} known steps of {} s until {}\n",
@@ -133,23 +149,24 @@ fn as_text(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> String {
         task.horizon,
         forecaster.report().chosen,
         series.known_steps(),
-        series.step_s(),
-        calendar::print(series.end_s()),
+        task.named.step_s,
+        calendar::print(task.named.end_s()),
     );
     if args.explain {
         text += &explain::in_words(forecaster.report());
         text += &events::in_words(&events.as_ref().map(EventModel::report).unwrap_or_default());
+        text += &explain::left_out_in_words(&task.named.left_out);
     } else {
         text += &format!("  verdict: {}\n", explain::verdict(forecaster.report()));
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let names = args.quantiles.iter().map(|p| format!("p{}", percent(*p)));
-    table.set_header(["begins".to_owned(), "lead".to_owned()].into_iter().chain(names));
+    table.set_header(["begins".to_owned(), "lead".to_owned()].into_iter().chain(names(args)));
     let every = forecast.steps.len().div_ceil(MAX_ROWS);
     for step in forecast.steps.iter().filter(|step| (forecast.steps.len() - step.plain.lead).is_multiple_of(every)) {
         let quantiles = args.quantiles.iter().map(|&p| format!("{:.4}", step.quantile(p)));
-        table.add_row([calendar::print(step.plain.start_s), step.plain.lead.to_string()].into_iter().chain(quantiles));
+        let start_s = task.named.real_s(step.plain.start_s);
+        table.add_row([calendar::print(start_s), step.plain.lead.to_string()].into_iter().chain(quantiles));
     }
     text += &format!("{table}\n\n");
     text
@@ -161,20 +178,22 @@ fn percent(p: f64) -> f64 {
 }
 
 fn as_json(args: &ForecastArgs, task: &Task<'_>, outcome: &Outcome) -> Value {
-    let Outcome { forecaster, events, forecast } = outcome;
+    let Outcome { forecaster, events, forecast, .. } = outcome;
     let series = &task.named.series;
     let steps = forecast.steps.iter().map(|step| {
         let quantiles: Vec<f64> = args.quantiles.iter().map(|&p| step.quantile(p)).collect();
         let uplift = step.uplift.map(|uplift| uplift.factor());
-        json!({ "start_s": step.plain.start_s, "lead": step.plain.lead, "quantiles": quantiles, "uplift": uplift })
+        let start_s = task.named.real_s(step.plain.start_s);
+        json!({ "start_s": start_s, "lead": step.plain.lead, "quantiles": quantiles, "uplift": uplift })
     });
     let mut row = json!({
-        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": series.step_s(),
-        "known_steps": series.known_steps(), "history_end_s": series.end_s(), "model": forecaster.report().chosen.as_str(),
+        "series": task.named.name, "horizon_s": task.horizon.seconds, "step_s": task.named.step_s,
+        "known_steps": series.known_steps(), "history_end_s": task.named.end_s(), "model": forecaster.report().chosen.as_str(),
         "worth": forecaster.report().worth().map(Worth::as_str), "quantiles": args.quantiles, "steps": steps.collect::<Vec<_>>(),
     });
     if args.explain {
         row["explain"] = explain::as_json(forecaster.report());
+        row["explain"]["left_out"] = task.named.left_out.iter().map(applied_json).collect();
         row["explain"]["events"] = events::as_json(&events.as_ref().map(EventModel::report).unwrap_or_default());
     }
     row
@@ -185,20 +204,21 @@ fn plot(task: &Task<'_>, outcome: &Outcome) -> Plot {
     let series = &task.named.series;
     let shown = (PLOTTED_HISTORY * task.steps).max(2 * series.day_steps());
     let from = series.len().saturating_sub(shown);
+    let in_event = || forecast.steps.iter().filter(|step| step.uplift.is_some());
     Plot {
         title: format!("{}, {} ahead by {}", task.named.name, task.horizon, outcome.forecaster.report().chosen),
-        step_s: series.step_s(),
-        values: values(series, from),
+        step_s: task.named.step_s,
+        values: task.named.values(from),
         fans: forecast
             .steps
             .iter()
-            .map(|step| Fan { start_s: step.plain.start_s, quantiles: PLOTTED.map(|p| step.quantile(p)) })
+            .map(|step| Fan {
+                start_s: task.named.real_s(step.plain.start_s),
+                quantiles: PLOTTED.map(|p| step.quantile(p)),
+            })
             .collect(),
+        note: String::new(),
+        beside: in_event().map(|step| (step.plain.start_s, step.plain.quantile(0.5))).collect(),
+        events: in_event().map(|step| (step.plain.start_s, step.plain.start_s + i64::from(forecast.step_s))).collect(),
     }
-}
-
-/// Begin and value of the known steps from `from` on.
-pub(super) fn values(series: &Series, from: usize) -> Vec<(i64, f64)> {
-    let steps = series.values().iter().enumerate().skip(from);
-    steps.filter(|(_, value)| !value.is_nan()).map(|(index, &value)| (series.at_s(index), value)).collect()
 }

@@ -12,7 +12,7 @@ pub(super) fn tune_all(tasks: &mut [Task<'_>], trials: usize) -> Result<(), Seri
     tasks.par_iter_mut().filter(|task| matches!(task.model, None | Some(ModelKind::Combination))).try_for_each(|task| {
         let series = &task.named.series;
         let first_part = Rolling::over(series, task.steps).first_history(series)?;
-        if let Ok(tuned) = tune(&task.globals, &first_part, &task.settings(), SearchBudget { trials, seed: 1 }, &[]) {
+        if let Ok(tuned) = tune(&task.globals, &first_part, &task.settings, SearchBudget { trials, seed: 1 }, &[]) {
             task.globals.tuning = tuned.tuning;
         }
         Ok(())

@@ -1,27 +1,34 @@
 //! Where the commands' series come from: a CSV file, or a key of the controller's store.
 //!
-//! A source is a file if there is one of that name or if it ends in `.csv`, else a key.
+//! A source is a file if there is one of that name or if it ends in `.csv`, else a key. A key is forecast as the controller
+//! would: from what it believes of the history (its ledger of anomalies, hostile demand, the flood guard's caps), with the
+//! event feeds of the configuration.
 
 use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
-use forebay_forecast::{Choice, Measure, Observation, Regularise, Table, Zone, regularise};
+use forebay_forecast::{
+    Choice, EventCalendar, Measure, Regularise, Series, SeriesError, Table, WEEK_S, Zone, regularise,
+};
 use forebay_plan::Key;
 
-use super::{Kind, MAX_SERIES, Named, Question};
+use super::{Kind, MAX_SERIES, Named, Question, season};
 use crate::config::Config;
+use crate::planning::demand::KeyDemand;
 use crate::store::HistoryStore;
 use crate::store::sqlite::SqliteStore;
 
 /// The series that the question is about.
 pub(super) fn read(question: &Question) -> anyhow::Result<Vec<Named>> {
     let path = Path::new(&question.source);
-    if path.is_file() || question.source.ends_with(".csv") {
-        from_file(path, question)
+    let mut all = if path.is_file() || question.source.ends_with(".csv") {
+        from_file(path, question)?
     } else {
-        Ok(vec![from_store(question)?])
-    }
+        vec![from_store(question)?]
+    };
+    all.iter_mut().try_for_each(|named| season::put_on(named, &question.season))?;
+    Ok(all)
 }
 
 /// What the controller decided about the key that the question is about; nothing for a file.
@@ -56,13 +63,22 @@ fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
     let named = wanted.into_iter().map(|column| {
         let regular = regularise(&table.observations(column), &how);
         let series = regular.with_context(|| format!("{file}, column {}", column.name))?.series;
-        Ok(Named { name: column.name.clone(), series })
+        let calendar = EventCalendar::default();
+        let (name, step_s) = (column.name.clone(), series.step_s());
+        Ok(Named { name, step_s, series, seen: None, clock: None, calendar, left_out: Vec::new() })
     });
-    named.collect()
+    let mut named = named.collect::<anyhow::Result<Vec<_>>>()?;
+    let from_s = named.iter().map(|named| named.series.start_s()).min().unwrap_or(0);
+    let to_s = named.iter().map(|named| named.series.end_s()).max().unwrap_or(0);
+    let calendar = EventCalendar::new(question.events((from_s, to_s))?).context("--events")?;
+    for named in &mut named {
+        named.calendar = calendar.of_key(&named.name);
+    }
+    Ok(named)
 }
 
-/// The key, the store that should hold it, and its configured step.
-fn open_store(question: &Question) -> anyhow::Result<(Key, SqliteStore, u32)> {
+/// The key, the store that should hold it, and the configuration.
+fn open_store(question: &Question) -> anyhow::Result<(Key, SqliteStore, Config)> {
     let text = &question.source;
     let (tenant, resource) =
         text.rsplit_once('/').filter(|(tenant, resource)| !tenant.is_empty() && !resource.is_empty()).with_context(
@@ -70,7 +86,7 @@ fn open_store(question: &Question) -> anyhow::Result<(Key, SqliteStore, u32)> {
         )?;
     anyhow::ensure!(question.column.is_empty(), "--column is for files; a key is one series");
     let config = Config::load(question.config.as_deref())?;
-    let data_dir = question.data_dir.as_ref().unwrap_or(&config.data_dir);
+    let data_dir = question.data_dir.as_ref().unwrap_or(&config.data_dir).clone();
     let history = data_dir.join("history.sqlite3");
     // Opening would make an empty one.
     anyhow::ensure!(
@@ -78,23 +94,35 @@ fn open_store(question: &Question) -> anyhow::Result<(Key, SqliteStore, u32)> {
         "{text}: there is no history in {}; name its folder with --data-dir, or a CSV file instead of a key",
         data_dir.display()
     );
-    Ok((Key::new(tenant, resource), SqliteStore::open(data_dir, config.step_s)?, config.step_s))
+    let store = SqliteStore::open(&data_dir, config.step_s)?;
+    Ok((Key::new(tenant, resource), store, config))
 }
 
+/// What the controller would learn and forecast from, if it were asked at the end of the key's history.
 fn from_store(question: &Question) -> anyhow::Result<Named> {
     let text = &question.source;
-    let (key, store, step_s) = open_store(question)?;
+    let (key, store, config) = open_store(question)?;
+    let step_s = i64::from(config.step_s);
     let points = store.range(&key, i64::MIN, i64::MAX)?;
-    anyhow::ensure!(
-        !points.is_empty(),
-        "{text}: the history has no points of this key; check its spelling, or load some with `forebay import`"
-    );
-    let rows = (1..).zip(&points).map(|(row, point)| Observation::at_second(row, point.start_s, point.value));
-    let step_s = question.step.map_or(step_s, |step| step.seconds);
-    let how = Regularise { step_s: Some(step_s), ..Regularise::new(Measure::Level) };
-    let regular = regularise(&rows.collect::<Vec<_>>(), &how);
-    let series = regular.with_context(|| text.clone())?.series;
-    Ok(Named { name: text.clone(), series })
+    let newest = points.last().with_context(|| {
+        format!("{text}: the history has no points of this key; check its spelling, or load some with `forebay import`")
+    })?;
+    let end = newest.start_s.div_euclid(step_s) + 1;
+    let from = end - i64::from(config.forecast.history_weeks) * WEEK_S / step_s;
+    let mut demand = KeyDemand::remembered(&store, &key, &config, from..end)?;
+    demand.watch.restore(store.ledger(&key)?, None);
+    let calendar = question.events_of_key(&config, &key, (from * step_s, end * step_s))?;
+    demand.events.concerning(calendar.clone());
+    let on_step = |series: Series| match question.step {
+        Some(step) => series.coarser(step.seconds),
+        None => Ok(series),
+    };
+    let believed = || -> Result<_, SeriesError> {
+        Ok((on_step(demand.training(from)?)?, on_step(demand.believed()?)?, demand.left_out(from)?))
+    };
+    let (series, seen, left_out) = believed().with_context(|| format!("{text}: its history"))?;
+    let (name, step_s) = (text.clone(), series.step_s());
+    Ok(Named { name, step_s, series, seen: Some(seen), clock: None, calendar, left_out })
 }
 
 impl From<Kind> for Measure {

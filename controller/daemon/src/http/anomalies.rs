@@ -163,7 +163,7 @@ fn entry_json(entry: &Entry) -> Value {
     row
 }
 
-fn applied_json(stretch: &Applied) -> Value {
+pub(crate) fn applied_json(stretch: &Applied) -> Value {
     let (treatment, by_per_s) = match stretch.treatment {
         Treatment::Excluded => ("excluded", None),
         Treatment::Reduced { by_per_s } => ("reduced", Some(by_per_s)),

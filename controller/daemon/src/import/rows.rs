@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use csv::StringRecord;
+use forebay_forecast::{Row, TableError, TableRows, Zone};
 use forebay_plan::Key;
 
 use crate::calendar;
@@ -16,14 +16,16 @@ const LONGEST_STRETCH_S: i64 = 86_400;
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ImportError {
-    #[error("{file}:{line}: {reason}; the file must be CSV in UTF-8")]
-    Csv { file: String, line: u64, reason: String },
-    #[error("{file}:1: the header is {found:?}; it must be timestamp,key,value")]
+    #[error("{file}: {error}")]
+    Table { file: String, error: TableError },
+    #[error("{file}: reading line 1: the header is {found:?}; it must be timestamp,key,value")]
     Header { file: String, found: String },
-    #[error("{file}:{line}: {found} columns where 3 are needed; complete or delete the line")]
-    Columns { file: String, line: u64, found: usize },
-    #[error("{file}:{line}: column {column} ({}): {reason}; {remedy}", COLUMNS[*column - 1])]
-    Field { file: String, line: u64, column: usize, reason: String, remedy: &'static str },
+    #[error("{file}: reading line {line}, column \"key\": {text:?} is no key; write TENANT/RESOURCE")]
+    Key { file: String, line: u64, text: String },
+    #[error(
+        "{file}: reading line {line}, column \"value\": it is empty; write units per second, 0 or more, or delete the line"
+    )]
+    Blank { file: String, line: u64 },
 }
 
 /// A file's rows by key and time.
@@ -45,45 +47,31 @@ pub(super) struct Summary {
 impl Rows {
     /// Reads to the end, or to the first thing that is wrong. `file` is for error messages.
     pub(super) fn read(file: &str, input: impl Read) -> Result<Self, ImportError> {
-        let csv_error = |error: csv::Error| ImportError::Csv {
-            file: file.to_owned(),
-            line: error.position().map_or(1, csv::Position::line),
-            reason: error.to_string(),
-        };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(input);
-        let header = reader.headers().map_err(csv_error)?;
-        if header.iter().ne(COLUMNS) {
-            let found = header.iter().collect::<Vec<_>>().join(",");
-            return Err(ImportError::Header { file: file.to_owned(), found });
+        let no_table = |error| ImportError::Table { file: file.to_owned(), error };
+        let utc = Zone::utc();
+        let mut table = TableRows::open(input, &utc).map_err(no_table)?;
+        if table.header().iter().ne(&COLUMNS) {
+            return Err(ImportError::Header { file: file.to_owned(), found: table.header().join(",") });
         }
         let mut rows = Self::default();
-        let mut record = StringRecord::new();
-        while reader.read_record(&mut record).map_err(csv_error)? {
-            let line = record.position().map_or(0, csv::Position::line);
-            rows.add(file, line, &record)?;
+        while let Some(row) = table.next_row().map_err(no_table)? {
+            rows.add(file, row)?;
         }
         Ok(rows)
     }
 
-    fn add(&mut self, file: &str, line: u64, record: &StringRecord) -> Result<(), ImportError> {
-        let (Some(time), Some(key), Some(value), 3) = (record.get(0), record.get(1), record.get(2), record.len())
-        else {
-            return Err(ImportError::Columns { file: file.to_owned(), line, found: record.len() });
-        };
-        let field = |column, reason, remedy| ImportError::Field { file: file.to_owned(), line, column, reason, remedy };
-        let at_s = calendar::parse(time).ok_or_else(|| {
-            field(1, format!("{time:?} is no time"), "write RFC 3339, YYYY-MM-DD HH:MM:SS (UTC) or unix seconds")
-        })?;
-        let (tenant, resource) = key
+    fn add(&mut self, file: &str, row: Row<'_>) -> Result<(), ImportError> {
+        let (line, text) = (row.line, row.text(1));
+        let (tenant, resource) = text
             .rsplit_once('/')
             .filter(|(tenant, resource)| !tenant.is_empty() && !resource.is_empty())
-            .ok_or_else(|| field(2, format!("{key:?} is no key"), "write TENANT/RESOURCE"))?;
-        let value: f64 = value
-            .parse()
-            .ok()
-            .filter(|rate: &f64| rate.is_finite() && *rate >= 0.0)
-            .ok_or_else(|| field(3, format!("{value:?} is no rate"), "write units per second, 0 or more"))?;
-        let replaced = self.keys.entry(Key::new(tenant, resource)).or_default().insert(at_s, value);
+            .ok_or_else(|| ImportError::Key { file: file.to_owned(), line, text: text.to_owned() })?;
+        let value = row.demand(2).map_err(|error| ImportError::Table { file: file.to_owned(), error })?;
+        if value.is_nan() {
+            return Err(ImportError::Blank { file: file.to_owned(), line });
+        }
+        let of_key = self.keys.entry(Key::new(tenant, resource)).or_default();
+        let replaced = of_key.insert(calendar::second(row.at_ns), value);
         self.duplicates += u64::from(replaced.is_some());
         self.rows += 1;
         Ok(())
@@ -161,12 +149,15 @@ mod tests {
         let bad = |row: &str| read(&format!("timestamp,key,value\n0,a/r,1\n{row}\n")).unwrap_err();
         assert_eq!(
             bad("300,a/r,-1"),
-            "h.csv:3: column 3 (value): \"-1\" is no rate; write units per second, 0 or more"
+            "h.csv: reading line 3, column \"value\": -1 is no demand; \
+             write a number from 0 to 1e30, or nothing where it is missing"
         );
-        assert!(bad("300,a/r,inf").starts_with("h.csv:3: column 3"));
-        assert!(bad("300,a,1").starts_with("h.csv:3: column 2 (key): \"a\" is no key"));
-        assert!(bad("soon,a/r,1").starts_with("h.csv:3: column 1 (timestamp): \"soon\" is no time"));
-        assert!(bad("300,a/r").starts_with("h.csv:3: 2 columns"));
-        assert!(read("time,tenant,rate\n").unwrap_err().starts_with("h.csv:1: the header is"));
+        assert!(bad("300,a/r,inf").starts_with("h.csv: reading line 3, column \"value\": \"inf\" is no number"));
+        assert!(bad("300,a/r,").starts_with("h.csv: reading line 3, column \"value\": it is empty; write units"));
+        assert!(bad("300,a/r,1e300").contains("is no demand"), "no series can hold it");
+        assert!(bad("300,a,1").starts_with("h.csv: reading line 3, column \"key\": \"a\" is no key"));
+        assert!(bad("soon,a/r,1").starts_with("h.csv: reading line 3: \"soon\" is no time; write unix seconds"));
+        assert!(bad("300,a/r").starts_with("h.csv: reading line 3: 2 fields where the header has 3"));
+        assert!(read("time,tenant,rate\n").unwrap_err().starts_with("h.csv: reading line 1: the header is"));
     }
 }

@@ -23,6 +23,7 @@
 mod belief;
 mod events;
 mod issuing;
+mod remembered;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watch;

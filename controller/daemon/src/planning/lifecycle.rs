@@ -262,7 +262,7 @@ fn model(forecaster: &Forecaster) -> ModelKind {
 
 /// Whether a naive forecast has been better than the running model: live, or by as much in the selection.
 fn has_nothing_to_defend(running: &Fitted, selection: &forebay_forecast::SelectionReport) -> bool {
-    let loss = |kind| selection.score_of(kind).map(|score| score.relative_pinball);
+    let loss = |kind| selection.score_of(kind).map(|score| score.loss);
     let naive = [selection.chosen, selection.reference].into_iter().filter(|kind| kind.is_baseline()).filter_map(loss);
     let best = naive.fold(f64::INFINITY, f64::min);
     running.forecaster.is_worse_than_naive()

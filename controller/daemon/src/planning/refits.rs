@@ -56,7 +56,8 @@ impl Donors {
 impl Planner {
     /// Hands over what is due, as far as there is room.
     pub(super) fn submit_due(&mut self) {
-        let config = &self.shared.config;
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
         let step_s = i64::from(config.step_s);
         let step = step_at(self.shared.now().calendar_s, step_s);
         let from = step - i64::from(config.forecast.history_weeks) * WEEK_S / step_s;
@@ -76,7 +77,10 @@ impl Planner {
                     if !matches!(refit.why, RefitTrigger::First | RefitTrigger::Scheduled) {
                         tracing::info!(key = %demand.key, ?order, "fitted again");
                     }
-                    let settings = Settings { horizon_steps, upper_quantile: demand.quantiles().upper };
+                    // A plan covers the running slot, so that every lead is still acted on: there is no gap.
+                    let objective = config.forecast.objective_of(&demand.key);
+                    let upper_quantile = demand.quantiles().upper;
+                    let settings = Settings { horizon_steps, upper_quantile, objective, ..Settings::default() };
                     let borrows = demand.fitted.is_none() && history.known_steps() < needed_steps(history.day_steps());
                     let resource = demand.key.resource.clone();
                     let donors = match borrows {

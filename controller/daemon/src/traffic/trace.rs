@@ -2,7 +2,7 @@
 //!
 //! Two shapes, told apart by the header. *Long*: the second column is called `tenant` and the third is the
 //! value; one file holds many tenants. *Single*: the second column is the value, further columns are ignored
-//! and the caller names the tenant. A time is RFC 3339, `YYYY-MM-DD HH:MM:SS` (taken as UTC) or whole unix seconds.
+//! and the caller names the tenant. Rows and times are read as in every table ([`TableRows`]); a time without an offset is UTC.
 //!
 //! Invariants: the points of a tenant are in order of time, with one point per time; a value is finite and not
 //! negative. Rows out of order are sorted, rows with the same time are averaged, blank values are left out; each
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use forebay_forecast::{TableError, TableRows, Zone};
 use thiserror::Error;
 
 use crate::calendar;
@@ -29,23 +30,11 @@ const MAX_GRID_STEPS: i64 = 10_000_000;
 pub enum TraceError {
     #[error("reading trace {file}: {source}; check the path and that the file is readable")]
     Open { file: String, source: std::io::Error },
-    #[error("reading trace {file}: {source}; the file must be CSV in UTF-8")]
-    Csv { file: String, source: csv::Error },
-    #[error("reading trace {file} line 1: {found:?} is no header; add one, such as timestamp,tenant,rate_per_s")]
-    Header { file: String, found: String },
-    #[error(
-        "reading trace {file} line {line}: {found} column(s) where {wanted} are needed; complete or delete the line"
-    )]
-    Columns { file: String, line: u64, found: usize, wanted: usize },
-    #[error(
-        "reading trace {file} line {line}: {text:?} is no time; write RFC 3339, YYYY-MM-DD HH:MM:SS (UTC) or unix seconds"
-    )]
-    Time { file: String, line: u64, text: String },
-    #[error(
-        "reading trace {file} line {line}: {text:?} is no value; write a number that is not negative, or nothing for a gap"
-    )]
-    Value { file: String, line: u64, text: String },
-    #[error("reading trace {file} line {line}: the tenant is empty; name it or delete the line")]
+    #[error("reading trace {file}: {error}")]
+    Table { file: String, error: TableError },
+    #[error("reading trace {file}: reading line 1: there is no column for the values; add one, such as rate_per_s")]
+    NoValues { file: String },
+    #[error("reading trace {file}: reading line {line}: the tenant is empty; name it or delete the line")]
     Tenant { file: String, line: u64 },
     #[error("reading trace {file}: no tenant has two values at different times, so the step is unknown; add rows")]
     StepUnknown { file: String },
@@ -106,20 +95,20 @@ impl Trace {
     }
 
     fn parse(file: &str, input: impl Read, single_tenant: &str) -> Result<Self, TraceError> {
-        let csv_error = |source| TraceError::Csv { file: file.to_owned(), source };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(input);
-        let header = reader.headers().map_err(csv_error)?.clone();
-        let second = header.get(1).unwrap_or_default();
-        // A first line of data would be swallowed as a header, and the trace would silently lose a step.
-        if header.len() < 2 || calendar::parse(&header[0]).is_some() || second.parse::<f64>().is_ok() {
-            let found = header.iter().collect::<Vec<_>>().join(",");
-            return Err(TraceError::Header { file: file.to_owned(), found });
+        let no_table = |error| TraceError::Table { file: file.to_owned(), error };
+        let utc = Zone::utc();
+        let mut table = TableRows::open(input, &utc).map_err(no_table)?;
+        let is_long = table.header().get(1).is_some_and(|name| name.eq_ignore_ascii_case("tenant"));
+        if is_long && table.header().len() < 3 {
+            return Err(TraceError::NoValues { file: file.to_owned() });
         }
-        let long = second.eq_ignore_ascii_case("tenant");
         let mut rows = Rows::default();
-        for record in reader.records() {
-            let record = record.map_err(csv_error)?;
-            rows.add(file, &record, if long { None } else { Some(single_tenant) })?;
+        while let Some(row) = table.next_row().map_err(no_table)? {
+            let (tenant, column) = if is_long { (row.text(1), 2) } else { (single_tenant, 1) };
+            if tenant.is_empty() {
+                return Err(TraceError::Tenant { file: file.to_owned(), line: row.line });
+            }
+            rows.add(tenant, calendar::second(row.at_ns), row.demand(column).map_err(no_table)?);
         }
         rows.finish(file)
     }
@@ -155,34 +144,18 @@ struct Rows {
 }
 
 impl Rows {
-    fn add(&mut self, file: &str, row: &csv::StringRecord, single: Option<&str>) -> Result<(), TraceError> {
-        let line = row.position().map_or(0, csv::Position::line);
-        let file = || file.to_owned();
-        let wanted = if single.is_some() { 2 } else { 3 };
-        if row.len() < wanted {
-            return Err(TraceError::Columns { file: file(), line, found: row.len(), wanted });
-        }
-        let stamp =
-            calendar::parse(&row[0]).ok_or_else(|| TraceError::Time { file: file(), line, text: row[0].into() })?;
-        let tenant = single.unwrap_or(&row[1]);
-        if tenant.is_empty() {
-            return Err(TraceError::Tenant { file: file(), line });
-        }
-        let text = &row[wanted - 1];
-        if text.is_empty() || text.eq_ignore_ascii_case("nan") {
+    fn add(&mut self, tenant: &str, at_s: i64, value: f64) {
+        if value.is_nan() {
             self.blanks += 1;
-            return Ok(());
+            return;
         }
-        let value = text.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0);
-        let value = value.ok_or_else(|| TraceError::Value { file: file(), line, text: text.into() })?;
         if !self.tenants.contains_key(tenant) {
             self.tenants.insert(tenant.to_owned(), Vec::new());
         }
         if let Some(points) = self.tenants.get_mut(tenant) {
-            self.out_of_order += u64::from(points.last().is_some_and(|last| stamp < last.0));
-            points.push((stamp, value));
+            self.out_of_order += u64::from(points.last().is_some_and(|last| at_s < last.0));
+            points.push((at_s, value));
         }
-        Ok(())
     }
 
     fn finish(mut self, file: &str) -> Result<Trace, TraceError> {

@@ -25,8 +25,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use forebay_forecast::{
-    Forecaster, Globals, History, MAX_DONORS, ModelKind, SearchBudget, Series, Settings, Trial, fit, fit_as, fit_with,
-    tune,
+    Effort, Forecaster, Globals, History, MAX_DONORS, ModelKind, SearchBudget, Series, Settings, Trial, fit, fit_as,
+    fit_with, tune,
 };
 use serde_json::{Value, json};
 
@@ -59,6 +59,9 @@ struct Args {
     /// Also search parameters for each series, with so many fits
     #[arg(long, value_name = "N")]
     search: Option<usize>,
+    /// Let the selection try at most N expensive models where the cheap ones left something to be gained
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    thorough: usize,
     /// Only the selection, no model on its own
     #[arg(long)]
     no_models: bool,
@@ -93,12 +96,13 @@ fn main() -> Result<()> {
     let mut line = json!({
         "conditions": {
             "data": if args.holdout { "end of the training part" } else { "test part" }, "series": tasks.tasks.len(),
-            "every": args.every, "naive2": tasks.naive2_from, "threads": 1,
+            "every": args.every, "naive2": tasks.naive2_from, "threads": 1, "thorough": args.thorough,
         },
         "anchors": anchors.iter().map(|(name, scores)| row_json(name, scores, &Cost::default())).collect::<Vec<_>>(),
     });
     if args.only.is_none() {
-        let run = run(&tasks.tasks, |series, settings| Ok(fit(series, settings)?))?;
+        let effort = if args.thorough > 0 { Effort::Thorough { most: args.thorough } } else { Effort::Quick };
+        let run = run(&tasks.tasks, |series, settings| Ok(fit(series, &Settings { effort, ..settings.clone() })?))?;
         print_row("selection", &run.scores, &run.cost);
         println!("{}", run.picks());
         for (key, value) in [

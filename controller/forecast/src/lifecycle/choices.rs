@@ -97,9 +97,9 @@ pub enum Place {
 pub struct Contender {
     /// Which one.
     pub model: ModelKind,
-    /// Relative pinball loss; `None` if it could not be fitted.
+    /// By what it was compared, a share of the mean rate; `None` if it could not be fitted or was left out.
     pub loss: Option<f64>,
-    /// Share of values at or below the upper quantile; `None` if it could not be fitted.
+    /// Share of values at or below the upper quantile; `None` likewise.
     pub coverage: Option<f64>,
 }
 
@@ -109,7 +109,7 @@ impl FitChoice {
     pub fn new(refit: Refit, version: ModelVersion, place: Place, report: &SelectionReport) -> Self {
         let candidates = report.candidates.iter().map(|candidate| {
             let score = candidate.outcome.as_ref().ok();
-            let (loss, coverage) = (score.map(|score| score.relative_pinball), score.map(|score| score.coverage));
+            let (loss, coverage) = (score.map(|score| score.loss), score.map(|score| score.coverage));
             Contender { model: candidate.kind, loss, coverage }
         });
         let candidates = candidates.collect();

@@ -14,7 +14,7 @@ use super::{FittedModel, Model};
 use crate::history::History;
 
 /// Smallest share of the weights that a member keeps.
-const MIN_SHARE: f64 = 0.03;
+pub(crate) const MIN_SHARE: f64 = 0.03;
 
 /// Fitted models with their weights; see the module's text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -59,8 +59,21 @@ pub(crate) fn octave(lead: usize) -> usize {
 }
 
 /// Weights that sum to 1 from each member's mean absolute error over the same forecasts. Members without any error share
-/// all of it; all are equal if nothing is known. `sharpness` is the power of the inverse error.
+/// all of it; all are equal if nothing is known. Members that would hardly count have none.
+/// `sharpness` is the power of the inverse error.
 pub(crate) fn weights(errors: &[f64], sharpness: i32) -> Vec<f64> {
+    let mut weights = shares(errors, sharpness);
+    for weight in &mut weights {
+        if *weight < MIN_SHARE {
+            *weight = 0.0;
+        }
+    }
+    share(&mut weights);
+    weights
+}
+
+/// The same with those that would hardly count.
+pub(crate) fn shares(errors: &[f64], sharpness: i32) -> Vec<f64> {
     let least = errors.iter().copied().fold(f64::INFINITY, f64::min);
     let worth = |error: f64| match least > 0.0 {
         true if error.is_finite() => (least / error).powi(sharpness),
@@ -68,12 +81,6 @@ pub(crate) fn weights(errors: &[f64], sharpness: i32) -> Vec<f64> {
         false => f64::from(u8::from(error <= 0.0)),
     };
     let mut weights: Vec<f64> = errors.iter().map(|&error| worth(error)).collect();
-    share(&mut weights);
-    for weight in &mut weights {
-        if *weight < MIN_SHARE {
-            *weight = 0.0;
-        }
-    }
     share(&mut weights);
     weights
 }

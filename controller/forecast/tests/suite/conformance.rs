@@ -87,7 +87,7 @@ conforms! {
 }
 
 fn settings() -> Settings {
-    Settings { horizon_steps: 4, upper_quantile: 0.95 }
+    Settings { horizon_steps: 4, ..Settings::default() }
 }
 
 fn hourly(values: Vec<f64>) -> Series {

@@ -40,7 +40,7 @@ fn fitted_for(shadow: f64, history: fn(i64) -> f64) -> KeyDemand {
     let points: Vec<StoredPoint> = (0..DAYS * 24).map(|step| stored(step, history(step))).collect();
     demand.absorb(&points, 0, DAYS * 24);
     demand.settled(DAYS * 24);
-    let settings = Settings { horizon_steps: 4 + SPARE_LEADS, upper_quantile: 0.95 };
+    let settings = Settings { horizon_steps: 4 + SPARE_LEADS, ..Settings::default() };
     let forecaster = fit(&demand.training(0).unwrap(), &settings).unwrap();
     demand.fitted = Some(Fitted { version: 1, forecaster, since_s: None });
     demand

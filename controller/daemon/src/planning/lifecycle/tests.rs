@@ -57,7 +57,7 @@ impl KeyLife {
     /// Does what was ordered, or fits this kind instead; whether it forecasts now.
     fn fit(&mut self, order: &Order, kind: Option<ModelKind>) -> bool {
         let history = self.demand.training(order.since_s.map_or(0, |since_s| since_s / HOUR_S)).unwrap();
-        let settings = Settings { horizon_steps: 4, upper_quantile: 0.95 };
+        let settings = Settings { horizon_steps: 4, ..Settings::default() };
         let forecaster = match kind.or(order.model) {
             Some(kind) => fit_as(kind, &history, &settings),
             None => fit(&history, &settings),

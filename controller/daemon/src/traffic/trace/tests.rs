@@ -33,11 +33,12 @@ fn what_was_repaired_is_counted() {
 
 #[test]
 fn errors_name_file_line_and_remedy() {
-    assert!(error("0,1\n60,2\n").contains("t.csv line 1: \"0,1\" is no header; add one"));
-    assert!(error("t,v\n0,1\nyesterday,2\n").contains("t.csv line 3: \"yesterday\" is no time; write RFC 3339"));
-    assert!(error("t,v\n0,-1\n").contains("line 2: \"-1\" is no value; write a number"));
-    assert!(error("t,v\n0,inf\n").contains("line 2: \"inf\" is no value"));
-    assert!(error("t,tenant,v\n0,a\n").contains("line 2: 2 column(s) where 3 are needed"));
+    assert!(error("0,1\n60,2\n").contains("trace t.csv: reading line 1: \"0,1\" is no header; add one"));
+    assert!(error("t,v\n0,1\nyesterday,2\n").contains("t.csv: reading line 3: \"yesterday\" is no time; write unix"));
+    assert!(error("t,v\n0,-1\n").contains("line 2, column \"v\": -1 is no demand; write a number"));
+    assert!(error("t,v\n0,inf\n").contains("line 2, column \"v\": \"inf\" is no number"));
+    assert!(error("t,tenant,v\n0,a\n").contains("line 2: 2 fields where the header has 3"));
+    assert!(error("t,tenant\n0,a\n").contains("no column for the values"));
     assert!(error("t,tenant,v\n0,,1\n").contains("line 2: the tenant is empty"));
     assert!(error("t,v\n0,1\n").contains("step is unknown"));
     let missing = Trace::read(Path::new("no-such-trace.csv"), None).unwrap_err().to_string();
