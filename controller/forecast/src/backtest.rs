@@ -7,19 +7,19 @@
 //!
 //! Missing values are neither forecast nor scored.
 
+mod fold;
 mod mixing;
 
 use std::ops::Range;
 
 use crate::comparison::BlockLosses;
-use crate::conformal::{LeadResiduals, MAX_RESIDUALS, Residual};
+use crate::conformal::{LeadResiduals, Residual};
 use crate::error::ModelError;
 use crate::history::History;
 use crate::measures::seasonal_scale;
-use crate::model::combination::octave;
-use crate::model::{EXPLOSION_FACTOR, Globals, ModelKind};
+use crate::model::{Globals, ModelKind};
 use crate::paths::ResidualVectors;
-use crate::scale::{Lookout, ScaleKind, Surroundings};
+use crate::scale::{ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
 use crate::selection::{Objective, Settings};
 pub(crate) use mixing::member_weights;
@@ -85,6 +85,21 @@ pub(crate) struct Trial {
     scoring: Held,
 }
 
+impl Trial {
+    /// What was forecast for the first fold.
+    pub(crate) fn calibrating(&self) -> &Held {
+        &self.calibrating
+    }
+
+    /// By octave of leads, the absolute error in units of another's; NaN where both have none.
+    pub(crate) fn error_beside(&self, other: &Self) -> Vec<f64> {
+        let errors = |of: &Self| -> Vec<f64> {
+            of.calibrating.errors.iter().zip(&of.scoring.errors).map(|(earlier, later)| earlier + later).collect()
+        };
+        errors(self).into_iter().zip(errors(other)).map(|(own, other)| own / other).collect()
+    }
+}
+
 /// A model's forecasts for one fold.
 #[derive(Debug)]
 pub(crate) struct Held {
@@ -131,13 +146,6 @@ pub struct Autocorrelation {
 
 fn mean(losses: &[f64]) -> f64 {
     losses.iter().sum::<f64>() / losses.len() as f64
-}
-
-impl Trial {
-    /// What was forecast for the first fold.
-    pub(crate) fn calibrating(&self) -> &Held {
-        &self.calibrating
-    }
 }
 
 impl Held {
@@ -292,53 +300,6 @@ impl Backtest {
             coverage: f64::from(covered) / count,
         };
         (score, blocks)
-    }
-}
-
-impl Fold {
-    fn of(range: Range<usize>, history: &History, horizon_steps: usize, mean_level: f64) -> Self {
-        let most = MAX_RESIDUALS.min(MAX_SAMPLES / horizon_steps).max(1);
-        let stride = coprime_stride(range.len(), most, history.day_steps());
-        let origins: Vec<usize> = range.clone().step_by(stride).collect();
-        let mut steps = vec![Vec::new(); horizon_steps];
-        let mut lookout = Lookout::over(range.clone(), history, mean_level);
-        for (from, &origin) in origins.iter().enumerate() {
-            let ceiling = EXPLOSION_FACTOR * history.max_before(origin);
-            for (target, of_lead) in (origin..range.end).zip(&mut steps) {
-                if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
-                    let around = lookout.around(origin, target);
-                    of_lead.push(Step { from, actual, ceiling, around });
-                }
-            }
-        }
-        Self { start: range.start, origins, steps }
-    }
-
-    /// The model's forecasts for the steps of this fold.
-    fn roll(&self, kind: ModelKind, globals: &Globals, history: &History) -> Result<Held, ModelError> {
-        let horizon_steps = self.steps.len();
-        let model = kind.fit_with(globals, history, self.start, horizon_steps)?;
-        let mut points: Vec<Vec<f64>> = self.steps.iter().map(|steps| Vec::with_capacity(steps.len())).collect();
-        let mut from = 0;
-        model.roll(history, &self.origins, horizon_steps, |_, forecast| {
-            for ((steps, points), &point) in self.steps.iter().zip(&mut points).zip(forecast) {
-                if steps.get(points.len()).is_some_and(|step| step.from == from) {
-                    points.push(point);
-                }
-            }
-            from += 1;
-        });
-        Ok(self.held(points))
-    }
-
-    /// Forecasts for the steps of this fold, with their errors.
-    fn held(&self, points: Vec<Vec<f64>>) -> Held {
-        let mut errors = vec![0.0; octave(self.steps.len()) + 1];
-        for ((steps, points), lead) in self.steps.iter().zip(&points).zip(1..) {
-            let sum: f64 = steps.iter().zip(points).map(|(step, point)| (step.actual - point).abs()).sum();
-            errors[octave(lead)] += sum;
-        }
-        Held { points, errors }
     }
 }
 

@@ -74,6 +74,10 @@ impl ResidualRing {
         for residual in oldest_first {
             push_bounded(&mut residuals, residual);
         }
+        Self::of(residuals)
+    }
+
+    fn of(residuals: VecDeque<f64>) -> Self {
         let (weights, sorted) = ResidualQuantiles::of_newest_last(&residuals);
         Self { residuals, weights, sorted: Arc::new(sorted) }
     }
@@ -111,6 +115,17 @@ fn decay() -> f64 {
     0.5_f64.powf(1.0 / HALF_LIFE)
 }
 
+/// A number that is smaller where the float is, in the order of [`f64::total_cmp`].
+fn ordered(float: f64) -> u64 {
+    let bits = float.to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+/// The inverse of [`ordered`].
+fn unordered(bits: u64) -> f64 {
+    f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits })
+}
+
 /// A normalised residual and whether a burst could be expected there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Residual {
@@ -133,13 +148,15 @@ pub(crate) struct LeadResiduals {
 
 impl LeadResiduals {
     /// Takes residuals, oldest first.
-    pub(crate) fn new(oldest_first: impl Iterator<Item = Residual> + Clone) -> Self {
-        let high = oldest_first.clone().filter(|residual| residual.high);
-        Self {
-            all: ResidualRing::new(oldest_first.map(|residual| residual.value)),
-            high: ResidualRing::new(high.map(|residual| residual.value)),
-            widths: [LiveWidth::default(); 2],
+    pub(crate) fn new(oldest_first: impl Iterator<Item = Residual>) -> Self {
+        let [mut all, mut high] = [VecDeque::with_capacity(MAX_RESIDUALS), VecDeque::new()];
+        for residual in oldest_first {
+            push_bounded(&mut all, residual.value);
+            if residual.high {
+                push_bounded(&mut high, residual.value);
+            }
         }
+        Self { all: ResidualRing::of(all), high: ResidualRing::of(high), widths: [LiveWidth::default(); 2] }
     }
 
     /// Takes in whether a live value stayed within the quantile of probability `p` of its forecast.
@@ -195,13 +212,21 @@ impl ResidualQuantiles {
     fn of_newest_last(residuals: &VecDeque<f64>) -> (Vec<f64>, Self) {
         let decay = decay();
         let mut weight = 1.0;
-        let mut weighted: Vec<(f64, f64)> = Vec::with_capacity(residuals.len());
-        for &residual in residuals.iter().rev() {
-            weighted.push((residual, weight));
+        let mut by_age = Vec::with_capacity(residuals.len());
+        for _ in residuals {
+            by_age.push(weight);
             weight *= decay;
         }
-        weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (ascending, weights): (Vec<f64>, Vec<f64>) = weighted.into_iter().unzip();
+        // Whole numbers in the order of size, then of age: they sort three times as fast as pairs of floats.
+        let mut keys: Vec<u128> = residuals
+            .iter()
+            .rev()
+            .zip(0..)
+            .map(|(&residual, age)| (u128::from(ordered(residual)) << 64) | age)
+            .collect();
+        keys.sort_unstable();
+        let weights: Vec<f64> = keys.iter().map(|&key| by_age[key as u64 as usize]).collect();
+        let ascending = keys.into_iter().map(|key| unordered((key >> 64) as u64)).collect();
         let mut quantiles = Self { ascending, weight_up_to: Vec::new() };
         quantiles.add_up(&weights);
         (weights, quantiles)
@@ -271,6 +296,13 @@ mod tests {
         assert_eq!(quantiles.quantile(0.05), 1.0);
         assert_eq!(quantiles.quantile(0.9999), 19.0, "nothing is extrapolated");
         assert_eq!(quantiles.quantile(0.0001), 1.0);
+    }
+
+    #[test]
+    fn floats_and_their_numbers_are_in_the_same_order() {
+        let ascending = [f64::MIN, -2.5, -1e-300, -0.0, 0.0, 1e-300, 1.0, 1.0 + f64::EPSILON, f64::MAX];
+        assert!(ascending.map(ordered).is_sorted_by(|a, b| a < b));
+        assert_eq!(ascending.map(|float| unordered(ordered(float)).to_bits()), ascending.map(f64::to_bits));
     }
 
     #[test]

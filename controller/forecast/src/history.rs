@@ -174,10 +174,22 @@ impl History {
     /// `target - 2 * season` and so on, in a zone at the same local time. What is not before `origin` is passed over.
     pub fn seasons_before(&self, target: usize, season: usize, origin: usize) -> impl Iterator<Item = f64> + '_ {
         let seasons = self.seasons();
-        (1..)
-            .map_while(move |k: usize| seasons.before(target, season, k))
-            .skip_while(move |&index| index >= origin)
-            .map_while(|index| self.value(index))
+        let first = self.first_season_before(target, season, origin);
+        (first..).map_while(move |count| seasons.before(target, season, count)).map_while(|index| self.value(index))
+    }
+
+    /// Where the newest of these values lies.
+    pub(crate) fn season_before(&self, target: usize, season: usize, origin: usize) -> Option<usize> {
+        self.seasons().before(target, season, self.first_season_before(target, season, origin))
+    }
+
+    /// How many seasons before `target` the newest step lies that is before `origin`.
+    fn first_season_before(&self, target: usize, season: usize, origin: usize) -> usize {
+        let (seasons, mut count) = (self.seasons(), 1);
+        while seasons.before(target, season, count).is_some_and(|index| index >= origin) {
+            count += 1;
+        }
+        count
     }
 
     /// Where step `index`, past or future, begins in its day, as a share of the day in 0..1.

@@ -47,7 +47,7 @@ use crate::network::GlobalNetwork;
 use combination::{Combination, Member};
 use deviation_ridge::{Base, DeviationRidge};
 pub use kind::ModelKind;
-pub(crate) use lag_features::{Shape, compressed, expanded};
+pub(crate) use lag_features::Shape;
 use lag_model::{Direct, Recursive};
 use smoothing::Smoother;
 

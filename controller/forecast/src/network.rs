@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::history::History;
-use crate::model::{Shape, expanded};
+use crate::model::Shape;
 use crate::series::Series;
 use adamw::AdamW;
 use cell::{Pass, Sizes, Weights};
@@ -239,7 +239,7 @@ impl GlobalNetwork {
                 let slot = ahead * self.slots / self.horizon_steps;
                 let said = said.get(slot * PER_SLOT..(slot + 1) * PER_SLOT).unwrap_or(&[0.0; PER_SLOT]);
                 let departures = departures(said, others, window.spread).0;
-                departures.map(|departure| window.level * expanded(first + f64::from(departure)))
+                departures.map(|departure| shape.rate(window.level + first + f64::from(departure)))
             })
             .collect()
     }

@@ -18,7 +18,7 @@
 use serde::{Deserialize, Serialize};
 use smartcore::linalg::basic::matrix::DenseMatrix;
 
-use super::lag_features::{Shape, compressed, expanded};
+use super::lag_features::{Features, Shape};
 use super::{EXPLOSION_FACTOR, Model};
 use crate::backtest::coprime_stride;
 use crate::error::ModelError;
@@ -92,6 +92,7 @@ impl Rows {
         let taken = origins.div_ceil(stride).max(1);
         let per_origin = (most / taken).clamp(1, leads.len());
         let (mut features, mut targets) = (Vec::new(), Vec::new());
+        let mut write = Features::of_many(*shape, history);
         for (turn, origin) in (first..first + origins).step_by(stride).enumerate() {
             let share = GOLDEN.wrapping_mul(turn as u64) as f64 / 2_f64.powi(64);
             let begin = (share * leads.len() as f64) as usize;
@@ -101,8 +102,8 @@ impl Rows {
                 let Some(actual) = history.value(target).filter(|_| target < end && history.known(target)) else {
                     continue;
                 };
-                targets.push(rounded(compressed(actual / shape.normaliser(history, origin))));
-                push_row(history, shape, origin, lead, &mut features);
+                targets.push(rounded(shape.log(actual) - shape.level(history, origin)));
+                push_row(&mut write, origin, lead, &mut features);
             }
         }
         Self { width: features.len() / targets.len().max(1), features, targets }
@@ -121,9 +122,9 @@ impl Rows {
     }
 }
 
-fn push_row(history: &History, shape: &Shape, origin: usize, lead: usize, row: &mut Vec<f64>) {
+fn push_row(features: &mut Features, origin: usize, lead: usize, row: &mut Vec<f64>) {
     let begin = row.len();
-    shape.push_row(history, origin, lead, row);
+    features.push_row(origin, lead, row);
     row.push((lead as f64).ln());
     for feature in &mut row[begin..] {
         *feature = rounded(*feature);
@@ -175,9 +176,9 @@ impl<R: Regressor> Direct<R> {
             return f64::NAN;
         };
         row.clear();
-        push_row(history, &self.shape, origin, lead, row);
+        push_row(&mut Features::of_one(self.shape, history), origin, lead, row);
         let target = group.mean + group.deviation * group.regressor.at(row);
-        self.shape.normaliser(history, origin) * expanded(target)
+        self.shape.rate(self.shape.level(history, origin) + target)
     }
 }
 
@@ -297,7 +298,7 @@ mod tests {
             shape: Shape::of(&history, 600),
             groups: vec![Group { last_lead: 1, mean: 0.0, deviation: 1.0, regressor: Last }],
         });
-        // "As the last one" said again and again stays at the last one, but for the normaliser, which moves on with it.
+        // "As the last one" said again and again stays at the last one, but for the level, which moves on with it.
         let mut out = [0.0; 3];
         model.forecast(&history, 600, &mut out);
         for point in out {

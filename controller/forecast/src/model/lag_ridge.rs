@@ -14,7 +14,7 @@
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-use super::lag_features::{Shape, compressed, expanded};
+use super::lag_features::{Features, Shape};
 use super::standard::standardise;
 use super::{Model, ridge};
 use crate::backtest::coprime_stride;
@@ -36,7 +36,7 @@ pub(super) struct LagRidge {
     lines: Vec<(usize, Line)>,
 }
 
-/// A linear function of a row, in compressed normalised units.
+/// A linear function of a row, giving a logarithm above the level.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Line {
     intercept: f64,
@@ -48,39 +48,59 @@ impl LagRidge {
         let shape = Shape::of(history, end);
         let first = shape.first_origin(history);
         let stride = coprime_stride(end.saturating_sub(first), MAX_ROWS, history.day_steps());
+        let mut features = Features::of_many(shape, history);
+        let mut rows = Vec::new();
+        let origins: Vec<usize> = (first..end).step_by(stride).collect();
+        origins.iter().for_each(|&origin| features.push_recent(origin, &mut rows));
+        let width = (rows.len() / origins.len().max(1)).max(1);
+        let origins: Vec<(usize, &[f64])> = origins.into_iter().zip(rows.chunks(width)).collect();
         let lines = solved_leads(horizon_steps)
             .into_iter()
             .map(|lead| {
-                // The last origin whose target is still within the training part.
-                let origins = (first..(end + 1).saturating_sub(lead)).step_by(stride);
-                Ok((lead, Line::fit(history, shape, origins, lead)?))
+                // Up to the last origin whose target is still within the training part.
+                let within = origins.partition_point(|(origin, _)| origin + lead <= end);
+                Ok((lead, Line::fit(history, &mut features, &origins[..within], lead)?))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { shape, lines })
+    }
+
+    fn forecast_from(&self, features: &mut Features, row: &mut Vec<f64>, origin: usize, out: &mut [f64]) {
+        let level = features.level(origin);
+        row.clear();
+        features.push_recent(origin, row);
+        let recent = row.len();
+        let mut solved = self.lines.windows(2).peekable();
+        for (point, lead) in out.iter_mut().zip(1..) {
+            row.truncate(recent);
+            features.push_target(origin, lead, row);
+            while solved.peek().is_some_and(|pair| pair[1].0 < lead) {
+                solved.next();
+            }
+            let above = match (solved.peek(), self.lines.last()) {
+                (Some([(from, near), (to, far)]), _) => {
+                    let share = (lead - from) as f64 / (to - from) as f64;
+                    (1.0 - share) * near.at(row) + share * far.at(row)
+                }
+                (_, last) => last.map_or(0.0, |(_, line)| line.at(row)),
+            };
+            *point = self.shape.rate(level + above);
+        }
     }
 }
 
 impl Model for LagRidge {
     fn forecast(&self, history: &History, origin: usize, out: &mut [f64]) {
-        let level = self.shape.normaliser(history, origin);
-        let mut row = Vec::new();
-        self.shape.push_recent(history, origin, &mut row);
-        let recent = row.len();
-        let mut solved = self.lines.windows(2).peekable();
-        for (point, lead) in out.iter_mut().zip(1..) {
-            row.truncate(recent);
-            self.shape.push_target(history, origin, lead, &mut row);
-            while solved.peek().is_some_and(|pair| pair[1].0 < lead) {
-                solved.next();
-            }
-            let value = match (solved.peek(), self.lines.last()) {
-                (Some([(from, near), (to, far)]), _) => {
-                    let share = (lead - from) as f64 / (to - from) as f64;
-                    (1.0 - share) * near.at(&row) + share * far.at(&row)
-                }
-                (_, last) => last.map_or(0.0, |(_, line)| line.at(&row)),
-            };
-            *point = level * expanded(value);
+        let mut features = Features::of_one(self.shape, history);
+        self.forecast_from(&mut features, &mut Vec::new(), origin, out);
+    }
+
+    fn roll(&self, history: &History, origins: &[usize], steps: usize, visit: &mut dyn FnMut(usize, &mut [f64])) {
+        let (mut points, mut row) = (vec![0.0; steps], Vec::new());
+        let mut features = Features::of_many(self.shape, history);
+        for &origin in origins {
+            self.forecast_from(&mut features, &mut row, origin, &mut points);
+            visit(origin, &mut points);
         }
     }
 }
@@ -98,18 +118,20 @@ fn solved_leads(horizon_steps: usize) -> Vec<usize> {
 }
 
 impl Line {
+    /// From origins, each with the features that are the same for all leads.
     fn fit(
         history: &History,
-        shape: Shape,
-        origins: impl Iterator<Item = usize>,
+        features: &mut Features,
+        origins: &[(usize, &[f64])],
         lead: usize,
     ) -> Result<Self, ModelError> {
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
-        for origin in origins {
+        for &(origin, recent) in origins {
             let target = origin + lead - 1;
             if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
-                targets.push(compressed(actual / shape.normaliser(history, origin)));
-                shape.push_row(history, origin, lead, &mut rows);
+                targets.push(features.log(actual) - features.level(origin));
+                rows.extend_from_slice(recent);
+                features.push_target(origin, lead, &mut rows);
             }
         }
         let count = targets.len();

@@ -13,31 +13,19 @@
 //! The idea of splitting the scale of a period from the shape within it is FLAIR's (Honda, FLAIR: Factored Level and
 //! Interleaved Ridge, 2026); the rest is derived here. What it does not do: a trend, and seasons other than day and week.
 
+mod grid;
 mod shape;
 
 use serde::{Deserialize, Serialize};
 
-use super::smoothing::spread_leads;
 use super::walk::Walk;
 use crate::history::History;
-use shape::{Bins, Shape, ShapeKind};
+use shape::{Bins, Shape, ShapeKind, Shapes};
 
 /// Weeks that the shape is learned from: enough for a median of weeks, few enough to forget a changed habit.
 const WEEKS_LEARNED: usize = 6;
-/// Most origins that the grid is scored on: 300 origins x 3 leads x 5 shapes x 60 points of the grid are 270,000
-/// multiplications.
-const MAX_ORIGINS: usize = 300;
 /// Largest multiple of the level that a shape is drawn towards: a burst of more is none that comes again at its size.
 const MAX_FACTOR: f64 = 100.0;
-/// By what share a shape is drawn towards what a season brings.
-const DRAWN: [f64; 2] = [0.0, 0.4];
-/// Half-lives of the slow level, in days.
-const SLOW_DAYS: [f64; 2] = [0.5, 7.0];
-/// Half-lives of the fast level, in days; none is the last value.
-const FAST_DAYS: [f64; 3] = [0.0, 1.0 / 24.0, 1.0 / 6.0];
-/// Half-lives of an excursion, in days; the last one hardly ends within a horizon of a day.
-const EXCURSION_DAYS: [f64; 5] = [0.0, 1.0 / 24.0, 0.25, 1.0, 14.0];
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SeasonalProfile {
     end_s: i64,
@@ -110,9 +98,10 @@ impl SeasonalProfile {
         let end = end.min(history.len());
         let from = end.saturating_sub(WEEKS_LEARNED * history.week_steps());
         let bins = Bins::of(history, from, end);
-        let (kind, paces) = choose(&bins, horizon_steps);
+        let (kind, paces) = grid::choose(&bins, horizon_steps);
         // What was learned before the last part can be learned from all.
-        let shape = Shape::learn(kind, &bins).or_else(|| Shape::learn(ShapeKind::Flat, &bins)).unwrap_or_default();
+        let shapes = Shapes::learn(&bins);
+        let shape = shapes.of(kind).or_else(|| shapes.of(ShapeKind::Flat)).unwrap_or_default();
         let pace = paces.per_step(history.day_steps());
         let mut state = State { shape, ..State::default() };
         for index in (from..end).filter(|&index| history.known(index)) {
@@ -144,136 +133,6 @@ impl Walk for SeasonalProfile {
             excursion *= self.pace.excursion;
             *point = (slow + excursion) * state.shape.factor(state.shape.place(history, index));
         }
-    }
-}
-
-/// A point of the grid; half-lives in days.
-#[derive(Debug, Clone, Copy)]
-struct Paces {
-    drawn: f64,
-    slow_days: f64,
-    fast_days: f64,
-    excursion_days: f64,
-}
-
-impl Paces {
-    fn per_step(self, day: usize) -> Pace {
-        let per_step = |days: f64| keep(days * day as f64);
-        Pace {
-            slow: per_step(self.slow_days),
-            fast: per_step(self.fast_days),
-            excursion: per_step(self.excursion_days),
-            drawn: self.drawn,
-        }
-    }
-}
-
-/// The shape and the paces with the smallest error on the last part of the bins.
-fn choose(bins: &Bins, horizon_steps: usize) -> (ShapeKind, Paces) {
-    let count = bins.values.len();
-    let learned = bins.before(count - (count / 3).min(bins.week()));
-    let begin = learned.values.len();
-    let leads = spread_leads(horizon_steps.div_ceil(bins.steps));
-    let stride = (count - begin).div_ceil(MAX_ORIGINS).max(1);
-
-    let mut paces =
-        Paces { drawn: DRAWN[0], slow_days: SLOW_DAYS[0], fast_days: FAST_DAYS[0], excursion_days: EXCURSION_DAYS[0] };
-    let mut best = (f64::INFINITY, ShapeKind::Flat, paces);
-    for kind in ShapeKind::ALL {
-        let Some(shape) = Shape::learn(kind, &learned) else { continue };
-        for (drawn, slow_days) in DRAWN.into_iter().flat_map(|drawn| SLOW_DAYS.map(|slow_days| (drawn, slow_days))) {
-            if kind == ShapeKind::Flat && drawn > 0.0 {
-                continue;
-            }
-            paces = Paces { drawn, slow_days, ..paces };
-            let tracks = Tracks::of(bins, &shape, paces.per_step(bins.day));
-            for fast_days in FAST_DAYS {
-                paces.fast_days = fast_days;
-                let fast = tracks.levels(bins, paces.per_step(bins.day).fast);
-                for excursion_days in EXCURSION_DAYS {
-                    paces.excursion_days = excursion_days;
-                    let kept = keep(excursion_days * bins.day as f64);
-                    let error = leads.iter().map(|&lead| tracks.error(bins, &fast, begin, stride, lead, kept)).sum();
-                    if error < best.0 {
-                        best = (error, kind, paces);
-                    }
-                }
-            }
-        }
-    }
-    (best.1, best.2)
-}
-
-/// A walk through the bins, remembered: the factor of each bin before and after it was drawn, and the slow level before it.
-struct Tracks {
-    season: usize,
-    first_factors: Shape,
-    expected: Vec<f64>,
-    drawn: Vec<f64>,
-    slow: Vec<Level>,
-}
-
-impl Tracks {
-    /// Whatever the fast level does: it moves neither the shape nor the slow one.
-    fn of(bins: &Bins, shape: &Shape, pace: Pace) -> Self {
-        let season = shape.season();
-        let count = bins.values.len();
-        if pace.drawn == 0.0 {
-            let expected: Vec<f64> = (0..count).map(|index| shape.factor(bins.place(index, season))).collect();
-            let drawn = expected.clone();
-            let mut tracks = Self { season, first_factors: shape.clone(), expected, drawn, slow: Vec::new() };
-            tracks.slow = tracks.levels(bins, pace.slow);
-            return tracks;
-        }
-        let pace = Pace { drawn: pace.drawn * bins.steps as f64, ..pace };
-        let mut state = State { shape: shape.clone(), ..State::default() };
-        let mut tracks = Self {
-            season,
-            first_factors: shape.clone(),
-            expected: Vec::with_capacity(count),
-            drawn: Vec::with_capacity(count),
-            slow: Vec::with_capacity(count),
-        };
-        for (index, &value) in bins.values.iter().enumerate() {
-            let place = bins.place(index, season);
-            tracks.slow.push(state.slow);
-            tracks.expected.push(state.shape.factor(place));
-            if !value.is_nan() {
-                state.take(pace, place, value);
-            }
-            tracks.drawn.push(state.shape.factor(place));
-        }
-        tracks
-    }
-
-    /// A level before each bin that keeps such a share from bin to bin.
-    fn levels(&self, bins: &Bins, kept: f64) -> Vec<Level> {
-        let mut level = Level::default();
-        let mut levels = Vec::with_capacity(bins.values.len());
-        for (&value, &factor) in bins.values.iter().zip(&self.expected) {
-            levels.push(level);
-            if !value.is_nan() {
-                level.take(kept, value, factor);
-            }
-        }
-        levels
-    }
-
-    /// Sum of absolute errors of forecasts `lead` bins ahead, from every `stride`-th origin since `begin`.
-    fn error(&self, bins: &Bins, fast: &[Level], begin: usize, stride: usize, lead: usize, kept: f64) -> f64 {
-        let left = kept.powi(lead as i32);
-        let back = lead.div_ceil(self.season) * self.season;
-        let mut error = 0.0;
-        for origin in (begin..(bins.values.len() + 1).saturating_sub(lead)).step_by(stride) {
-            let target = origin + lead - 1;
-            let seen = target.checked_sub(back).map(|index| self.drawn[index]);
-            let factor = seen.unwrap_or_else(|| self.first_factors.factor(bins.place(target, self.season)));
-            let slow = self.slow[origin].now().unwrap_or(0.0);
-            let fast = fast[origin].now().unwrap_or(slow);
-            let missed = (bins.values[target] - (slow + left * (fast - slow)) * factor).abs();
-            error += if missed.is_nan() { 0.0 } else { missed };
-        }
-        error
     }
 }
 

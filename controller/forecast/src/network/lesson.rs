@@ -4,7 +4,7 @@ use super::cell::Sizes;
 use super::window::{BASES, Window};
 use super::{NETWORK_QUANTILES, PER_SLOT};
 use crate::history::History;
-use crate::model::{Shape, compressed};
+use crate::model::Shape;
 
 /// The beginning of a history that may be learned from.
 pub(super) struct Part<'a> {
@@ -61,7 +61,7 @@ impl Lesson {
                 let target = origin + ahead;
                 let known = target < part.end && part.history.known(target);
                 let value = part.history.value(target).filter(|_| known)?;
-                Some((compressed(value / window.level) - first) as f32)
+                Some((part.shape.log(value) - window.level - first) as f32)
             })
             .collect();
         Self { window, came }

@@ -1,6 +1,6 @@
 //! What the network sees of a series at one origin, and what it is to say about the steps after it.
 //!
-//! Everything with the unit of a rate is divided by the normaliser and put on the logarithmic scale of the lag features,
+//! Everything with the unit of a rate is put on the logarithmic scale of the lag features and measured from its level,
 //! so that one network serves series of any size. The window is then centred and divided by its *spread*. The network
 //! does not say values either: it says, per lead, how to weigh a few naive forecasts (the *bases*: yesterday, the mean of
 //! seven yesterdays, last week, the mean of four last weeks, the last value), and by how many spreads to depart from
@@ -13,7 +13,7 @@ use std::f64::consts::TAU;
 
 use super::cell::Sizes;
 use crate::history::History;
-use crate::model::{Shape, compressed};
+use crate::model::Shape;
 
 /// Inputs per step: the value, sine and cosine of the time of day and of the time of week.
 pub(super) const INPUTS: usize = 5;
@@ -49,17 +49,17 @@ pub(super) struct Window {
     pub(super) spread: f32,
     /// The unit of errors, see [`SMALLEST_UNIT`]; 0 where nothing changes and there is nothing to learn.
     pub(super) unit: f32,
-    /// What a ratio is a ratio to.
+    /// What is taken from every logarithm.
     pub(super) level: f64,
 }
 
 impl Window {
     /// The window of `sizes.steps` steps before `origin`, for the steps that begin `ahead` steps after it (0 is the next).
     pub(super) fn at(history: &History, shape: &Shape, origin: usize, sizes: &Sizes, ahead: &[usize]) -> Self {
-        let level = shape.normaliser(history, origin);
+        let level = shape.level(history, origin);
         let value = |index: Option<usize>| {
             let value = index.filter(|&index| index < origin).and_then(|index| history.value(index));
-            compressed(value.map_or(1.0, |value| value / level))
+            value.map_or(0.0, |value| shape.log(value) - level)
         };
         let (day, week) = (history.day_steps(), history.week_steps());
         let values: Vec<f64> = (1..=sizes.steps).rev().map(|back| value(origin.checked_sub(back))).collect();
@@ -70,7 +70,7 @@ impl Window {
                 sum += past;
                 count += 1;
             }
-            (count > 0).then(|| compressed(sum / f64::from(count) / level))
+            (count > 0).then(|| shape.log(sum / f64::from(count)) - level)
         };
         let last = value(origin.checked_sub(1));
         let mut bases = Vec::with_capacity(ahead.len() * BASES);
@@ -137,7 +137,7 @@ mod tests {
 
     fn window(values: Vec<f64>, origin: usize) -> Window {
         let history = History::new(&Series::new(0, 3600, values).unwrap());
-        let shape = Shape { weekly: true, floor: 1e-9 };
+        let shape = Shape { weekly: true, offset: 1e-9 };
         Window::at(&history, &shape, origin, &SIZES, &(0..26).collect::<Vec<_>>())
     }
 
@@ -157,7 +157,7 @@ mod tests {
         assert!(values.iter().sum::<f32>().abs() < 1e-3 && seen.spread > 0.1, "{values:?}");
         // The day repeats: yesterday, the mean of days, last week and the mean of weeks are one; the last value differs.
         for (lead, (first, others)) in seen.first_base.iter().zip(seen.other_bases.chunks(BASES - 1)).enumerate() {
-            assert!((seen.level * (first.exp() - 1.0) - rate(672 + lead)).abs() < 1e-9);
+            assert!(((seen.level + first).exp() - rate(672 + lead)).abs() < 1e-8);
             assert!(others[..3].iter().all(|difference| difference.abs() < 1e-6), "lead {lead}: {others:?}");
         }
         assert!(seen.statics[3] < 1e-3 && seen.statics[4] < 1e-3, "{:?}", seen.statics);

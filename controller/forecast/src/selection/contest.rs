@@ -128,11 +128,13 @@ impl<'a> Contest<'a> {
         let reference = best(&entries, |kind| kind.is_baseline() && kind != chosen);
         let reference = reference.map_or(ModelKind::LastValue, |entry| entry.kind);
         let (own, naive) = (self.channel(chosen)?, self.channel(reference)?);
-        let hedge = if reason == Reason::AskedFor || chosen == ModelKind::LastValue {
-            None
-        } else {
-            let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
-            Some(LastValueHedge::new(self.history.step_s(), self.settings.horizon_steps, last.transpose()?))
+        let hedge = match self.tried(ModelKind::LastValue).zip(self.tried(chosen)) {
+            Some((last, model)) if reason != Reason::AskedFor && chosen != ModelKind::LastValue => {
+                let held_out = last.trial.error_beside(&model.trial);
+                let last = (reference != ModelKind::LastValue).then(|| self.channel(ModelKind::LastValue));
+                Some(LastValueHedge::new(self.history.step_s(), last.transpose()?, &held_out))
+            }
+            _ => None,
         };
         let vectors = self.vectors(chosen, own.scale);
         let gain = gain(&entries, chosen);

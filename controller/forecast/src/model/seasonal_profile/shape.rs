@@ -89,22 +89,42 @@ pub(super) struct Shape {
     factors: Vec<f64>,
 }
 
-impl Shape {
-    /// `None` if there is not even one whole season that is known well enough.
-    pub(super) fn learn(kind: ShapeKind, bins: &Bins) -> Option<Self> {
-        let factors = match kind {
-            ShapeKind::Flat => vec![1.0],
-            ShapeKind::Day => factors(bins, bins.day)?,
-            ShapeKind::DayAndWeekday => day_and_weekday(bins)?,
-            ShapeKind::Week => factors(bins, bins.week())?,
-            ShapeKind::HalfWeek => {
-                let (day, week) = (day_and_weekday(bins)?, factors(bins, bins.week())?);
-                day.iter().zip(week).map(|(day, week)| (day + week) / 2.0).collect()
-            }
-        };
-        Some(Self { bin_steps: bins.steps, factors })
+/// What days and weeks have in common, from which every shape is made.
+pub(super) struct Shapes {
+    bin_steps: usize,
+    day: Option<Vec<f64>>,
+    week: Option<Vec<f64>>,
+}
+
+impl Shapes {
+    pub(super) fn learn(bins: &Bins) -> Self {
+        let day = factors(bins, bins.day);
+        Self { bin_steps: bins.steps, week: day.as_ref().and_then(|_| factors(bins, bins.week())), day }
     }
 
+    /// `None` if there is not even one whole season that is known well enough.
+    pub(super) fn of(&self, kind: ShapeKind) -> Option<Shape> {
+        let factors = match kind {
+            ShapeKind::Flat => vec![1.0],
+            ShapeKind::Day => self.day.clone()?,
+            ShapeKind::DayAndWeekday => self.day_and_weekday()?,
+            ShapeKind::Week => self.week.clone()?,
+            ShapeKind::HalfWeek => {
+                let both = self.day_and_weekday()?.into_iter().zip(self.week.as_ref()?);
+                both.map(|(day, week)| (day + week) / 2.0).collect()
+            }
+        };
+        Some(Shape { bin_steps: self.bin_steps, factors })
+    }
+
+    fn day_and_weekday(&self) -> Option<Vec<f64>> {
+        let (day, week) = (self.day.as_ref()?, self.week.as_ref()?);
+        let weekdays = week.chunks_exact(day.len()).map(|values| values.iter().sum::<f64>() / day.len() as f64);
+        Some(weekdays.flat_map(|weekday| day.iter().map(move |factor| factor * weekday)).collect())
+    }
+}
+
+impl Shape {
     /// After how many bins it comes again.
     pub(super) fn season(&self) -> usize {
         self.factors.len()
@@ -131,12 +151,6 @@ impl Shape {
     pub(super) fn bin_steps(&self) -> usize {
         self.bin_steps.max(1)
     }
-}
-
-fn day_and_weekday(bins: &Bins) -> Option<Vec<f64>> {
-    let (day, week) = (factors(bins, bins.day)?, factors(bins, bins.week())?);
-    let weekdays = week.chunks_exact(bins.day).map(|values| values.iter().sum::<f64>() / bins.day as f64);
-    Some(weekdays.flat_map(|weekday| day.iter().map(move |factor| factor * weekday)).collect())
 }
 
 /// Factors by place in a season of `season` bins, with mean 1.
@@ -193,7 +207,7 @@ mod tests {
         let noon_burst = |hour: usize| if hour % 24 == 12 { 50.0 } else { 10.0 };
         let rate = |hour: usize| if hour / 24 == 4 { 500.0 * (hour % 7) as f64 } else { noon_burst(hour) };
         let history = history(240, rate);
-        let shape = Shape::learn(ShapeKind::Day, &Bins::of(&history, 0, 240)).unwrap();
+        let shape = Shapes::learn(&Bins::of(&history, 0, 240)).of(ShapeKind::Day).unwrap();
         let mean = (23.0 * 10.0 + 50.0) / 24.0;
         for hour in 0..24 {
             let factor = at(&shape, &history, 240 + hour);
@@ -207,11 +221,11 @@ mod tests {
         let history = history(28 * 24, rate);
         let bins = Bins::of(&history, 0, 28 * 24);
         for kind in [ShapeKind::DayAndWeekday, ShapeKind::HalfWeek, ShapeKind::Week] {
-            let shape = Shape::learn(kind, &bins).unwrap();
+            let shape = Shapes::learn(&bins).of(kind).unwrap();
             let ratio = at(&shape, &history, 2 * 24 + 5) / at(&shape, &history, 3 * 24 + 5);
             assert!((ratio - 3.0).abs() < 1e-9, "{kind:?}: {ratio}");
         }
-        assert!(Shape::learn(ShapeKind::Week, &bins.before(160)).is_none(), "less than a week");
+        assert!(Shapes::learn(&bins.before(160)).of(ShapeKind::Week).is_none(), "less than a week");
     }
 
     #[test]
@@ -220,7 +234,7 @@ mod tests {
         let history = History::new(&Series::new(30, 1, values).unwrap());
         let bins = Bins::of(&history, 0, history.len());
         assert_eq!((bins.steps, bins.day, bins.values.len()), (60, 1_440, 2_879));
-        let shape = Shape::learn(ShapeKind::Day, &bins).unwrap();
+        let shape = Shapes::learn(&bins).of(ShapeKind::Day).unwrap();
         assert!(at(&shape, &history, history.len()) > at(&shape, &history, history.len() + 600));
     }
 }
