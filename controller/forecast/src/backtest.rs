@@ -32,6 +32,8 @@ const MAX_SAMPLES: usize = 40_000;
 const LEADS_FOR_SCALE: usize = 6;
 /// Forecasts of a lead on which they are compared: the 95 % quantile still has 25 above it.
 const SAMPLES_FOR_SCALE: usize = 500;
+/// Which of the scored quantiles is the middle.
+const MEDIAN: usize = 0;
 /// Smallest mean of actual values that losses are divided by, in units per second.
 const MIN_MEAN_PER_S: f64 = 1e-6;
 
@@ -142,10 +144,6 @@ pub struct Autocorrelation {
     pub value: f64,
     /// What independent misses stay below in 19 of 20 cases: two standard errors (Bartlett, 1946).
     pub of_noise: f64,
-}
-
-fn mean(losses: &[f64]) -> f64 {
-    losses.iter().sum::<f64>() / losses.len() as f64
 }
 
 impl Held {
@@ -259,7 +257,7 @@ impl Backtest {
     fn score(&self, trial: &Trial, scale: ScaleKind, every: Every) -> (Score, BlockLosses) {
         let mut blocks = BlockLosses::default();
         let per_origin = 1.0 / self.scoring.origins.len().max(1) as f64;
-        let (mut losses, mut decided, mut actuals) = ([0.0; SCORED_QUANTILES.len()], 0.0, 0.0);
+        let (mut loss, mut decided, mut median_error, mut actuals) = (0.0, 0.0, 0.0, 0.0);
         let (mut covered, mut count) = (0_u32, 0_u32);
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
@@ -277,12 +275,17 @@ impl Backtest {
                 let (scored, decision, upper) = by_class[usize::from(step.around.burst_expected(point))];
                 let spread = step.around.scale(scale, point);
                 let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
-                let pinball = |(p, residual)| pinball_loss(p, at(residual), step.actual);
-                let scored = scored.map(pinball);
-                let loss = decision.map_or(mean(&scored), pinball);
-                decided += loss;
-                losses.iter_mut().zip(scored).for_each(|(sum, loss)| *sum += loss);
-                blocks.take(step.from as f64 * per_origin, loss, 1.0);
+                let before = loss;
+                for (p, residual) in scored {
+                    loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
+                }
+                let deciding = match decision {
+                    None => loss - before,
+                    Some((p, residual)) => pinball_loss(p, at(residual), step.actual),
+                };
+                decided += deciding;
+                median_error += (step.actual - at(scored[MEDIAN].1)).abs();
+                blocks.take(step.from as f64 * per_origin, deciding, 1.0);
                 covered += u32::from(step.actual <= at(upper));
                 actuals += step.actual;
                 count += 1;
@@ -290,13 +293,11 @@ impl Backtest {
         }
         let count = f64::from(count.max(1));
         let mean_rate = (actuals / count).max(MIN_MEAN_PER_S);
-        // The first of the scored quantiles is the median; twice its pinball loss is its absolute error.
-        let median_error = 2.0 * losses[0] / count;
         let score = Score {
             scale,
             loss: decided / count / mean_rate,
-            relative_pinball: mean(&losses) / count / mean_rate,
-            mase: self.seasonal_scale.map(|scale| median_error / scale),
+            relative_pinball: loss / count / mean_rate,
+            mase: self.seasonal_scale.map(|scale| median_error / count / scale),
             coverage: f64::from(covered) / count,
         };
         (score, blocks)
