@@ -54,8 +54,8 @@ impl Standing {
 mod tests {
     use super::*;
 
-    /// Six models at two octaves of leads, baselines first.
-    fn field<'a>(errors: &'a [[f64; 2]; 7]) -> Vec<(ModelKind, &'a [f64])> {
+    /// Seven models at two octaves of leads, baselines first.
+    fn field(errors: &[[f64; 2]; 7]) -> Vec<(ModelKind, &[f64])> {
         let kinds = [
             ModelKind::LastValue,
             ModelKind::SeasonalNaive,
