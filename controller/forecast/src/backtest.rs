@@ -7,19 +7,19 @@
 //!
 //! Missing values are neither forecast nor scored.
 
+mod fold;
 mod mixing;
 
 use std::ops::Range;
 
 use crate::comparison::BlockLosses;
-use crate::conformal::{LeadResiduals, MAX_RESIDUALS, Residual};
+use crate::conformal::{LeadResiduals, Residual};
 use crate::error::ModelError;
 use crate::history::History;
 use crate::measures::seasonal_scale;
-use crate::model::combination::octave;
-use crate::model::{EXPLOSION_FACTOR, Globals, ModelKind};
+use crate::model::{Globals, ModelKind};
 use crate::paths::ResidualVectors;
-use crate::scale::{Lookout, ScaleKind, Surroundings};
+use crate::scale::{ScaleKind, Surroundings};
 use crate::score::{SCORED_QUANTILES, pinball_loss};
 use crate::selection::{Objective, Settings, between_known};
 use crate::series::Series;
@@ -33,6 +33,8 @@ const MAX_SAMPLES: usize = 40_000;
 const LEADS_FOR_SCALE: usize = 6;
 /// Forecasts of a lead on which they are compared: the 95 % quantile still has 25 above it.
 const SAMPLES_FOR_SCALE: usize = 500;
+/// Which of the scored quantiles is the middle.
+const MEDIAN: usize = 0;
 /// Smallest mean of actual values that losses are divided by, in units per second.
 const MIN_MEAN_PER_S: f64 = 1e-6;
 
@@ -87,6 +89,11 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
+    /// What was forecast for the first fold.
+    pub(crate) fn calibrating(&self) -> &Held {
+        &self.calibrating
+    }
+
     /// By octave of leads, the absolute error in units of another's; NaN where both have none.
     pub(crate) fn error_beside(&self, other: &Self) -> Vec<f64> {
         let errors = |of: &Self| -> Vec<f64> {
@@ -157,17 +164,6 @@ pub struct Autocorrelation {
     pub value: f64,
     /// What independent misses stay below in 19 of 20 cases: two standard errors (Bartlett, 1946).
     pub of_noise: f64,
-}
-
-fn mean(losses: &[f64]) -> f64 {
-    losses.iter().sum::<f64>() / losses.len() as f64
-}
-
-impl Trial {
-    /// What was forecast for the first fold.
-    pub(crate) fn calibrating(&self) -> &Held {
-        &self.calibrating
-    }
 }
 
 impl Held {
@@ -281,7 +277,7 @@ impl Backtest {
     fn score(&self, trial: &Trial, scale: ScaleKind, every: Every) -> (Score, BlockLosses) {
         let mut blocks = BlockLosses::default();
         let per_origin = 1.0 / self.scoring.origins.len().max(1) as f64;
-        let (mut losses, mut decided, mut actuals) = ([0.0; SCORED_QUANTILES.len()], 0.0, 0.0);
+        let (mut loss, mut decided, mut median_error, mut actuals) = (0.0, 0.0, 0.0, 0.0);
         let (mut covered, mut count) = (0_u32, 0_u32);
         let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
         let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
@@ -299,12 +295,17 @@ impl Backtest {
                 let (scored, decision, upper) = by_class[usize::from(step.around.burst_expected(point))];
                 let spread = step.around.scale(scale, point);
                 let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
-                let pinball = |(p, residual)| pinball_loss(p, at(residual), step.actual);
-                let scored = scored.map(pinball);
-                let loss = decision.map_or(mean(&scored), pinball);
-                decided += loss;
-                losses.iter_mut().zip(scored).for_each(|(sum, loss)| *sum += loss);
-                blocks.take(step.from as f64 * per_origin, loss, 1.0);
+                let before = loss;
+                for (p, residual) in scored {
+                    loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
+                }
+                let deciding = match decision {
+                    None => loss - before,
+                    Some((p, residual)) => pinball_loss(p, at(residual), step.actual),
+                };
+                decided += deciding;
+                median_error += (step.actual - at(scored[MEDIAN].1)).abs();
+                blocks.take(step.from as f64 * per_origin, deciding, 1.0);
                 covered += u32::from(step.actual <= at(upper));
                 actuals += step.actual;
                 count += 1;
@@ -312,63 +313,14 @@ impl Backtest {
         }
         let count = f64::from(count.max(1));
         let mean_rate = (actuals / count).max(MIN_MEAN_PER_S);
-        // The first of the scored quantiles is the median; twice its pinball loss is its absolute error.
-        let median_error = 2.0 * losses[0] / count;
         let score = Score {
             scale,
             loss: decided / count / mean_rate,
-            relative_pinball: mean(&losses) / count / mean_rate,
-            mase: self.seasonal_scale.map(|scale| median_error / scale),
+            relative_pinball: loss / count / mean_rate,
+            mase: self.seasonal_scale.map(|scale| median_error / count / scale),
             coverage: f64::from(covered) / count,
         };
         (score, blocks)
-    }
-}
-
-impl Fold {
-    fn of(range: Range<usize>, history: &History, horizon_steps: usize, mean_level: f64) -> Self {
-        let most = MAX_RESIDUALS.min(MAX_SAMPLES / horizon_steps).max(1);
-        let stride = coprime_stride(range.len(), most, history.day_steps());
-        let origins: Vec<usize> = range.clone().step_by(stride).collect();
-        let mut steps = vec![Vec::new(); horizon_steps];
-        let mut lookout = Lookout::over(range.clone(), history, mean_level);
-        for (from, &origin) in origins.iter().enumerate() {
-            let ceiling = EXPLOSION_FACTOR * history.max_before(origin);
-            for (target, of_lead) in (origin..range.end).zip(&mut steps) {
-                if let Some(actual) = history.value(target).filter(|_| history.known(target)) {
-                    let around = lookout.around(origin, target);
-                    of_lead.push(Step { from, actual, ceiling, around });
-                }
-            }
-        }
-        Self { start: range.start, origins, steps }
-    }
-
-    /// The model's forecasts for the steps of this fold.
-    fn roll(&self, kind: ModelKind, globals: &Globals, history: &History) -> Result<Held, ModelError> {
-        let horizon_steps = self.steps.len();
-        let model = kind.fit_with(globals, history, self.start, horizon_steps)?;
-        let mut points: Vec<Vec<f64>> = self.steps.iter().map(|steps| Vec::with_capacity(steps.len())).collect();
-        let mut from = 0;
-        model.roll(history, &self.origins, horizon_steps, |_, forecast| {
-            for ((steps, points), &point) in self.steps.iter().zip(&mut points).zip(forecast) {
-                if steps.get(points.len()).is_some_and(|step| step.from == from) {
-                    points.push(point);
-                }
-            }
-            from += 1;
-        });
-        Ok(self.held(points))
-    }
-
-    /// Forecasts for the steps of this fold, with their errors.
-    fn held(&self, points: Vec<Vec<f64>>) -> Held {
-        let mut errors = vec![0.0; octave(self.steps.len()) + 1];
-        for ((steps, points), lead) in self.steps.iter().zip(&points).zip(1..) {
-            let sum: f64 = steps.iter().zip(points).map(|(step, point)| (step.actual - point).abs()).sum();
-            errors[octave(lead)] += sum;
-        }
-        Held { points, errors }
     }
 }
 

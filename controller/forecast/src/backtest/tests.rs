@@ -66,8 +66,14 @@ fn the_loss_is_that_of_the_quantile_that_is_decided_at() {
         assert_eq!(score.scale, upper_half.scale, "else the mean below is of different things");
         assert!((score.relative_pinball - upper_half.loss).abs() < 1e-12, "told whatever decides");
     }
-    assert!((mean(&each.map(|score| score.loss)) - upper_half.loss).abs() < 1e-12);
+    let mean = each.iter().map(|score| score.loss).sum::<f64>() / each.len() as f64;
+    assert!((mean - upper_half.loss).abs() < 1e-12);
     assert!(each[3].loss < each[0].loss, "an upper quantile costs less than the middle");
+}
+
+#[test]
+fn mase_is_of_the_median() {
+    assert_eq!(SCORED_QUANTILES[MEDIAN], 0.5);
 }
 
 #[test]

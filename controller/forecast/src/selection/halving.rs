@@ -54,7 +54,7 @@ impl Standing {
 mod tests {
     use super::*;
 
-    /// Six models at two octaves of leads, baselines first.
+    /// Seven models at two octaves of leads, baselines first.
     fn field(errors: &[[f64; 2]; 7]) -> Vec<(ModelKind, &[f64])> {
         let kinds = [
             ModelKind::LastValue,
