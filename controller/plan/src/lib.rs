@@ -20,6 +20,7 @@ mod fairness;
 mod filling;
 mod inputs;
 mod planning;
+pub mod simulation;
 mod split;
 
 pub use check::{Finding, check};
