@@ -447,9 +447,10 @@ fn a_network_of_all_columns_and_searched_parameters_take_part_in_a_backtest() {
         let all = answer["backtests"].as_array().unwrap();
         all.iter().map(|one| one["wql_ratio"].as_f64().unwrap()).collect::<Vec<_>>()
     };
-    let [plain, network] = [ratios(&[]), ratios(&["--network=1", "--search", "2"])];
+    let network = ratios(&["--network=1", "--search", "2"]);
     assert_eq!(network.len(), 2);
-    assert_ne!(plain, network);
+    let lstm = |more: &[&str]| ratios(&[&["--models", "lstm"], more].concat());
+    assert_ne!(lstm(&[]), lstm(&["--network=1"]), "one of its own, and one of both columns");
     assert!(network.iter().all(|ratio| *ratio < 1.0), "{network:?}");
     let one = refused(&[&ask[..], &["--column", "a", "--network"]].concat());
     assert!(one.contains("--network: a is the only series"), "{one}");
