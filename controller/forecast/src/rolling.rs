@@ -37,6 +37,8 @@ const MAX_FORECAST_STEPS: usize = 12_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rolling {
     part: Range<usize>,
+    /// No forecast is made from here on.
+    origins_end: usize,
     horizon_steps: usize,
     stride: usize,
     refit_steps: usize,
@@ -49,14 +51,22 @@ impl Rolling {
     pub fn over(series: &Series, horizon_steps: usize) -> Self {
         let horizon_steps = horizon_steps.max(1);
         let split = (FITTED_SHARE * series.len() as f64).floor() as usize;
-        let part = split..series.len();
+        let all = Self::through(series, split..series.len(), horizon_steps, 1);
+        let most = MAX_ORIGINS.min(MAX_FORECAST_STEPS / horizon_steps).max(all.windows).max(1);
+        let origins = (all.part.len() + 1).saturating_sub(horizon_steps);
+        let stride = coprime_stride(origins, most, series.day_steps());
+        Self { stride, origins_end: split + origins, ..all }
+    }
+
+    /// Any part of `series`, with a forecast at every `stride`-th step of it, those too that reach beyond it.
+    #[must_use]
+    pub fn through(series: &Series, part: Range<usize>, horizon_steps: usize, stride: usize) -> Self {
+        let (horizon_steps, day) = (horizon_steps.max(1), series.day_steps());
         let windows = series.values()[part.clone()].chunks_exact(horizon_steps);
         let windows = windows.filter(|window| window.iter().any(|value| !value.is_nan())).count();
-        let most = MAX_ORIGINS.min(MAX_FORECAST_STEPS / horizon_steps).max(windows).max(1);
-        let origins = (part.len() + 1).saturating_sub(horizon_steps);
-        let day = series.day_steps();
         let refit_days = if part.len() > DAILY_REFITS * day { 7 } else { 1 };
-        Self { part, horizon_steps, stride: coprime_stride(origins, most, day), refit_steps: refit_days * day, windows }
+        let (origins_end, refit_steps) = (part.end, refit_days * day);
+        Self { part, origins_end, horizon_steps, stride: stride.max(1), refit_steps, windows }
     }
 
     /// Windows that do not overlap and hold a known value: how much independent evidence the last part has.
@@ -112,7 +122,7 @@ impl Rolling {
         let history_steps = (HISTORY_WEEKS * WEEK_S / i64::from(series.step_s())) as usize;
         let before =
             |now: usize, steps: usize| series.slice(now.saturating_sub(steps), now).map_err(ForecastError::Series);
-        let history = before(self.part.start, history_steps)?;
+        let history = self.first_history(series)?;
         let mut events = Learned::from(&history, calendar);
         let mut forecaster = fit(&events.cleared(history)?)?;
         let mut open: Vec<(usize, Forecast)> = Vec::new();
@@ -127,7 +137,7 @@ impl Rolling {
                     open.clear();
                 }
             }
-            if passed.is_multiple_of(self.stride) && now + self.horizon_steps <= self.part.end {
+            if passed.is_multiple_of(self.stride) && now < self.origins_end {
                 if events.is_behind(series.at_s(now)) {
                     events = Learned::from(&before(now, history_steps)?, calendar);
                 }

@@ -33,7 +33,7 @@ fn a_pattern_without_noise_is_forecast_without_loss() {
     assert!(score(ModelKind::LastValue).relative_pinball > 0.01);
 }
 
-/// Ten days of a saw that is exact but for every third day, which is higher.
+/// Forty days of a saw that is exact but for every third day, which is higher.
 fn uneven() -> History {
     let level = |day: i32| if day % 3 == 0 { 30.0 } else { 10.0 };
     History::new(

@@ -99,16 +99,16 @@ pub(crate) fn judge(series: &Series, lead_steps: usize) -> Result<Judged> {
         tune(&world, &tuning, ALLOWED, factors(), |factor| Seasonal { season_steps, factor }).context(NO_SETTING)?;
     let by_forecast = (0..QUANTILES.len())
         .filter_map(|upper| Some((upper, tune(&world, &tuning, ALLOWED, factors(), |factor| needed(upper, factor))?)))
-        .reduce(|best, next| if is_better(&next.1, &best.1) { next } else { best });
+        .reduce(|best, next| if next.1.is_better_than(&best.1, ALLOWED) { next } else { best });
 
     let run = |policy: &mut dyn Policy| simulate(&world, judged.clone(), policy);
-    let reactive = if is_better(&last, &autoscaler) { &last } else { &autoscaler };
+    let reactive = if last.is_better_than(&autoscaler, ALLOWED) { &last } else { &autoscaler };
     let worth = |tuned: &Tuned| Tuned {
         measures: Measures { replica_steps: tuned.measures.replica_steps / (1.0 - WORTH), ..tuned.measures },
         ..*tuned
     };
     let pace = PACE / (lead_steps + 1) as f64;
-    let (chosen, own) = match by_forecast.filter(|(_, tuned)| is_better(&worth(tuned), reactive)) {
+    let (chosen, own) = match by_forecast.filter(|(_, tuned)| worth(tuned).is_better_than(reactive, ALLOWED)) {
         Some((upper, Tuned { setting, .. })) => (
             format!("forecast {:.1} % x {setting:.2}", 100.0 * QUANTILES[upper]),
             run(&mut Paced::new(needed(upper, setting), ALLOWED, pace)),
@@ -132,16 +132,6 @@ pub(crate) fn judge(series: &Series, lead_steps: usize) -> Result<Judged> {
 /// Headroom from a third less to twenty times as much, each 4 % more.
 fn factors() -> impl Iterator<Item = f64> {
     (0..87).map(|step| 0.7 * 1.04_f64.powi(step))
-}
-
-/// Whether one serves enough and is cheaper, or serves enough where the other does not.
-fn is_better(one: &Tuned, other: &Tuned) -> bool {
-    let enough = |tuned: &Tuned| tuned.measures.violations <= ALLOWED;
-    match (enough(one), enough(other)) {
-        (true, true) => one.measures.replica_steps < other.measures.replica_steps,
-        (false, false) => one.measures.violations < other.measures.violations,
-        (one, _) => one,
-    }
 }
 
 /// Where 95 % of the shares of violations lie, if the days are drawn with replacement (block bootstrap: Künsch, 1989).

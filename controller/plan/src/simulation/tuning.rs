@@ -14,6 +14,20 @@ pub struct Tuned {
     pub measures: Measures,
 }
 
+impl Tuned {
+    /// Whether this one lets at most the share `allowed` go unserved and is cheaper than `other`, or does so where the other
+    /// does not; where neither does, whether it serves more.
+    #[must_use]
+    pub fn is_better_than(&self, other: &Self, allowed: f64) -> bool {
+        let serves_enough = |tuned: &Self| tuned.measures.violations <= allowed;
+        match (serves_enough(self), serves_enough(other)) {
+            (true, true) => self.measures.replica_steps < other.measures.replica_steps,
+            (false, false) => self.measures.violations < other.measures.violations,
+            (enough, _) => enough,
+        }
+    }
+}
+
 /// The cheapest of `settings` with at most the share `allowed` of violations through `steps`; where there is none, the one
 /// with the fewest. `None` of no settings. Of equals the first.
 pub fn tune<P: Policy>(
@@ -27,15 +41,7 @@ pub fn tune<P: Policy>(
         let measures = Measures::of(world, &simulate(world, steps.clone(), &mut policy(setting)));
         Tuned { setting, measures }
     });
-    tried.reduce(|best, next| {
-        let (is_allowed, was_allowed) = (next.measures.violations <= allowed, best.measures.violations <= allowed);
-        let better = match (is_allowed, was_allowed) {
-            (true, true) => next.measures.replica_steps < best.measures.replica_steps,
-            (false, false) => next.measures.violations < best.measures.violations,
-            (is_allowed, _) => is_allowed,
-        };
-        if better { next } else { best }
-    })
+    tried.reduce(|best, next| if next.is_better_than(&best, allowed) { next } else { best })
 }
 
 #[cfg(test)]
