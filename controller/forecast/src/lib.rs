@@ -87,9 +87,9 @@ pub use history::History;
 pub use joint::{Quantiles, Sampled};
 pub use lead_lag::{Correction, Lead, LeadLag, LeadLagError, LeadLagSettings, MAX_LAG_STEPS, MAX_LEAD_LAG_SERIES};
 pub use lifecycle::{
-    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, MAX_DONORS, ModelVersion,
-    PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope, RefitTrigger,
-    Search, SearchBudget, SearchError, StepEvidence, Trial, Triggers, Tuned, TuningError, tune,
+    Choice, Chosen, ColdStart, ColdStartError, Contender, FitChoice, Lineup, LineupEvent, MAX_DONORS, MAX_SEARCH_FITS,
+    ModelVersion, PageHinkley, Parameter, ParameterRange, Place, Point, Record, Refit, RefitSchedule, RefitScope,
+    RefitTrigger, Search, SearchBudget, SearchError, StepEvidence, Trial, Triggers, Tuned, TuningError, tune,
 };
 pub use live::{ForecastPair, LIVE_MIN_SAMPLES, LiveScore};
 pub use measures::{interval_score, mean_absolute_error, seasonal_scale, smape};

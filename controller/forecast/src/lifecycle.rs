@@ -22,4 +22,4 @@ pub use drift::PageHinkley;
 pub use lineup::{Lineup, LineupEvent, ModelVersion, Record};
 pub use search::{Parameter, ParameterRange, Point, Search, SearchError, Trial};
 pub use triggers::{Refit, RefitSchedule, RefitScope, RefitTrigger, StepEvidence, Triggers};
-pub use tune::{SearchBudget, Tuned, TuningError, tune};
+pub use tune::{MAX_SEARCH_FITS, SearchBudget, Tuned, TuningError, tune};

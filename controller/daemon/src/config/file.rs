@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use forebay_forecast::MAX_SEARCH_FITS;
 use forebay_plan::{Contract, Key, Pool};
 use serde::Deserialize;
 
@@ -16,10 +17,8 @@ use crate::calendar;
 use crate::clock::ClockSettings;
 
 const DAY_S: u32 = 86_400;
-/// Most fits of a search for a key's parameters.
-const MOST_TRIALS: usize = 64;
 /// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
-const LONGEST_TRAINING_S: u32 = 3600;
+pub(crate) const LONGEST_TRAINING_S: u32 = 3600;
 /// Highest rate or capacity, per second: with it a day's amount in milli-units still fits a u64 nine times over.
 const MAX_PER_S: f64 = 2e10;
 /// Longest name, in bytes; metrics and tables repeat names many times.
@@ -288,8 +287,8 @@ impl NetworkPart {
 
 impl SearchPart {
     fn check(self) -> Result<usize, Problem> {
-        if !(2..=MOST_TRIALS).contains(&self.trials) {
-            let reason = format!("{} fits are not between 2 and {MOST_TRIALS}", self.trials);
+        if !(2..=MAX_SEARCH_FITS).contains(&self.trials) {
+            let reason = format!("{} fits are not between 2 and {MAX_SEARCH_FITS}", self.trials);
             let remedy = "choose how many fits a search may take, such as 16, or leave forecast.search out";
             return Err(problem("forecast.search.trials", reason, remedy));
         }

@@ -14,13 +14,16 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use forebay_forecast::{EventCalendar, ForecastError, ModelKind, Rolling, SCORED_QUANTILES, Series, Worth};
+use forebay_forecast::{
+    EventCalendar, ForecastError, MAX_SEARCH_FITS, ModelKind, Rolling, SCORED_QUANTILES, Series, Worth,
+};
 use forebay_forecast::{mean_absolute_error, pinball_loss, seasonal_scale};
 use serde_json::{Value, json};
 
 use super::page::PlotArgs;
 use super::plot::{Fan, MEDIAN, PLOTTED, Plot};
 use super::{Question, Task, failure, network, report_failures, search, source, tasks, work};
+use crate::config::file::LONGEST_TRAINING_S;
 use leads::Leads;
 use with_events::WithEvents;
 
@@ -42,10 +45,10 @@ pub(crate) struct BacktestArgs {
     json: bool,
     /// Let a network of all series take part, trained on their first parts for so many seconds of CPU
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "20",
-        value_parser = clap::value_parser!(u32).range(1..=3600))]
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(LONGEST_TRAINING_S)))]
     network: Option<u32>,
     /// Search the models' parameters for each series on its first part, with so many fits
-    #[arg(long, value_name = "FITS", value_parser = clap::value_parser!(u16).range(2..=64))]
+    #[arg(long, value_name = "FITS", value_parser = clap::value_parser!(u16).range(2..=MAX_SEARCH_FITS as i64))]
     search: Option<u16>,
     /// Tell which columns lead which, by how many steps, and what of it is more than chance
     #[arg(long)]

@@ -1,5 +1,7 @@
 //! The events that a question is about: those of its `--events`, and for a key those of the configured feeds, too.
 
+use std::path::Path;
+
 use anyhow::Context;
 use forebay_forecast::{Event, EventCalendar};
 use forebay_plan::Key;
@@ -15,12 +17,8 @@ impl Question {
         let zone = TimeZone::get(&self.zone).with_context(|| {
             format!("--zone {}: write a name such as Europe/Berlin, as the machine knows it", self.zone)
         })?;
-        let mut all = Vec::new();
-        for file in &self.events {
-            let calendar = events::read(file, &zone, (from_s, to_s + self.ahead_s()))?;
-            all.extend(calendar.events().iter().filter(|event| events::changes_demand(event)).cloned());
-        }
-        Ok(all)
+        let files = self.events.iter().map(|file| self.changing_demand(file, &zone, (from_s, to_s)));
+        Ok(files.collect::<anyhow::Result<Vec<_>>>()?.concat())
     }
 
     /// The same with those that the configuration says concern a key.
@@ -32,13 +30,14 @@ impl Question {
     ) -> anyhow::Result<EventCalendar> {
         let mut all = self.events(range_s)?;
         for feed in config.forecast.events.iter().filter(|feed| feed.concerns(key)) {
-            let calendar = events::read(&feed.file, &feed.zone, (range_s.0, range_s.1 + self.ahead_s()))?;
-            all.extend(calendar.events().iter().filter(|event| events::changes_demand(event)).cloned());
+            all.extend(self.changing_demand(&feed.file, &feed.zone, range_s)?);
         }
         Ok(EventCalendar::new(all).context("event feeds and --events together")?.of_key(&key.to_string()))
     }
 
-    fn ahead_s(&self) -> i64 {
-        self.horizon.iter().map(|horizon| i64::from(horizon.seconds)).max().unwrap_or(0)
+    fn changing_demand(&self, file: &Path, zone: &TimeZone, (from_s, to_s): (i64, i64)) -> anyhow::Result<Vec<Event>> {
+        let ahead_s = self.horizon.iter().map(|horizon| i64::from(horizon.seconds)).max().unwrap_or(0);
+        let calendar = events::read(file, zone, (from_s, to_s + ahead_s))?;
+        Ok(calendar.events().iter().filter(|event| events::changes_demand(event)).cloned().collect())
     }
 }

@@ -21,12 +21,12 @@ use crate::series::Series;
 /// Share of the default's loss that a point has to save to be kept.
 const LEAST_GAIN: f64 = 0.1;
 /// Most trials of one search: 64 fits are some seconds.
-const MAX_TRIALS: usize = 64;
+pub const MAX_SEARCH_FITS: usize = 64;
 
 /// How long is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchBudget {
-    /// Fits, the one with the default parameters included; at most 64.
+    /// Fits, the one with the default parameters included; at most [`MAX_SEARCH_FITS`].
     pub trials: usize,
     /// All chance comes from it.
     pub seed: u64,
@@ -78,7 +78,7 @@ pub fn tune(
     // Whatever refuses the default refuses every other point too.
     let mut first = Some(loss(Tuning::default())?);
     let mut search = Search::new(Tuning::parameters(), budget.seed, earlier)?;
-    search.run(budget.trials.clamp(1, MAX_TRIALS), |point| match first.take() {
+    search.run(budget.trials.clamp(1, MAX_SEARCH_FITS), |point| match first.take() {
         Some(first) => first,
         None => loss(Tuning::at(point)).ok().flatten(),
     })?;
