@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_forecast::Objective;
-use forebay_plan::{Contract, Key, Pool};
+use forebay_plan::{Contract, Key, ReadyCapacity};
 
 use crate::clock::ClockSettings;
 use contracts::Document;
@@ -41,7 +41,7 @@ pub(crate) struct Config {
     /// How filters are served.
     pub(crate) sync: SyncSettings,
     /// Declared pools.
-    pub(crate) pools: Vec<Pool>,
+    pub(crate) pools: Vec<ReadyCapacity>,
     /// Contracts with distinct keys.
     pub(crate) contracts: Vec<Contract>,
     /// JSON lines instead of text.

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::{Dealer, Inputs};
-use forebay_provision::{Declared, InstanceManager};
+use forebay_provision::Declared;
 
 use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;

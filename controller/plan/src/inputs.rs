@@ -47,7 +47,7 @@ pub struct Contract {
 
 /// Capacity that is ready to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pool {
+pub struct ReadyCapacity {
     /// The name that contracts use.
     pub name: String,
     /// Ready capacity in milli-units per second.
@@ -89,7 +89,7 @@ pub struct Inputs {
     /// Contracts with distinct keys.
     pub contracts: Vec<Contract>,
     /// Pools with distinct names.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<ReadyCapacity>,
     /// What is ready of pools that have less than usual in some slot, per slot of `slots`, in milli-units per second: a
     /// maintenance window. Missing slots have what the pool has; nothing here adds to a pool.
     pub reduced: BTreeMap<String, Vec<u64>>,
@@ -101,7 +101,7 @@ pub struct Inputs {
 
 impl Inputs {
     /// What is ready of a pool in a slot, by its place in `slots`; milli-units per second.
-    pub(crate) fn ready_milli_per_s(&self, pool: &Pool, slot: usize) -> u64 {
+    pub(crate) fn ready_milli_per_s(&self, pool: &ReadyCapacity, slot: usize) -> u64 {
         let reduced = self.reduced.get(&pool.name).and_then(|by_slot| by_slot.get(slot));
         reduced.map_or(pool.ready_milli_per_s, |reduced| pool.ready_milli_per_s.min(*reduced))
     }

@@ -14,6 +14,7 @@
 //! an instance is a later concern. Sources: SPEC A2, A3 and C2; DESIGN section 4; max-min fairness after Bertsekas and
 //! Gallager, "Data Networks", section 6.5.2.
 
+pub mod capacity;
 mod check;
 pub mod dealer;
 mod fairness;
@@ -28,6 +29,6 @@ pub use dealer::holder::{Hand, Mark, Share};
 pub use dealer::{Dealer, Recent, Seen};
 pub use fairness::{Claim, max_min_shares};
 pub use filling::{Asked, fill};
-pub use inputs::{Contract, Demand, Inputs, Key, Pool, SlotTime};
+pub use inputs::{Contract, Demand, Inputs, Key, ReadyCapacity, SlotTime};
 pub use planning::{Grant, KeyReport, Limit, Plan, PlanReport, Reason, Slot, plan};
 pub use split::{share, split};

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use crate::fairness::{Claim, max_min_shares};
-use crate::inputs::{Contract, Demand, Inputs, Key, Pool};
+use crate::inputs::{Contract, Demand, Inputs, Key, ReadyCapacity};
 
 /// A token bucket's parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,7 +169,7 @@ fn spare_by_pool(inputs: &Inputs) -> Vec<Spare<'_>> {
             *sum = sum.saturating_add(contract.rate_milli_per_s);
         }
     }
-    let spare = |pool: &Pool, slot| {
+    let spare = |pool: &ReadyCapacity, slot| {
         let promised = promised.get(pool.name.as_str()).copied().unwrap_or(0);
         inputs.ready_milli_per_s(pool, slot).saturating_sub(promised)
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_plan::{Contract, Demand, Finding, Inputs, Key, Pool, Reason, SlotTime, check, plan, split};
+use forebay_plan::{Contract, Demand, Finding, Inputs, Key, ReadyCapacity, Reason, SlotTime, check, plan, split};
 use proptest::prelude::*;
 
 fn demand() -> impl Strategy<Value = Demand> {
@@ -32,8 +32,8 @@ fn inputs() -> impl Strategy<Value = Inputs> {
         .prop_map(|(rows, first, second, slots, length_ms)| {
             let mut all = Inputs {
                 pools: vec![
-                    Pool { name: "a".to_owned(), ready_milli_per_s: first },
-                    Pool { name: "b".to_owned(), ready_milli_per_s: second },
+                    ReadyCapacity { name: "a".to_owned(), ready_milli_per_s: first },
+                    ReadyCapacity { name: "b".to_owned(), ready_milli_per_s: second },
                 ],
                 slots: (0..slots).map(|i| SlotTime { id: 5_900_000 + i, length_ms }).collect(),
                 reduced: [("a".to_owned(), vec![first, first / 2, 0])].into(),
@@ -136,7 +136,7 @@ fn two_tenants(upper_shop: f64, upper_feed: f64, ready_milli_per_s: u64) -> Inpu
     let forecast = |upper| Demand::Forecast { version: 1, upper_per_s: vec![upper] };
     Inputs {
         contracts: vec![contract("shop"), contract("feed")],
-        pools: vec![Pool { name: "default".to_owned(), ready_milli_per_s }],
+        pools: vec![ReadyCapacity { name: "default".to_owned(), ready_milli_per_s }],
         reduced: BTreeMap::new(),
         slots: vec![SlotTime { id: 10, length_ms: 500 }],
         demand: BTreeMap::from([

@@ -1,16 +1,93 @@
-//! Capacity behind one trait: what is ready to serve, by pool.
+//! Capacity behind one trait: instance managers, who keep the number of instances that a plan asks for.
 //!
-//! The planning loop asks an [`InstanceManager`] how much of a pool is ready before it lends any of it. The one manager
-//! here, [`Declared`], answers with what the configuration declares: an operator who runs a fixed fleet needs nothing
-//! else. Managers that start, warm and stop instances come behind the same trait.
+//! The intuition: the controller says how many instances each group is to have ([`Order`]), a manager sees what there is
+//! ([`InstanceManager::observe`]) and starts, warms, drains and stops until it is so ([`InstanceManager::apply`]). Orders
+//! are whole and level-triggered: an order says everything, saying it twice changes nothing, and one that got lost is
+//! made good by the next. A manager makes no choice but which instances of a group go first.
 //!
-//! Invariant: an answer is capacity that is ready now, never capacity that was only ordered.
+//! Invariants, held by the conformance suite (`tests/suite`) for every manager: an order with an older generation than one
+//! that was taken is refused; what is observed as ready serves now; no instance is started twice for one order, whatever
+//! answers were lost; an instance that the manager started stays known to it until it is gone, also over a restart.
+//!
+//! What it does not do: decide how many, where or which shape (`forebay-plan`), or keep time: managers are asked again and
+//! again by the controller's loop.
 
-use std::collections::BTreeMap;
+mod declared;
 
-use forebay_plan::Pool;
+use std::future::Future;
+use std::time::Duration;
 
-/// Why a pool's capacity is not known.
+use forebay_plan::capacity::{Generation, Group, Instance, Target};
+
+pub use declared::Declared;
+
+/// What a manager is to make true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Who decided; older ones than the newest that was taken are refused.
+    pub generation: Generation,
+    /// Every group that is to have instances. A group of this manager that is not in it is to have none.
+    pub targets: Vec<Target>,
+}
+
+/// What there is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The newest generation that was taken; `None` before the first.
+    pub generation: Option<Generation>,
+    /// All instances that the manager owns; those that are gone for at most a day.
+    pub instances: Vec<Instance>,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Instances that were asked for.
+    pub started: u32,
+    /// Instances that were told to drain, or given up before they were ready.
+    pub stopped: u32,
+    /// Groups that could not be brought to their number; the others were.
+    pub failures: Vec<GroupFailure>,
+}
+
+/// Why a group is not at its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupFailure {
+    /// The group.
+    pub group: Group,
+    /// The kind of failure, for what is done about it.
+    pub kind: FailureKind,
+    /// For people.
+    pub detail: String,
+}
+
+/// What a failure means for the next plan; the name is also the label of its metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// A quota or limit that somebody has to raise.
+    QuotaExceeded,
+    /// The pool has nothing left at present.
+    OutOfCapacity,
+    /// The manager does not know the pool, shape or service.
+    Unknown,
+    /// It was tried and did not work.
+    Failed,
+}
+
+impl FailureKind {
+    /// The name in answers and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::OutOfCapacity => "out_of_capacity",
+            Self::Unknown => "unknown",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a manager did not answer, or would not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProvisionError {
     /// The manager has no pool of this name.
@@ -19,48 +96,65 @@ pub enum ProvisionError {
         /// The name that was asked for.
         pool: String,
     },
+    /// A newer order was taken before.
+    #[error(
+        "apply order {asked}: order {taken} was taken before; a newer controller is at work, or a store was restored"
+    )]
+    StaleGeneration {
+        /// Of the order.
+        asked: Generation,
+        /// Of the newest that was taken.
+        taken: Generation,
+    },
+    /// The manager could not be reached, or did not answer in time; nothing is known of what it did.
+    #[error("{operation}: {detail}")]
+    Unreachable {
+        /// What was tried.
+        operation: &'static str,
+        /// What happened.
+        detail: String,
+    },
+    /// It answered something that makes no sense.
+    #[error("{operation}: the answer makes no sense: {detail}")]
+    Malformed {
+        /// What was tried.
+        operation: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
 }
 
-/// Knows what capacity a pool has ready.
-pub trait InstanceManager: Send + Sync {
-    /// What is ready in `pool` now.
-    ///
-    /// # Errors
-    /// [`ProvisionError`] when the manager cannot say; the pool then lends nothing.
-    fn ready_capacity(&self, pool: &str) -> Result<Pool, ProvisionError>;
-}
-
-/// Capacity as declared in the configuration: always ready, never changing.
-#[derive(Clone, Debug, Default)]
-pub struct Declared {
-    ready_milli_per_s: BTreeMap<String, u64>,
-}
-
-impl Declared {
-    /// A manager of these pools; of two with one name, the later counts.
-    pub fn new(pools: impl IntoIterator<Item = Pool>) -> Self {
-        Self { ready_milli_per_s: pools.into_iter().map(|pool| (pool.name, pool.ready_milli_per_s)).collect() }
-    }
-}
-
-impl InstanceManager for Declared {
-    fn ready_capacity(&self, pool: &str) -> Result<Pool, ProvisionError> {
-        match self.ready_milli_per_s.get(pool) {
-            Some(&ready_milli_per_s) => Ok(Pool { name: pool.to_owned(), ready_milli_per_s }),
-            None => Err(ProvisionError::UnknownPool { pool: pool.to_owned() }),
+impl ProvisionError {
+    /// The kind, as a label.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownPool { .. } => "unknown_pool",
+            Self::StaleGeneration { .. } => "stale_generation",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Malformed { .. } => "malformed",
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Keeps instances at the numbers of orders.
+///
+/// Both calls may take as long as the outside takes; who calls sets the limit ([`CALL_WITHIN`]) and treats what ran out of
+/// it as [`ProvisionError::Unreachable`]. A call that is dropped half-way leaves nothing that the next cannot see.
+pub trait InstanceManager: Send + Sync {
+    /// What there is now. Also moves on what is waiting to be started, warmed or drained.
+    ///
+    /// # Errors
+    /// [`ProvisionError`] when the manager cannot say; what is known of before then stands, and nothing is given up.
+    fn observe(&self) -> impl Future<Output = Result<Observed, ProvisionError>> + Send;
 
-    #[test]
-    fn declared_capacity_is_ready_and_unknown_pools_are_errors() {
-        let declared = Declared::new([Pool { name: "default".to_owned(), ready_milli_per_s: 5 }]);
-        assert_eq!(declared.ready_capacity("default").map(|pool| pool.ready_milli_per_s), Ok(5));
-        let unknown = ProvisionError::UnknownPool { pool: "gpu".to_owned() };
-        assert_eq!(declared.ready_capacity("gpu"), Err(unknown));
-    }
+    /// Makes `order` true as far as it goes, and returns without waiting until instances are ready.
+    ///
+    /// # Errors
+    /// [`ProvisionError`] when nothing is known to have been done; a group that failed by itself is in
+    /// [`Applied::failures`].
+    fn apply(&self, order: &Order) -> impl Future<Output = Result<Applied, ProvisionError>> + Send;
 }
+
+/// Longest that a call to a manager may take.
+pub const CALL_WITHIN: Duration = Duration::from_secs(30);

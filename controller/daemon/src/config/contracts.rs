@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-use forebay_plan::{Contract, Key, Pool};
+use forebay_plan::{Contract, Key, ReadyCapacity};
 use forebay_protocol::policy::{self, Policy};
 
 use super::ConfigError;
@@ -74,7 +74,7 @@ impl Document {
     }
 
     /// Whether the controller knows every pool that the document names.
-    fn check_pools(&self, pools: &[Pool]) -> Result<(), Problem> {
+    fn check_pools(&self, pools: &[ReadyCapacity]) -> Result<(), Problem> {
         let of_resources = self.policy.resources.iter().map(|one| one.pool.as_ref());
         for (place, pool) in of_resources.enumerate() {
             check_pool(&self.at("resources", place), pool.map(|pool| pool.name.as_str()), pools)?;
@@ -194,7 +194,11 @@ impl Both<'_> {
 
 impl Contracts {
     /// Those of `forebay.yaml`, then those that only the policy has, each in the order of its file.
-    pub(super) fn of(parts: Vec<ContractPart>, document: Option<&Document>, pools: &[Pool]) -> Result<Self, Problem> {
+    pub(super) fn of(
+        parts: Vec<ContractPart>,
+        document: Option<&Document>,
+        pools: &[ReadyCapacity],
+    ) -> Result<Self, Problem> {
         let mut all = Self::default();
         let mut seen = BTreeMap::new();
         for (i, part) in parts.into_iter().enumerate() {
@@ -254,7 +258,7 @@ impl Contracts {
     }
 }
 
-fn check_pool(at: &str, pool: Option<&str>, pools: &[Pool]) -> Result<(), Problem> {
+fn check_pool(at: &str, pool: Option<&str>, pools: &[ReadyCapacity]) -> Result<(), Problem> {
     match pool.filter(|pool| !pools.iter().any(|known| known.name == *pool)) {
         Some(pool) => {
             let reason = format!("no pool is called {pool:?}");

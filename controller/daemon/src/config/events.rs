@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use forebay_plan::{Contract, Key, Pool};
+use forebay_plan::{Contract, Key, ReadyCapacity};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
@@ -68,7 +68,7 @@ impl KeyPattern {
 pub(super) fn feeds(
     parts: Vec<FeedPart>,
     contracts: &[Contract],
-    pools: &[Pool],
+    pools: &[ReadyCapacity],
 ) -> Result<Vec<FeedSettings>, Problem> {
     if parts.len() > MAX_FEEDS {
         let reason = format!("{} feeds, at most {MAX_FEEDS} are read", parts.len());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_forecast::MAX_SEARCH_FITS;
-use forebay_plan::{Contract, Key, Pool};
+use forebay_plan::{Contract, Key, ReadyCapacity};
 use serde::Deserialize;
 
 use super::contracts::{Contracts, Document};
@@ -240,7 +240,7 @@ impl ForecastPart {
         self,
         step_s: u32,
         own_quantiles: BTreeMap<Key, f64>,
-        (contracts, pools): (&[Contract], &[Pool]),
+        (contracts, pools): (&[Contract], &[ReadyCapacity]),
     ) -> Result<ForecastSettings, Problem> {
         if !(self.quantile > 0.5 && self.quantile < 1.0) {
             let reason = format!("{} is no upper quantile", self.quantile);
@@ -332,7 +332,7 @@ impl LogPart {
     }
 }
 
-fn pools(parts: Vec<PoolPart>) -> Result<Vec<Pool>, Problem> {
+fn pools(parts: Vec<PoolPart>) -> Result<Vec<ReadyCapacity>, Problem> {
     let mut seen = BTreeMap::new();
     let mut pools = Vec::with_capacity(parts.len());
     for (i, part) in parts.into_iter().enumerate() {
@@ -343,7 +343,7 @@ fn pools(parts: Vec<PoolPart>) -> Result<Vec<Pool>, Problem> {
             let reason = format!("{:?} is declared in pools[{first}] already", part.name);
             return Err(problem(path("name"), reason, "give each pool a name of its own"));
         }
-        pools.push(Pool { name: part.name, ready_milli_per_s });
+        pools.push(ReadyCapacity { name: part.name, ready_milli_per_s });
     }
     Ok(pools)
 }

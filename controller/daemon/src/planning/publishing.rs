@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_plan::dealer::MAX_SHARES;
-use forebay_plan::{Contract, Demand, Finding, Inputs, Plan, Pool, Recent, SlotTime, check, plan};
+use forebay_plan::{Contract, Demand, Finding, Inputs, Plan, ReadyCapacity, Recent, SlotTime, check, plan};
 
 use super::Planner;
 use super::demand::KeyDemand;
@@ -20,7 +20,7 @@ use crate::state::{Table, generation};
 pub(super) fn inputs(
     keys: &[KeyDemand],
     contracts: Vec<Contract>,
-    pools: Vec<Pool>,
+    pools: Vec<ReadyCapacity>,
     slots: Range<i64>,
     length_ms: u32,
 ) -> Inputs {
