@@ -16,6 +16,7 @@ mod inputs;
 mod instance;
 mod planning;
 mod pool;
+pub mod price;
 mod service;
 mod shape;
 

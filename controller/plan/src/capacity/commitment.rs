@@ -1,5 +1,7 @@
 //! What binds a plan beside demand: advance reservations, budgets and maintenance.
 
+pub(in crate::capacity) mod dues;
+
 use super::Micros;
 
 /// Capacity that was promised ahead of time.

@@ -7,7 +7,27 @@
 //! Precedence where wishes collide (DESIGN section 4): budget, then the floor (what the demand observed now needs), then
 //! SLA, then dwell. What pools do not have goes before all of these.
 
+mod admission;
+mod covering;
+mod exact;
+mod line;
+mod needs;
+mod pace;
+mod prices;
+mod report;
+mod schedule;
+mod world;
+
+use std::collections::BTreeMap;
+
+use line::Lines;
+use needs::Needs;
+use schedule::Schedule;
+use world::World;
+
 use super::{BudgetScope, CapacityInputs, Group, Micros, Target};
+
+pub(in crate::capacity) use world::size_of;
 
 /// What bounds the work of planning. Work is counted, not timed, so that a plan never depends on the machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,6 +116,11 @@ pub enum ServiceReason {
     },
     /// Nothing usable is known of its demand; it keeps what it has, and at least what it needs now.
     NoOutlook,
+    /// No pool and shape of the inputs is what a reservation asks for.
+    ReservationUnmet {
+        /// Its id.
+        reservation: String,
+    },
     /// No shape in any pool that it may use holds even a part of its need.
     NoAdequateGroup,
     /// No pool is within its latency of an origin; the nearest serves that origin.
@@ -128,6 +153,7 @@ impl ServiceReason {
             Self::Met => "met",
             Self::LateForLead { .. } => "late_for_lead",
             Self::NoOutlook => "no_outlook",
+            Self::ReservationUnmet { .. } => "reservation_unmet",
             Self::NoAdequateGroup => "no_adequate_group",
             Self::LatencyUnreachable { .. } => "latency_unreachable",
             Self::PoolsExhausted { .. } => "pools_exhausted",
@@ -168,6 +194,8 @@ pub enum GroupReason {
     },
     /// Less is wanted, and what would be left that is ready now is less than is needed now.
     HeldForReadyCapacity,
+    /// Less would do, and nothing usable is known of the demand.
+    HeldWithoutOutlook,
     /// More is wanted, and the pool has no more.
     CutByPool,
     /// More is wanted, or was there, than a budget allows.
@@ -189,6 +217,7 @@ impl GroupReason {
             Self::ScaledDown => "scaled_down",
             Self::HeldByDwell { .. } => "held_by_dwell",
             Self::HeldForReadyCapacity => "held_for_ready_capacity",
+            Self::HeldWithoutOutlook => "held_without_outlook",
             Self::CutByPool => "cut_by_pool",
             Self::CutByBudget { .. } => "cut_by_budget",
             Self::Unknown => "unknown",
@@ -238,9 +267,49 @@ impl ChoiceReport {
     }
 }
 
-/// Makes the plan.
+/// Makes the plan. Total: whatever the inputs, there is a plan, and [`super::check_capacity`] says what is wrong with it.
 #[must_use]
 pub fn plan_capacity(inputs: &CapacityInputs, limits: &PlanningLimits) -> CapacityPlan {
-    let _ = (inputs, limits);
-    CapacityPlan::default()
+    let world = World::new(inputs);
+    let unlimited = vec![vec![f64::INFINITY; world.steps]; inputs.pools.len()];
+    let mut needs = Needs::new(&world, &vec![1.0; inputs.services.len()]);
+    let mut schedule = schedule::schedule(&world, &needs, &unlimited, limits);
+    let mut paces = pace::paces(&world, &schedule);
+    if let Some((factors, money)) = pace::choose(&world, &schedule, &mut paces) {
+        needs = Needs::new(&world, &factors);
+        schedule = schedule::schedule(&world, &needs, &money, limits);
+    }
+    let by_group = by_group(&world, &schedule);
+    let wanted = by_group.iter().map(|(group, of)| (group.clone(), of.asked.first().copied().unwrap_or(0))).collect();
+    let mut lines = Lines::new(&world, wanted);
+    admission::admit(&world, &needs, &mut lines);
+    report::plan(
+        &report::Made { world: &world, needs: &needs, schedule: &schedule, lines: &lines, paces: &paces },
+        by_group,
+    )
+}
+
+/// What each group has in each step, and what must be asked for so that it does.
+fn by_group(world: &World<'_>, schedule: &Schedule) -> BTreeMap<Group, GroupSchedule> {
+    let mut windows: BTreeMap<Group, (usize, Vec<u32>)> = BTreeMap::new();
+    for (part, by_step) in world.parts.iter().zip(&schedule.mixes) {
+        let mut used: Vec<Option<Vec<u32>>> = vec![None; part.candidates.len()];
+        for (step, mix) in by_step.iter().enumerate() {
+            for (i, count) in mix {
+                used[*i].get_or_insert_with(|| vec![0; world.steps])[step] += count;
+            }
+        }
+        for (candidate, ready) in part.candidates.iter().zip(used) {
+            let Some(ready) = ready else { continue };
+            let (_, sum) =
+                windows.entry(world.group(part, candidate)).or_insert_with(|| (candidate.window, vec![0; world.steps]));
+            sum.iter_mut().zip(ready).for_each(|(sum, ready)| *sum += ready);
+        }
+    }
+    let schedule = |(group, (window, ready)): (Group, (usize, Vec<u32>))| {
+        let until = |step: usize| (step + window).min(ready.len());
+        let asked = (0..ready.len()).map(|step| ready[step..until(step)].iter().copied().max().unwrap_or(0)).collect();
+        (group.clone(), GroupSchedule { group, ready, asked })
+    };
+    windows.into_iter().map(schedule).collect()
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::{Amounts, Micros};
 
 /// What demand arrives for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     /// Unique; the pool that contracts name.
     pub name: String,
