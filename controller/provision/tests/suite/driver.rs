@@ -29,8 +29,18 @@ pub(crate) struct Driver<S> {
 
 impl<S: Subject> Driver<S> {
     pub(crate) async fn set_up() -> Result<Self> {
+        Ok(Self::of(S::set_up().await?))
+    }
+
+    /// Drives a subject that was set up in its own way.
+    pub(crate) fn of(subject: S) -> Self {
         let order = Order { generation: Generation { epoch: 1, sequence: 0 }, targets: Vec::new() };
-        Ok(Self { subject: S::set_up().await?, order, seen: BTreeMap::new() })
+        Self { subject, order, seen: BTreeMap::new() }
+    }
+
+    /// From here on only what comes is held against itself, as after a store was damaged.
+    pub(crate) fn forget_seen(&mut self) {
+        self.seen.clear();
     }
 
     /// Decides anew, without telling the manager yet.

@@ -5,5 +5,6 @@
 mod conformance;
 mod driver;
 mod fleet;
+mod process;
 mod reference;
 mod subject;
