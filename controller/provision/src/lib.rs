@@ -12,7 +12,10 @@
 //! What it does not do: decide how many, where or which shape (`forebay-plan`), or keep time: managers are asked again and
 //! again by the controller's loop.
 
+mod call;
 mod declared;
+mod process;
+mod state;
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use std::time::Duration;
 use forebay_plan::capacity::{Generation, Group, Instance, Target};
 
 pub use declared::Declared;
+pub use process::{Backoff, Drain, Health, Ports, Process, ProcessSettings, Template, Warming};
 
 /// What a manager is to make true.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
