@@ -24,12 +24,12 @@ mod pool;
 pub mod tuner;
 mod utilisation;
 
-pub use census::{Census, Seen};
+pub use census::{Census, MAX_GAP_S, Seen};
 pub use error::LearningError;
 pub use failure::StartFailures;
 pub use forgetting::HalfLife;
 pub use interruption::{Exposure, InterruptionRate};
 pub use lead::{DeclaredLead, LeadTime, LeadTimes, MAX_SHAPES, MAX_STARTS};
-pub use performance::{Load, PerformanceFactor};
+pub use performance::{Load, PerformanceFactor, RANGE as FACTOR_RANGE};
 pub use pool::{DeclaredPool, PoolLearning};
 pub use utilisation::{DeclaredUtilisation, Utilisation, UtilisationSample};

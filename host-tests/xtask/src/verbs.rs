@@ -53,6 +53,7 @@ const BENCHES: [(&str, Build, &str); 11] = [
     ("forecast", Build::Optimised("forebay-forecast"), "M4 Hourly: OWA, MASE, MSIS, coverage, series per CPU second"),
     ("traces", Build::Optimised("forebay-forecast"), "traces, 5 minutes to 24 hours ahead, against naive forecasts"),
     ("anomalies", Build::Optimised("forebay-forecast"), "anomalies on labelled series: F1, delay, false alarms a week"),
+    ("learning", Build::Optimised("forebay-plan"), "tuning headroom and tier mix beside the planner's own choice"),
     (
         "provisioning",
         Build::Optimised("forebay-plan"),

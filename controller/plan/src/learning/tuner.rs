@@ -42,7 +42,7 @@ pub use context::Context;
 pub use evaluation::{Estimate, Evaluation};
 use journal::Journal;
 pub use journal::{Chances, Entry, Expected, Losses, MAX_DECISIONS, Outcome, Settlement};
-use regression::{Posterior, Regression};
+use regression::{Posterior, Regression, Says};
 pub use report::Report;
 pub use settings::TunerSettings;
 pub use state::{KilledBy, State};
@@ -264,15 +264,27 @@ impl Tuner {
         };
         let (drawn, context, expected) = (entry.drawn, entry.context, entry.expected);
         entry.losses = Some(losses);
-        let band = &self.settings.band;
-        if let Some(loss) = losses.baseline {
-            self.regression.learn(&band.features(at, &context), loss, expected.baseline);
-        }
-        if let Some(loss) = losses.drawn.filter(|_| drawn != at) {
-            self.regression.learn(&band.features(drawn, &context), loss, expected.drawn);
-        }
+        self.learn(drawn, &context, &losses, &expected);
         self.state = self.next_state();
         Ok(self.state)
+    }
+
+    fn learn(&mut self, drawn: usize, context: &Context, losses: &Losses, expected: &Expected) {
+        let band = &self.settings.band;
+        let base_row = band.features(band.baseline(), context);
+        let row = band.features(drawn, context);
+        self.regression.fade();
+        if let Some(loss) = losses.baseline {
+            self.regression.learn(Says::Level, &base_row, loss, expected.baseline);
+        }
+        match (losses.drawn.filter(|_| drawn != band.baseline()), losses.baseline) {
+            (None, _) => {}
+            (Some(loss), None) => self.regression.learn(Says::Level, &row, loss, expected.drawn),
+            (Some(loss), Some(base)) => {
+                let believed = expected.drawn - expected.baseline;
+                self.regression.learn(Says::Difference, &(row - base_row), loss - base, believed);
+            }
+        }
     }
 
     fn next_state(&self) -> State {

@@ -3,8 +3,8 @@
 //! The learner that is judged at each decision is the one of that moment, which had not seen the outcome; so the scores
 //! are differences of a martingale, nothing is fitted on what it is judged by, and what comes out is the worth of learning
 //! as it went. Each score is (learner's loss) - (baseline's loss). Where the baseline's loss is known of every epoch (lived
-//! or replayed) it is subtracted as it is, which takes the common noise of the demand out; else it is estimated by its own
-//! propensity.
+//! or replayed) it is subtracted from the drawn arm's, which takes the common noise of the demand out; else it is estimated
+//! by its own propensity.
 //!
 //! Two intervals: one for reading once, by the normal distribution, and a wider one that holds at all times at once, so
 //! that looking after every decision does not make a chance of many (an asymptotic confidence sequence).
@@ -94,10 +94,22 @@ impl Row {
         entries.iter().filter_map(|entry| Self::of(entry, baseline, pairs)).collect()
     }
 
-    /// Doubly robust difference between learner and baseline.
+    /// Difference between learner and baseline by inverse propensity.
+    fn weighted(&self) -> f64 {
+        match self.paired {
+            Some(base) => self.weight * (self.loss - base),
+            None => (self.weight - self.base_weight) * self.loss,
+        }
+    }
+
+    /// The same, doubly robust.
     fn robust(&self) -> f64 {
-        let learner = self.expected_target + self.weight * (self.loss - self.expected);
-        learner - self.paired.unwrap_or(self.expected_base + self.base_weight * (self.loss - self.expected_base))
+        let believed = self.expected_target - self.expected_base;
+        let away = self.weight * (self.loss - self.expected);
+        match self.paired {
+            Some(base) => believed + away - self.weight * (base - self.expected_base),
+            None => believed + away - self.base_weight * (self.loss - self.expected_base),
+        }
     }
 }
 
@@ -106,8 +118,7 @@ pub(super) fn evaluate(entries: &[&Entry], baseline: usize, confidence: f64) -> 
     let rows = Row::all(entries, baseline);
     let sum = |of: &dyn Fn(&Row) -> f64| rows.iter().map(of).sum::<f64>();
     let (weights, squares) = (sum(&|row| row.weight), sum(&|row| row.weight * row.weight));
-    let weighted: Vec<f64> =
-        rows.iter().map(|row| row.weight * row.loss - row.paired.unwrap_or(row.base_weight * row.loss)).collect();
+    let weighted: Vec<f64> = rows.iter().map(Row::weighted).collect();
     let robust: Vec<f64> = rows.iter().map(Row::robust).collect();
     let doubly_robust = estimate(&robust, confidence);
     Evaluation {
@@ -124,32 +135,23 @@ pub(super) fn evaluate(entries: &[&Entry], baseline: usize, confidence: f64) -> 
 fn self_normalised(rows: &[Row], confidence: f64) -> Estimate {
     let n = rows.len() as f64;
     let mean = |of: &dyn Fn(&Row) -> f64| rows.iter().map(of).sum::<f64>() / n;
-    let all_paired = rows.iter().all(|row| row.paired.is_some());
+    let are_paired = rows.iter().all(|row| row.paired.is_some());
     let (weight, base_weight) = (mean(&|row| row.weight), mean(&|row| row.base_weight));
     // Without any of a kind there is nothing to divide by, and nothing is known.
-    if rows.is_empty() || weight <= 0.0 || (!all_paired && base_weight <= 0.0) {
+    if rows.is_empty() || weight <= 0.0 || (!are_paired && base_weight <= 0.0) {
         return Estimate { difference: 0.0, low: f64::NEG_INFINITY, high: f64::INFINITY };
     }
-    let learner = mean(&|row| row.weight * row.loss) / weight;
-    let base = match all_paired {
-        true => mean(&|row| row.paired.unwrap_or(0.0)),
-        false => mean(&|row| row.base_weight * row.loss) / base_weight,
-    };
-    // By the delta method: how much each decision moves the ratio.
-    let moves: Vec<f64> = rows
-        .iter()
-        .map(|row| {
-            let of_base = match row.paired.filter(|_| all_paired) {
-                Some(paired) => paired - base,
-                None => row.base_weight * (row.loss - base) / base_weight,
-            };
-            learner - base + row.weight * (row.loss - learner) / weight - of_base
-        })
-        .collect();
-    let interval = estimate(&moves, confidence);
+    let loss = |row: &Row| row.loss - row.paired.unwrap_or(0.0);
+    let learner = mean(&|row| row.weight * loss(row)) / weight;
+    let base = if are_paired { 0.0 } else { mean(&|row| row.base_weight * row.loss) / base_weight };
+    // By the delta method: how much each decision moves the ratios; the mean of these moves is 0.
+    let moves = rows.iter().map(|row| {
+        let of_base = if are_paired { 0.0 } else { row.base_weight * (row.loss - base) / base_weight };
+        row.weight * (loss(row) - learner) / weight - of_base
+    });
+    let interval = estimate(&moves.collect::<Vec<f64>>(), confidence);
     let difference = learner - base;
-    let by = difference - interval.difference;
-    Estimate { difference, low: interval.low + by, high: interval.high + by }
+    Estimate { difference, low: difference + interval.low, high: difference + interval.high }
 }
 
 fn mean_and_deviation(scores: &[f64]) -> (f64, f64) {
@@ -197,3 +199,6 @@ pub(super) fn breach(recent: &[&Entry], settings: &TunerSettings) -> Option<Kill
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,33 @@ pub(super) struct Regression {
     /// Weighted products of the rows, and of rows and losses, without the prior.
     products: DMatrix<f64>,
     moment: DVector<f64>,
+    levels: Residuals,
+    differences: Residuals,
+}
+
+/// What a row says: the loss of one epoch, or how much more one arm lost than another on the same demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    Level,
+    Difference,
+}
+
+/// Fading squares of what rows were away from what was expected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Residuals {
     squares: f64,
     weight: f64,
+}
+
+impl Residuals {
+    fn take(&mut self, keep: f64, residual: f64) {
+        self.squares = keep * self.squares + residual * residual;
+        self.weight = keep * self.weight + 1.0;
+    }
+
+    fn variance(self) -> f64 {
+        (NOISE * NOISE * NOISE_EPOCHS + self.squares) / (NOISE_EPOCHS + self.weight)
+    }
 }
 
 /// What is believed after what was seen.
@@ -55,8 +80,8 @@ impl Regression {
             keep: 0.5_f64.powf(1.0 / half_life_decisions),
             products: DMatrix::zeros(width, width),
             moment: DVector::zeros(width),
-            squares: 0.0,
-            weight: 0.0,
+            levels: Residuals::default(),
+            differences: Residuals::default(),
         }
     }
 
@@ -74,16 +99,25 @@ impl Regression {
         self.keep
     }
 
-    /// Takes a row and its loss, of which `expected` was believed before.
-    pub(super) fn learn(&mut self, row: &DVector<f64>, loss: f64, expected: f64) {
-        self.products.ger(1.0, row, row, self.keep);
-        self.moment.axpy(loss, row, self.keep);
-        self.squares = self.keep * self.squares + (loss - expected).powi(2);
-        self.weight = self.keep * self.weight + 1.0;
+    /// Takes a row and what came of it, of which `expected` was believed before. What comes of the same demand varies less,
+    /// and counts the more. Evidence fades by [`fade`](Self::fade).
+    pub(super) fn learn(&mut self, says: Says, row: &DVector<f64>, value: f64, expected: f64) {
+        let residuals = if says == Says::Level { &mut self.levels } else { &mut self.differences };
+        residuals.take(self.keep, value - expected);
+        let weight =
+            self.levels.variance() / if says == Says::Level { self.levels } else { self.differences }.variance();
+        self.products.ger(weight, row, row, 1.0);
+        self.moment.axpy(weight * value, row, 1.0);
+    }
+
+    /// One decision was settled: all earlier evidence counts less.
+    pub(super) fn fade(&mut self) {
+        self.products *= self.keep;
+        self.moment *= self.keep;
     }
 
     pub(super) fn posterior(&self) -> Result<Posterior, LearningError> {
-        let noise_variance = (NOISE * NOISE * NOISE_EPOCHS + self.squares) / (NOISE_EPOCHS + self.weight);
+        let noise_variance = self.levels.variance();
         let (mut precision, mut moment) = (self.products.clone(), self.moment.clone());
         for column in 0..moment.len() {
             let deviation = match (column / FEATURES, column % FEATURES) {
