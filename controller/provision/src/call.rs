@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -21,12 +22,27 @@ pub(crate) enum CallError {
     TooLong(usize),
 }
 
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The header of this name, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
 /// Sends `request` to `authority`, a host and a port, and reads an answer of at most `answer_bytes_max`.
 pub(crate) async fn call(
     authority: &str,
     request: Request<Full<Bytes>>,
     answer_bytes_max: usize,
-) -> Result<(StatusCode, Bytes), CallError> {
+) -> Result<Answer, CallError> {
     let stream = TcpStream::connect(authority).await.map_err(|error| broken("connect", &error))?;
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -36,15 +52,15 @@ pub(crate) async fn call(
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let answer = sender.send_request(request).await.map_err(|error| broken("ask", &error))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), answer_bytes_max).collect().await.map_err(|error| {
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, answer_bytes_max).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             CallError::TooLong(answer_bytes_max)
         } else {
             CallError::Broken(format!("read the answer: {error}"))
         }
     })?;
-    Ok((status, body.to_bytes()))
+    Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
 
 fn broken(operation: &str, error: &dyn std::error::Error) -> CallError {

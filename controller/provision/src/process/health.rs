@@ -77,7 +77,8 @@ impl Check {
         let authority = self.address.to_string();
         let request = Request::get(path).header(HOST, &authority).body(Full::new(Bytes::new()));
         let request = request.map_err(|error| format!("GET {path}: {error}"))?;
-        let (status, _) = call(&authority, request, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
+        let answer = call(&authority, request, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())?;
+        let status = answer.status;
         if status.is_success() { Ok(()) } else { Err(format!("GET {path}: {status}")) }
     }
 }

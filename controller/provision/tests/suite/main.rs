@@ -4,7 +4,9 @@
 
 mod conformance;
 mod driver;
+mod dry_run;
 mod fleet;
 mod process;
 mod reference;
 mod subject;
+mod webhook;
