@@ -14,13 +14,12 @@ use forebay_plan::{Dealer, Finding, Hand, Mark, Plan};
 use forebay_protocol::Generation;
 use tokio::sync::watch;
 
-use crate::capacity::Ready;
+use crate::capacity::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::observe::{Moment, Observer};
 use crate::planning::anomalies::Ledgers;
-use crate::planning::capacity::CapacityDemand;
 use crate::planning::demand::KeyRecord;
 use crate::sync::expectations::Outlook;
 
@@ -64,10 +63,8 @@ pub(crate) struct Shared {
     pub(crate) ledgers: Ledgers,
     /// The newest forecasts of the steps around now. Taken before the observer, never after it.
     pub(crate) outlook: Mutex<Outlook>,
-    /// What provisioned pools are to be ready for.
-    pub(crate) capacity_demand: Mutex<CapacityDemand>,
-    /// What provisioned pools have ready.
-    pub(crate) ready: Mutex<Ready>,
+    /// What the planning of capacity and the rest tell each other.
+    pub(crate) capacity: Board,
     observer: Mutex<Observer>,
     dealer: Mutex<Dealer>,
     epoch_floor: AtomicU64,
@@ -86,8 +83,7 @@ impl Shared {
             records: Mutex::default(),
             ledgers: Ledgers::default(),
             outlook: Mutex::default(),
-            capacity_demand: Mutex::default(),
-            ready: Mutex::default(),
+            capacity: Board::default(),
             observer: Mutex::new(observer),
             epoch_floor: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use forebay_plan::capacity::{Budget, BudgetScope, CostClass, Group, Instance, InstanceState, Micros};
+use forebay_plan::capacity::price::hourly_micros;
+use forebay_plan::capacity::{Budget, BudgetScope, Group, Instance, InstanceState, Micros};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit, Zoned};
@@ -66,6 +67,13 @@ pub(crate) struct Instant {
     pub(crate) calendar_s: f64,
     /// Calendar seconds per real second.
     pub(crate) speed: f64,
+}
+
+impl Instant {
+    /// Wall time, unix seconds.
+    pub(crate) fn wall_s(self) -> i64 {
+        (self.wall_ms / 1000) as i64
+    }
 }
 
 impl Spending {
@@ -157,11 +165,7 @@ pub(crate) fn price_micros_per_h(settings: &CapacitySettings, group: &Group) -> 
     let shape = settings.shapes.iter().find(|shape| shape.name == group.shape)?;
     let pool = &settings.pools.iter().find(|offer| offer.pool.name == group.pool)?.pool;
     let tier = settings.tiers.iter().find(|tier| tier.name == pool.tier)?;
-    if pool.class == CostClass::Reserved {
-        return Some(0);
-    }
-    let price = u128::from(shape.price_micros_per_h) * u128::from(tier.price_milli) * u128::from(pool.price_milli);
-    Some(u64::try_from(price.div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    Some(hourly_micros(shape, tier, pool.class, pool.price_milli))
 }
 
 fn billing_min_ms(settings: &CapacitySettings, pool: &str) -> u64 {

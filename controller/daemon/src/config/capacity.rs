@@ -48,6 +48,18 @@ pub(crate) struct ServiceSettings {
     pub(crate) service: Service,
     /// Share of the standard rates that is covered at all times, 0 to 1. Below 1 is a declared overcommit.
     pub(crate) guaranteed_share: f64,
+    /// What its need is read off.
+    pub(crate) scaling: Scaling,
+}
+
+/// What a service's need is read off.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Scaling {
+    /// The forecast of its demand.
+    #[default]
+    Forecast,
+    /// What is offered now, so that this share of the capacity is used: Kubernetes' horizontal autoscaler.
+    Reactive { target: f64 },
 }
 
 /// A limit of money that begins anew with every period.
@@ -125,7 +137,7 @@ impl CapacityPart {
         let decide_every_s = within("capacity.decide_every_s".to_owned(), self.decide_every_s, 0.1..=3600.0)?;
         Ok(CapacitySettings {
             decide_every: Duration::from_secs_f64(decide_every_s),
-            manager: self.manager.check()?,
+            manager: self.manager.check(&services.iter().map(|one| one.service.name.as_str()).collect::<Vec<_>>())?,
             endpoints: self.endpoints,
             tiers,
             shapes,

@@ -6,7 +6,8 @@
 //! flood buys capacity. Between these two lies the forecast. How the keys of a pool move together is taken from what their
 //! forecasters remember ([`Paths`]), so that a pool is not provisioned for the day on which all are high at once, unless they
 //! are. Keys whose forecasts do not begin with the others', that are forecast from similar keys or not at all, are added
-//! at the same quantile: the cautious answer.
+//! at the same quantile: the cautious answer. A key whose forecasts are worse than a naive one counts with the naive one,
+//! which is what came last and how far that is usually off: where no forecast helps, scaling is reactive.
 
 use std::collections::BTreeMap;
 
@@ -71,6 +72,14 @@ struct Member<'a> {
     bounds: Bounds,
 }
 
+impl Member<'_> {
+    fn quantile(&self, lead: usize, p: f64) -> f64 {
+        let step = &self.forecast.steps[lead];
+        let is_worse = self.forecaster.is_worse_than_naive();
+        self.bounds.hold(if is_worse { step.plain.naive().quantile(p) } else { step.quantile(p) })
+    }
+}
+
 impl Planner {
     /// Notes what capacity is to be ready for from `step` on.
     pub(super) fn look_at_capacity(&self, step: i64) {
@@ -84,7 +93,7 @@ impl Planner {
             demand_of(pool, &bounded, step, config.forecast.horizon_steps, i64::from(config.step_s))
         };
         let pools = capacity.services.iter().map(|one| of_pool(&one.service.name, one.guaranteed_share));
-        *lock(&self.shared.capacity_demand) = CapacityDemand { first_step: step, pools: pools.collect() };
+        *lock(&self.shared.capacity.demand) = CapacityDemand { first_step: step, pools: pools.collect() };
     }
 }
 
@@ -96,7 +105,7 @@ impl Planner {
     /// promised and not covered counts as if it were ready: an operator who declares overcommit wants it sold.
     pub(super) fn ready_pools(&mut self, step: i64, slots: usize) -> (Vec<ReadyCapacity>, BTreeMap<String, Vec<u64>>) {
         let shared = &self.shared;
-        let ready = lock(&shared.ready).clone();
+        let ready = shared.capacity.ready();
         self.ready_version = ready.version;
         let step_s = f64::from(shared.config.step_s);
         let now = shared.now();
@@ -134,7 +143,7 @@ impl Planner {
 
     /// Whether provisioned pools have other capacity ready than the last plan knew.
     pub(super) fn ready_has_changed(&self) -> bool {
-        lock(&self.shared.ready).version != self.ready_version
+        self.shared.capacity.ready().version != self.ready_version
     }
 }
 
@@ -160,14 +169,11 @@ fn demand_of(pool: &str, keys: &[(&KeyDemand, Bounds)], step: i64, horizon_steps
         &forecasters,
         passed + horizon_steps,
         Draws { count: PATHS, seed: SEED },
-        |member, lead, p| {
-            let Member { forecast, bounds, .. } = &members[member];
-            bounds.hold(forecast.steps[lead].quantile(p))
-        },
+        |member, lead, p| members[member].quantile(lead, p),
     );
     let sum = |ahead: usize, p: f64| -> f64 {
         let drawn = drawn.as_ref().ok().and_then(|paths| paths.mean_quantile(passed + ahead..passed + ahead + 1, p));
-        let late = late.iter().map(|one| one.bounds.hold(one.forecast.steps[one.passed + ahead].quantile(p)));
+        let late = late.iter().map(|one| one.quantile(one.passed + ahead, p));
         let others = others.iter().map(|(key, bounds)| bounds.hold(key.quantile_without_paths(step + ahead as i64, p)));
         drawn.unwrap_or(0.0) + late.sum::<f64>() + others.sum::<f64>()
     };

@@ -6,7 +6,7 @@ use forebay_plan::capacity::{BudgetScope, LatencyLimit, Origin, Service};
 use serde::Deserialize;
 
 use super::supply::AmountsPart;
-use super::{BudgetSettings, Period, ServiceSettings, micros, one, seconds, within};
+use super::{BudgetSettings, Period, Scaling, ServiceSettings, micros, one, seconds, within};
 use crate::config::file::{Problem, problem};
 
 #[derive(Debug, Deserialize)]
@@ -31,6 +31,18 @@ pub(super) struct ServicePart {
     drain_s: f64,
     #[serde(default = "one")]
     guaranteed_share: f64,
+    #[serde(default)]
+    scaling: ScalingPart,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum ScalingPart {
+    #[default]
+    Forecast,
+    Reactive {
+        target: f64,
+    },
 }
 
 fn five_minutes() -> f64 {
@@ -76,7 +88,13 @@ impl ServicePart {
             locations: self.locations,
         };
         let guaranteed_share = within(field("guaranteed_share"), self.guaranteed_share, 0.0..=1.0)?;
-        Ok(ServiceSettings { service, guaranteed_share })
+        let scaling = match self.scaling {
+            ScalingPart::Forecast => Scaling::Forecast,
+            ScalingPart::Reactive { target } => {
+                Scaling::Reactive { target: within(format!("{at}.scaling.reactive.target"), target, 0.01..=1.0)? }
+            }
+        };
+        Ok(ServiceSettings { service, guaranteed_share, scaling })
     }
 }
 
