@@ -59,6 +59,7 @@ const BENCHES: [(&str, Build, &str); 11] = [
         Build::Optimised("forebay-plan"),
         "capacity by forecast beside reactive scaling, at matched violation",
     ),
+    ("planner", Build::Optimised("forebay-plan"), "capacity planning: seconds, gap to the linear bound, growth"),
 ];
 
 /// How a bench is compiled.
