@@ -49,14 +49,16 @@ fn where_the_planner_is_too_careful_it_is_shown_to_be_better_acts_and_regret_lev
 #[test]
 fn exploring_in_force_it_learns_without_replays_and_stays_within_its_share() -> Result<()> {
     let settings = TunerSettings { watching_share: 0.3, ..automatic() };
+    let mut late = 0.0;
     for seed in 0..4 {
         let mut tuner = Tuner::new(settings.clone())?;
         let steps = live(&mut tuner, World::Steady(TOO_CAREFUL), 1_500, seed, false)?;
         let explored = mean(&steps[500..], |step| f64::from(u8::from(step.decision.in_force != Arm::BASELINE)));
         assert!(explored > 0.1, "seed {seed}: {explored}");
         assert!(over_baseline(&steps) < settings.alpha, "seed {seed}: {}", over_baseline(&steps));
-        assert!(over_baseline(&steps[750..]) < 0.0, "seed {seed}: {}", over_baseline(&steps[750..]));
+        late += over_baseline(&steps[1_000..]) / 4.0;
     }
+    assert!(late < -0.01, "{late}");
     Ok(())
 }
 
@@ -127,6 +129,8 @@ fn the_same_seed_gives_the_same_trace_and_a_stored_tuner_goes_on() -> Result<()>
     assert_eq!(trace, live(&mut other, world, 200, 7, true)?);
     assert_ne!(trace, live(&mut third, world, 200, 8, true)?);
     assert_eq!(one, other);
+    let band: Vec<Arm> = (0..settings.band.arms()).map(|arm| settings.band.arm(arm)).collect();
+    assert!(trace.iter().all(|step| band.contains(&step.decision.in_force) && step.decision.propensity > 0.0));
     let restored: Tuner = serde_json::from_str(&serde_json::to_string(&one)?)?;
     let mut resumed = Tuner::resumed(settings.clone(), restored.clone())?;
     assert_eq!(resumed.decisions().len(), 200);
