@@ -9,7 +9,7 @@ pub enum Manager {
     /// Says what it would do.
     DryRun(DryRun),
     /// Whoever speaks the protocol of orders.
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
 }
 
 impl Manager {

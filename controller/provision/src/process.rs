@@ -9,6 +9,9 @@
 //! that the health check and all warming steps went well and the process lives; a crash loop starts no faster than
 //! [`Backoff`] allows; only processes whose mark or start time fits are ever sent a signal, with their process group.
 //!
+//! A ready instance that fails single checks is still shown as ready: `unhealthy_after` of them in a row end it. A command
+//! that is configured anew is what later instances run; those that run already are left alone.
+//!
 //! What it deliberately does not do: keep processes of other machines, isolate or limit what processes use (cgroups,
 //! containers: the command may), or know of interruptions beforehand. Linux only, for `/proc`. Files are small and
 //! local: they are read and written where the caller waits.

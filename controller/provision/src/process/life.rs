@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use super::health::{Check, CheckResult};
 use super::record::Record;
-use super::settings::ProcessSettings;
+use super::settings::{Drain, ProcessSettings};
 use super::{State, alive};
 use crate::ProvisionError;
 
@@ -13,6 +13,9 @@ use crate::ProvisionError;
 const SHOWN_GONE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// How many of them at most: of a crash loop at its slowest pace, days.
 const MAX_GONE: usize = 4_096;
+
+/// How what is not configured any more is ended.
+const UNKNOWN_DRAIN: Drain = Drain { serve_ms: 0, end_within_ms: 5_000 };
 
 impl Record {
     /// Gets nothing new from now on.
@@ -62,9 +65,8 @@ impl State {
     /// Asks what drains to end once its time is over, and ends it when it does not.
     fn press(&mut self, id: &str, settings: &ProcessSettings, now_ms: u64) {
         let Some(record) = self.records.get_mut(id) else { return };
-        let template = settings.template(&record.group);
-        let drain = template.map(|template| template.drain.clone());
-        let (serve_ms, end_within_ms) = drain.map_or((0, 0), |drain| (drain.serve_ms, drain.end_within_ms));
+        let drain = settings.template(&record.group).map_or(&UNKNOWN_DRAIN, |template| &template.drain);
+        let Drain { serve_ms, end_within_ms } = *drain;
         // What never served has nothing to finish.
         let serve_ms = if record.ready_ms.is_some() { serve_ms } else { 0 };
         let drained_ms = now_ms.saturating_sub(record.draining_ms.unwrap_or(0));

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use forebay_plan::capacity::{Generation, Group, InstanceState};
 use serde::{Deserialize, Serialize};
@@ -81,13 +82,7 @@ impl Folder {
         // The mark of instances must be the same whatever folder the controller is started in.
         let path = &path.canonicalize().map_err(|error| failed("find the folder", path, &error))?;
         let lock = File::create(path.join("lock")).map_err(|error| failed("make the lock", path, &error))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => ProvisionError::Unreachable {
-                operation: "take over the folder",
-                detail: format!("{}: another controller uses it; end that one first", path.display()),
-            },
-            TryLockError::Error(error) => failed("lock the folder", path, &error),
-        })?;
+        lock_soon(&lock, path)?;
         let taken = match fs::read(path.join(TAKEN)) {
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|error| failed("read", &path.join(TAKEN), &error.into()))?
@@ -188,6 +183,25 @@ impl Folder {
         };
         write().map_err(|error| failed("write", path, &error))
     }
+}
+
+/// Locks the folder, which an earlier controller that has just ended may still seem to use: a process that it was about to
+/// start holds everything of it until it runs its own program, a moment later. Once the lock is had, every such process runs,
+/// and its mark can be seen.
+fn lock_soon(lock: &File, path: &Path) -> Result<(), ProvisionError> {
+    const TRIES: u32 = 50;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(TryLockError::Error(error)) => return Err(failed("lock the folder", path, &error)),
+        }
+    }
+    Err(ProvisionError::Unreachable {
+        operation: "take over the folder",
+        detail: format!("{}: another controller uses it; end that one first", path.display()),
+    })
 }
 
 impl Record {

@@ -69,16 +69,12 @@ impl<S: Subject> Driver<S> {
 
     /// Begins to apply the last decision and drops the call after it was polled so often; whether it had ended by then.
     pub(crate) async fn apply_in_part(&self, polls: usize) -> bool {
-        let mut call = pin!(self.subject.manager().apply(&self.order));
-        let mut left = polls;
-        poll_fn(|context| {
-            if left == 0 {
-                return Poll::Ready(false);
-            }
-            left -= 1;
-            call.as_mut().poll(context).map(|_| true)
-        })
-        .await
+        in_part(self.subject.manager().apply(&self.order), polls).await
+    }
+
+    /// The same of a look.
+    pub(crate) async fn observe_in_part(&self, polls: usize) -> bool {
+        in_part(self.subject.manager().observe(), polls).await
     }
 
     /// Looks, and holds what is seen against what was seen before.
@@ -147,6 +143,19 @@ impl<S: Subject> Driver<S> {
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.subject.restart().await.context("restart the manager")
     }
+}
+
+async fn in_part<T>(call: impl Future<Output = T>, polls: usize) -> bool {
+    let mut call = pin!(call);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        call.as_mut().poll(context).map(|_| true)
+    })
+    .await
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, ProvisionError>>) -> Result<T, ProvisionError> {

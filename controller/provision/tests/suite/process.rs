@@ -2,6 +2,7 @@
 
 mod hazards;
 mod instance;
+mod killed;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use forebay_plan::capacity::Group;
-use forebay_provision::{Backoff, Drain, Health, Ports, Process, ProcessSettings, Template, Warming};
+use forebay_provision::{Backoff, Drain, Health, Manager, Ports, Process, ProcessSettings, Template, Warming};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -23,7 +24,7 @@ conforms!(Local: all);
 pub(crate) struct Local {
     settings: ProcessSettings,
     /// Given up only while it is made anew.
-    manager: Option<Process>,
+    manager: Option<Manager>,
     outside: TempDir,
 }
 
@@ -36,8 +37,14 @@ impl Local {
         for template in &settings.templates {
             link(&template.program)?;
         }
-        let manager = Some(Process::open(settings.clone())?);
-        Ok(Self { settings, manager, outside })
+        let mut local = Self { settings, manager: None, outside };
+        local.open()?;
+        Ok(local)
+    }
+
+    fn open(&mut self) -> Result<()> {
+        self.manager = Some(Manager::Process(Process::open(self.settings.clone())?));
+        Ok(())
     }
 
     /// Ids and process ids of what lives, of one group.
@@ -77,21 +84,20 @@ impl Drop for Local {
 }
 
 impl Subject for Local {
-    type Manager = Process;
+    type Manager = Manager;
 
     async fn set_up() -> Result<Self> {
         Self::with(|_| {})
     }
 
-    fn manager(&self) -> &Process {
+    fn manager(&self) -> &Manager {
         self.manager.as_ref().expect("it is there but while it is made anew")
     }
 
     async fn restart(&mut self) -> Result<()> {
         // The old one's lock on the folder ends with it.
         self.manager = None;
-        self.manager = Some(Process::open(self.settings.clone())?);
-        Ok(())
+        self.open()
     }
 
     async fn pause(&self) {

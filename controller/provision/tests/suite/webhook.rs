@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_plan::capacity::Group;
 use forebay_provision::protocol::ObserveAnswer;
-use forebay_provision::{Retries, Webhook, WebhookSettings};
+use forebay_provision::{Manager, Retries, Webhook, WebhookSettings};
 
 use crate::conformance::conforms;
 use crate::subject::{Fault, Noticed, Remote, Subject};
@@ -22,7 +22,7 @@ const NOW_S: u64 = 1_800_000_000;
 
 /// The manager, and the receiver that it speaks to.
 pub(crate) struct Remotely {
-    manager: Webhook,
+    manager: Manager,
     receiver: Receiver,
 }
 
@@ -46,19 +46,19 @@ fn settings(receiver: &Receiver) -> WebhookSettings {
     }
 }
 
-fn manager(receiver: &Receiver) -> Result<Webhook> {
-    Ok(Webhook::new(settings(receiver), || NOW_S)?)
+fn manager(receiver: &Receiver) -> Result<Manager> {
+    Ok(Manager::Webhook(Box::new(Webhook::new(settings(receiver), || NOW_S)?)))
 }
 
 impl Subject for Remotely {
-    type Manager = Webhook;
+    type Manager = Manager;
 
     async fn set_up() -> Result<Self> {
         let receiver = Receiver::start(NOW_S).await?;
         Ok(Self { manager: manager(&receiver)?, receiver })
     }
 
-    fn manager(&self) -> &Webhook {
+    fn manager(&self) -> &Manager {
         &self.manager
     }
 

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use forebay_plan::capacity::InstanceState;
-use forebay_provision::{FailureKind, Process, ProvisionError};
+use forebay_provision::{FailureKind, Observed, Ports, Process, ProvisionError};
 use serde_json::Value;
 
 use super::{Local, instance};
@@ -14,7 +15,7 @@ use crate::subject::{Subject, other, steady};
 
 impl Driver<Local> {
     /// Changes the only record's file while no manager is there, as a crash at some point leaves it.
-    fn crash_leaving(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
+    fn crash_leaving<T>(&mut self, change: impl FnOnce(&mut Value) -> T) -> Result<T> {
         self.subject.manager = None;
         let folder = self.subject.folder().join("instances");
         let path = fs::read_dir(&folder)?
@@ -23,9 +24,19 @@ impl Driver<Local> {
             .find(|path| path.extension().is_some_and(|extension| extension == "json"))
             .context("there is a record")?;
         let mut record = serde_json::from_slice(&fs::read(&path)?)?;
-        change(&mut record);
+        let result = change(&mut record);
         fs::write(path, serde_json::to_vec(&record)?)?;
-        self.subject.manager = Some(Process::open(self.subject.settings.clone())?);
+        self.subject.open()?;
+        Ok(result)
+    }
+
+    /// Pauses until nothing of the steady group exists, seen from outside.
+    pub(super) async fn nothing_runs(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.subject.running(&steady()) > 0 {
+            ensure!(Instant::now() < deadline, "something still runs");
+            self.subject.pause().await;
+        }
         Ok(())
     }
 }
@@ -74,11 +85,20 @@ async fn another_process_with_the_same_id_is_neither_adopted_nor_ended() -> Resu
         }
     }
     use std::os::unix::process::CommandExt;
-    let mut stranger = Stranger(Command::new("sleep").arg("600").process_group(0).spawn()?);
     let mut driver = Driver::<Local>::set_up().await?;
     driver.order(&[(steady(), 1)]).await?;
     let id = ready(&driver.settle().await?, &steady()).first().context("one is ready")?.clone();
     driver.subject.take_away(&id);
+    let own_start = driver.crash_leaving(|record| record["process"]["start_ticks"].clone())?;
+    // Starts are told apart by ticks of 10 ms; an id is not used again that soon.
+    let mut stranger = loop {
+        let stranger = Stranger(Command::new("sleep").arg("600").process_group(0).spawn()?);
+        let stat = fs::read_to_string(format!("/proc/{}/stat", stranger.0.id()))?;
+        if stat.split(' ').nth(21) != Some(own_start.to_string().as_str()) {
+            break stranger;
+        }
+        driver.subject.pause().await;
+    };
     let pid = stranger.0.id();
     driver.crash_leaving(|record| record["process"]["pid"] = pid.into())?;
     let observed = driver.observe().await?;
@@ -95,13 +115,10 @@ async fn what_no_record_knows_is_ended() -> Result<()> {
     driver.settle().await?;
     driver.subject.manager = None;
     fs::remove_dir_all(driver.subject.folder().join("instances"))?;
-    driver.subject.manager = Some(Process::open(driver.subject.settings.clone())?);
+    driver.subject.open()?;
     driver.order(&[]).await?;
     driver.settle().await?;
-    while driver.subject.running(&steady()) > 0 {
-        driver.subject.pause().await;
-    }
-    Ok(())
+    driver.nothing_runs().await
 }
 
 #[tokio::test]
@@ -140,10 +157,7 @@ async fn who_ignores_being_asked_is_ended_within_the_bound() -> Result<()> {
     driver.until("it serves", |observed| ready(observed, &steady()).len() == 1).await?;
     driver.order(&[]).await?;
     driver.settle().await?;
-    while driver.subject.running(&steady()) > 0 {
-        driver.subject.pause().await;
-    }
-    Ok(())
+    driver.nothing_runs().await
 }
 
 #[tokio::test]
@@ -222,4 +236,62 @@ async fn what_instances_write_is_bounded() -> Result<()> {
     }
     ensure!((MAX_BYTES..4 * MAX_BYTES).contains(&most), "{most} bytes");
     Ok(())
+}
+
+#[tokio::test]
+async fn only_what_went_through_its_warming_is_ready() -> Result<()> {
+    const MINIMUM_AGE_MS: u64 = 50;
+    let cold = tempfile::tempdir()?;
+    let file = cold.path().join("cold");
+    fs::write(&file, "")?;
+    let subject = Local::with(|settings| {
+        for template in &mut settings.templates {
+            template.warming.minimum_age_ms = MINIMUM_AGE_MS;
+            template.environment.push((instance::COLD.to_owned(), file.display().to_string()));
+        }
+    })?;
+    let mut driver = Driver::of(subject);
+    driver.order(&[(steady(), 1)]).await?;
+    let is_warming = |seen: &Observed| seen.instances.iter().all(|one| one.state == InstanceState::Warming);
+    let began = driver.until("it warms", is_warming).await?;
+    let first_ms = began.instances.first().context("there is one")?.requested_ms;
+    for _ in 0..10 {
+        ensure!(is_warming(&driver.observe().await?), "a warming request fails");
+        driver.subject.pause().await;
+    }
+    fs::remove_file(&file)?;
+    let observed = driver.settle().await?;
+    let ready_ms = observed.instances.first().and_then(|one| one.ready_ms).context("it is ready")?;
+    ensure!(ready_ms >= first_ms + MINIMUM_AGE_MS, "{observed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ports_run_out_by_name() -> Result<()> {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let mut driver = Driver::of(Local::with(|settings| settings.ports = Ports::Range(port, port))?);
+    let applied = driver.order(&[(steady(), 2)]).await?;
+    let [failure] = applied.failures.as_slice() else { anyhow::bail!("{applied:?}") };
+    ensure!(failure.kind == FailureKind::OutOfCapacity && applied.started == 1, "{applied:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clock_that_was_put_back_holds_nothing_up() -> Result<()> {
+    const YEAR_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
+    let mut driver = Driver::<Local>::set_up().await?;
+    driver.order(&[(steady(), 1)]).await?;
+    driver.settle().await?;
+    driver.decide(&[]);
+    // Written by a controller whose clock was a year ahead.
+    driver.crash_leaving(|record| {
+        for time in ["requested_ms", "answered_ms", "ready_ms"] {
+            record[time] = (record[time].as_u64().unwrap_or_default() + YEAR_MS).into();
+        }
+        record["draining_ms"] = record["ready_ms"].clone();
+        record["state"] = "draining".into();
+    })?;
+    driver.forget_seen();
+    driver.settle().await?;
+    driver.nothing_runs().await
 }

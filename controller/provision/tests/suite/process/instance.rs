@@ -18,6 +18,8 @@ pub(super) const HELD: &str = "TEST_INSTANCE_HELD";
 pub(super) const STARTED: &str = "TEST_INSTANCE_STARTED";
 /// While this file is there, it does not answer at all.
 pub(super) const SILENT: &str = "TEST_INSTANCE_SILENT";
+/// While this file is there, it answers warming requests with 503.
+pub(super) const COLD: &str = "TEST_INSTANCE_COLD";
 /// Bytes that it writes to its output for each request.
 pub(super) const CHATTER: &str = "TEST_INSTANCE_CHATTER";
 /// What the program is started with, to be an instance.
@@ -63,7 +65,7 @@ fn serve(port: u16) -> Result<()> {
     if let Ok(path) = std::env::var(STARTED) {
         std::fs::write(&path, "").context(path)?;
     }
-    let (held, silent) = (setting(HELD), setting(SILENT));
+    let (held, silent, cold) = (setting(HELD), setting(SILENT), setting(COLD));
     let chatter = setting(CHATTER).parse().unwrap_or(0);
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let mut has_answered = false;
@@ -73,11 +75,12 @@ fn serve(port: u16) -> Result<()> {
         }
         let mut stream = stream?;
         has_answered |= !Path::new(&held).exists();
-        let status = if has_answered { "200 OK" } else { "503 Service Unavailable" };
         print!("{}", "x".repeat(chatter));
         // Who asked may be gone by now.
         let mut request = [0; 4096];
         let _ = stream.read(&mut request);
+        let is_cold = request.starts_with(b"GET /warm") && Path::new(&cold).exists();
+        let status = if has_answered && !is_cold { "200 OK" } else { "503 Service Unavailable" };
         let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     }
     Ok(())
