@@ -31,15 +31,13 @@ pub(crate) mod spending;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, InstanceState, PlanningLimits, Target,
-    plan_capacity,
+    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, plan_capacity,
 };
-use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Observed, Order, ProvisionError};
+use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Order, ProvisionError};
 use tokio::sync::mpsc::Receiver;
 
 use crate::clock::wall_now_ms;
