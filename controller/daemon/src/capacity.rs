@@ -30,6 +30,7 @@ pub(crate) mod starting;
 pub(crate) mod spending;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tuning;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,9 +52,12 @@ use endpoints::{EndpointFiles, Place, discovery_response};
 use learned::Learned;
 use refusals::Refusals;
 use spending::{Instant, Spending};
+use tuning::Tunings;
 
 /// What was learned of pools is stored under this name.
 const POOLS: &str = "pools";
+/// And of headroom under this one.
+const HEADROOM: &str = "headroom";
 
 /// Everything that only the loop touches.
 pub(crate) struct CapacityLoop<M> {
@@ -72,6 +76,7 @@ pub(crate) struct CapacityLoop<M> {
     spending: Spending,
     allocations: Allocations,
     recorder: ledger::Recorder,
+    tunings: Tunings,
     endpoints: Option<EndpointFiles>,
     /// Wall time at the start, and steady time then: a clock that jumps neither costs money nor ends a wait.
     started: (u64, Duration),
@@ -102,6 +107,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             dwell: DwellMemory::default(),
             recorder: ledger::Recorder::default(),
+            tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,
             settings,
             store,
@@ -141,6 +147,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
         let findings: Vec<String> = Vec::new();
         self.note_supply(&inputs, now);
+        self.tune(&inputs, &plan, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
         if findings.is_empty() {
@@ -251,6 +258,34 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
     }
 
+    /// Lets headrooms follow what came of them.
+    fn tune(&mut self, inputs: &CapacityInputs, plan: &CapacityPlan, now: Instant) {
+        let config = &self.shared.config;
+        let store = &self.store;
+        let lived = |service: &str, from_s: i64, to_s: i64| {
+            let lived = store.supply(service, from_s, to_s).and_then(|supply| {
+                let keys = config.keys_of(service);
+                let offered = store.offered(&keys, from_s, to_s)?;
+                Ok(supply.into_iter().filter_map(|one| Some((*offered.get(&one.start_s)?, one))).collect())
+            });
+            lived.unwrap_or_else(|error| {
+                tracing::error!(%error, "capacity");
+                Vec::new()
+            })
+        };
+        if self.tunings.move_on(inputs, plan, now, lived) {
+            self.store_tunings();
+        }
+    }
+
+    fn store_tunings(&mut self) {
+        let stored = self.tunings.as_text().map(|text| self.store.set_learned(HEADROOM, &text));
+        if let Some(Err(error)) = stored {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
     fn note_decision(&mut self, plan: &CapacityPlan, now: Instant) {
         let decision = board::decision_json(self.generation, plan, now.wall_ms);
         if let Err(error) = self.store.note_decision(now.wall_ms, &decision.to_string()) {
@@ -279,6 +314,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: self.instances.clone(),
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
+            tuning: self.tunings.as_json(),
             inputs: Some(inputs),
             plan,
             findings,
