@@ -146,8 +146,10 @@ impl Row<'_> {
     }
 
     fn committed(&self) -> i128 {
-        let leaving = self.fleet.draining + self.fleet.wanted().saturating_sub(self.to);
-        i128::from(self.dues.leaving) * i128::from(leaving) + i128::from(self.dues.staying) * i128::from(self.to)
+        let leaving = i128::from(self.fleet.wanted().saturating_sub(self.to));
+        i128::from(self.dues.leaving) * leaving
+            + i128::from(self.dues.staying) * i128::from(self.to)
+            + self.dues.draining(&self.fleet)
     }
 }
 
@@ -185,7 +187,7 @@ impl<'a> Account<'a> {
     fn budgets_kept(&self, findings: &mut Vec<CapacityFinding>) {
         for (at, budget) in self.inputs.budgets.iter().enumerate() {
             let all_leave = |row: &Row<'_>| {
-                i128::from(row.dues.leaving) * (i128::from(row.fleet.draining) + i128::from(row.fleet.wanted()))
+                i128::from(row.dues.leaving) * i128::from(row.fleet.wanted()) + row.dues.draining(&row.fleet)
             };
             let (left, least) = (self.left(at, |row| row.committed()), self.left(at, all_leave));
             let micros =

@@ -207,6 +207,7 @@ fn populate(inputs: &mut CapacityInputs, rng: &mut ChaCha8Rng) {
                         ready: rng.random_range(0..6),
                         doomed: rng.random_range(0..2),
                         draining: rng.random_range(0..2),
+                        draining_left_s: None,
                     };
                     if rng.random_bool(0.5) {
                         inputs.dwell.note(group.clone(), inputs.now_s - rng.random_range(0..1_500));
@@ -227,6 +228,8 @@ struct Real {
     is_doomed: bool,
     /// When it ends, once it was told to go.
     ends_ms: Option<u64>,
+    /// When it is gone and paid for at the latest, once it was told to go.
+    gone_ms: u64,
 }
 
 /// A mesh that lives on.
@@ -289,6 +292,10 @@ impl World {
                 _ => &mut fleet.coming,
             };
             *of += 1;
+            if real.ends_ms.is_some() {
+                let left_s = real.gone_ms.saturating_sub(now_ms).div_ceil(1_000) as u32;
+                fleet.draining_left_s = Some(fleet.draining_left_s.unwrap_or(0).max(left_s));
+            }
         }
         for (budget, spent) in self.inputs.budgets.iter_mut().zip(&self.spent) {
             budget.spent_micros = spent.div_ceil(3_600_000) as u64;
@@ -322,8 +329,11 @@ impl World {
             *count += 1;
             if *count > targets.get(&real.group).copied().unwrap_or(0) {
                 let service = self.inputs.services.iter().find(|service| service.name == real.group.service);
+                let offer = self.inputs.pools.iter().find(|offer| offer.pool.name == real.group.pool);
                 let drain_s = service.map_or(0.0, |service| service.drain_s);
+                let billed_s = drain_s.max(offer.map_or(0.0, |offer| offer.billing_min_s));
                 real.ends_ms = Some(now_ms + (1_000.0 * drain_s * self.rng.random::<f64>()) as u64);
+                real.gone_ms = now_ms + (1_000.0 * billed_s) as u64;
             }
         }
         for (group, target) in targets {
@@ -339,6 +349,7 @@ impl World {
                     ready_ms,
                     is_doomed: false,
                     ends_ms: None,
+                    gone_ms: 0,
                 });
             }
         }

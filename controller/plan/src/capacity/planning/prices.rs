@@ -69,21 +69,23 @@ impl Lines {
     }
 
     /// What a place in a pool that has a price is worth to the part beyond that price, at most, if it needs `units` per
-    /// second; micros an hour.
-    pub(super) fn regret(&self, units: f64, prices: &[f64]) -> f64 {
+    /// second; micros an hour. Of the largest instance that a place can hold where `is_whole`, whatever is needed.
+    pub(super) fn regret(&self, units: f64, prices: &[f64], is_whole: bool) -> f64 {
         let open = |lines: &[Line]| {
             let free = lines.iter().filter(|line| prices[line.pool] <= 0.0).map(|line| line.ratio);
             free.fold(self.short_cost, f64::min)
         };
         let stable = open(&self.stable);
         let any = stable.min(open(&self.spot));
-        let worth = |lines: &[Line], units: f64, without: f64| {
+        let units = if is_whole { f64::INFINITY } else { units };
+        let worth = |lines: &[Line], share: f64, without: f64| {
+            let units = if share > 0.0 { share * units } else { 0.0 };
             let priced = lines.iter().filter(|line| prices[line.pool] > 0.0);
             let of = priced.map(|line| (without - line.ratio) * units.min(1.0 / line.places) - prices[line.pool]);
             of.fold(f64::NEG_INFINITY, f64::max)
         };
-        let stable = worth(&self.stable, (1.0 - self.spot_share) * units, stable);
-        stable.max(worth(&self.spot, self.spot_share * units, any))
+        let stable = worth(&self.stable, 1.0 - self.spot_share, stable);
+        stable.max(worth(&self.spot, self.spot_share, any))
     }
 
     /// Least cost of an hour of `need` units per second; adds the places that it takes to `taken`.

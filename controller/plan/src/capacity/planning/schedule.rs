@@ -54,7 +54,7 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
 }
 
 /// Tries of a step, at the first step that is free to choose and at later ones.
-const FIRST_TRIES: u32 = 12;
+const FIRST_TRIES: u32 = 16;
 const LATER_TRIES: u32 = 2;
 /// Share of a contended pool's places that may be left before its price is lowered.
 const LEFT_OVER: f64 = 0.02;
@@ -82,9 +82,9 @@ impl Trial<'_, '_> {
     fn best(&self, money: &PoolMoney, prices: &Prices, worth: &mut [f64], limits: &PlanningLimits) -> Vec<Mix> {
         let tries = if worth.iter().all(|worth| *worth >= 1.0) { FIRST_TRIES } else { LATER_TRIES };
         let mut best: Option<(f64, Vec<Mix>)> = None;
-        for _ in 0..tries {
+        for attempt in 0..tries {
             let extra: Vec<f64> = prices.extra.iter().zip(worth.iter()).map(|(price, worth)| price * worth).collect();
-            let (mixes, room) = self.mixes(money, &extra, limits);
+            let (mixes, room) = self.mixes(money, &extra, attempt % 2 == 0, limits);
             let cost = cost(self.world, self.of_step, self.step, &mixes);
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, mixes));
@@ -95,7 +95,7 @@ impl Trial<'_, '_> {
                 is_settled &= left <= LEFT_OVER;
                 *worth = if left > LEFT_OVER { *worth * LOWER } else { (*worth * HIGHER).min(1.0) };
             }
-            if is_settled {
+            if is_settled && attempt > 0 {
                 break;
             }
         }
@@ -103,10 +103,10 @@ impl Trial<'_, '_> {
     }
 
     /// What the parts choose at the given prices of places, and what is left.
-    fn mixes(&self, money: &PoolMoney, extra: &[f64], limits: &PlanningLimits) -> (Vec<Mix>, Room) {
+    fn mixes(&self, money: &PoolMoney, extra: &[f64], is_whole: bool, limits: &PlanningLimits) -> (Vec<Mix>, Room) {
         let mut room = room_of(self.world, money, self.running, self.step);
         let mut mixes = self.running.to_vec();
-        for at in by_regret(self.lines, self.of_step, extra) {
+        for at in by_regret(self.lines, self.of_step, extra, is_whole) {
             let part = &self.world.parts[at];
             let chooses = Choice { part, need: self.of_step[at], step: self.step, extra };
             for (i, count) in &self.running[at] {
@@ -127,10 +127,11 @@ fn cost(world: &World<'_>, of_step: &[&Need], step: usize, mixes: &[Mix]) -> f64
     parts.map(|((part, need), mix)| Choice { part, need, step, extra: &free }.cost(mix)).sum()
 }
 
-/// Those first that would lose most without the contended pools; at their prices many others are indifferent.
-fn by_regret(lines: &[Lines], needs: &[&Need], extra: &[f64]) -> Vec<usize> {
+/// Those first that would lose most without the contended pools; at their prices many others are indifferent. Neither way
+/// of counting a place is better everywhere, so tries take turns.
+fn by_regret(lines: &[Lines], needs: &[&Need], extra: &[f64], is_whole: bool) -> Vec<usize> {
     let mut order: Vec<(f64, usize)> =
-        lines.iter().enumerate().map(|(at, of)| (of.regret(needs[at].units, extra), at)).collect();
+        lines.iter().enumerate().map(|(at, of)| (of.regret(needs[at].units, extra, is_whole), at)).collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     order.into_iter().map(|(_, at)| at).collect()
 }
