@@ -36,7 +36,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, plan_capacity,
+    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, check_capacity,
+    plan_capacity,
 };
 use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Order, ProvisionError};
 use tokio::sync::mpsc::Receiver;
@@ -145,7 +146,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.spending.pay(&self.settings, &self.instances, now);
         let inputs = self.inputs(now, None);
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
-        let findings: Vec<String> = Vec::new();
+        let findings = self.check(&inputs, &plan);
         self.note_supply(&inputs, now);
         self.tune(&inputs, &plan, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
@@ -156,6 +157,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
         self.store_all();
         self.publish(Arc::new(inputs), plan, findings, error.map(|error| error.to_string()), now);
+    }
+
+    /// Invariants that the plan breaks, in words; such a plan is not carried out.
+    fn check(&self, inputs: &CapacityInputs, plan: &CapacityPlan) -> Vec<String> {
+        let findings: Vec<String> = check_capacity(inputs, plan)
+            .iter()
+            .filter(|finding| finding.is_violation())
+            .map(ToString::to_string)
+            .collect();
+        if !findings.is_empty() {
+            self.shared.metrics.capacity.plans_refused.inc();
+            tracing::error!(?findings, "the plan of capacity failed its check and is not carried out");
+        }
+        findings
     }
 
     /// Says the order of a plan; a new one under a new generation, the same one again as it was.
