@@ -30,16 +30,16 @@ pub(crate) mod starting;
 pub(crate) mod spending;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tuning;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, InstanceState, PlanningLimits, Target,
+    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, check_capacity,
     plan_capacity,
 };
-use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Observed, Order, ProvisionError};
+use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Order, ProvisionError};
 use tokio::sync::mpsc::Receiver;
 
 use crate::clock::wall_now_ms;
@@ -53,9 +53,12 @@ use endpoints::{EndpointFiles, Place, discovery_response};
 use learned::Learned;
 use refusals::Refusals;
 use spending::{Instant, Spending};
+use tuning::Tunings;
 
 /// What was learned of pools is stored under this name.
 const POOLS: &str = "pools";
+/// And of headroom under this one.
+const HEADROOM: &str = "headroom";
 
 /// Everything that only the loop touches.
 pub(crate) struct CapacityLoop<M> {
@@ -74,6 +77,7 @@ pub(crate) struct CapacityLoop<M> {
     spending: Spending,
     allocations: Allocations,
     recorder: ledger::Recorder,
+    tunings: Tunings,
     endpoints: Option<EndpointFiles>,
     /// Wall time at the start, and steady time then: a clock that jumps neither costs money nor ends a wait.
     started: (u64, Duration),
@@ -104,6 +108,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             dwell: DwellMemory::default(),
             recorder: ledger::Recorder::default(),
+            tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,
             settings,
             store,
@@ -141,8 +146,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.spending.pay(&self.settings, &self.instances, now);
         let inputs = self.inputs(now, None);
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
-        let findings: Vec<String> = Vec::new();
+        let findings = self.check(&inputs, &plan);
         self.note_supply(&inputs, now);
+        self.tune(&inputs, &plan, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
         if findings.is_empty() {
@@ -151,6 +157,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
         self.store_all();
         self.publish(Arc::new(inputs), plan, findings, error.map(|error| error.to_string()), now);
+    }
+
+    /// Invariants that the plan breaks, in words; such a plan is not carried out.
+    fn check(&self, inputs: &CapacityInputs, plan: &CapacityPlan) -> Vec<String> {
+        let findings: Vec<String> = check_capacity(inputs, plan)
+            .iter()
+            .filter(|finding| finding.is_violation())
+            .map(ToString::to_string)
+            .collect();
+        if !findings.is_empty() {
+            self.shared.metrics.capacity.plans_refused.inc();
+            tracing::error!(?findings, "the plan of capacity failed its check and is not carried out");
+        }
+        findings
     }
 
     /// Says the order of a plan; a new one under a new generation, the same one again as it was.
@@ -253,6 +273,34 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
     }
 
+    /// Lets headrooms follow what came of them.
+    fn tune(&mut self, inputs: &CapacityInputs, plan: &CapacityPlan, now: Instant) {
+        let config = &self.shared.config;
+        let store = &self.store;
+        let lived = |service: &str, from_s: i64, to_s: i64| {
+            let lived = store.supply(service, from_s, to_s).and_then(|supply| {
+                let keys = config.keys_of(service);
+                let offered = store.offered(&keys, from_s, to_s)?;
+                Ok(supply.into_iter().filter_map(|one| Some((*offered.get(&one.start_s)?, one))).collect())
+            });
+            lived.unwrap_or_else(|error| {
+                tracing::error!(%error, "capacity");
+                Vec::new()
+            })
+        };
+        if self.tunings.move_on(inputs, plan, now, lived) {
+            self.store_tunings();
+        }
+    }
+
+    fn store_tunings(&mut self) {
+        let stored = self.tunings.as_text().map(|text| self.store.set_learned(HEADROOM, &text));
+        if let Some(Err(error)) = stored {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
     fn note_decision(&mut self, plan: &CapacityPlan, now: Instant) {
         let decision = board::decision_json(self.generation, plan, now.wall_ms);
         if let Err(error) = self.store.note_decision(now.wall_ms, &decision.to_string()) {
@@ -281,6 +329,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: self.instances.clone(),
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
+            tuning: self.tunings.as_json(),
             inputs: Some(inputs),
             plan,
             findings,

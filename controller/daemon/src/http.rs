@@ -55,6 +55,7 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
     let capacity_routes = Router::new()
         .route("/v1/capacity", get(capacity::show))
         .route("/v1/capacity/decisions", get(capacity::decisions))
+        .route("/v1/capacity/tuning", post(capacity::tune))
         .route("/v1/capacity/ledger", get(capacity::ledger_of))
         .route("/v1/availability", get(capacity::availability))
         .route("/v1/allocations", get(capacity::list).post(capacity::ask))

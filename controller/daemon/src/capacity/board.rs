@@ -47,6 +47,8 @@ pub(crate) struct View {
     /// Pools that refuse at present, and why.
     pub(crate) refusals: Vec<(String, String)>,
     pub(crate) allocations: Vec<Allocation>,
+    /// What tuners of headroom do.
+    pub(crate) tuning: Vec<Value>,
     pub(crate) inputs: Option<Arc<CapacityInputs>>,
     pub(crate) plan: CapacityPlan,
     /// Invariants that the plan breaks; it was not carried out.

@@ -93,6 +93,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             observed_per_s: &self.observed_per_s(),
             refusals: &self.refusals,
             reservations,
+            headroom: &|service| self.tunings.headroom(service),
             dwell: &self.dwell,
             spending: &self.spending,
             pools: self.learned.offers(&self.settings.pools, now),

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use forebay_plan::capacity::Group;
-use forebay_provision::{DryRun, Manager, Process, ProcessSettings};
+use forebay_provision::{DryRun, Manager, Process, ProcessSettings, Retries, Webhook, WebhookSettings};
 use tokio::sync::mpsc;
 
 use super::CapacityLoop;
@@ -42,6 +42,10 @@ fn manager(settings: &CapacitySettings, data_dir: &std::path::Path) -> anyhow::R
             let is_named = !process.folder.as_os_str().is_empty();
             let folder = if is_named { process.folder.clone() } else { data_dir.join("instances") };
             Manager::Process(Process::open(ProcessSettings { folder, ..process })?)
+        }
+        ManagerSettings::Webhook { url, secret } => {
+            let settings = WebhookSettings { url, secret, retries: Retries::default(), seed: wall_now_ms() };
+            Manager::Webhook(Box::new(Webhook::new(settings, || wall_now_ms() / 1000)?))
         }
     })
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, Latencies, Micros, PoolOffer, Service, Shape, Tier};
+use forebay_plan::learning::tuner::TunerSettings;
 use serde::Deserialize;
 
 use super::file::{Problem, check_name, problem};
@@ -50,6 +51,8 @@ pub(crate) struct ServiceSettings {
     pub(crate) guaranteed_share: f64,
     /// What its need is read off.
     pub(crate) scaling: Scaling,
+    /// How its headroom may be tuned; `None` where it is not.
+    pub(crate) tuning: Option<TunerSettings>,
 }
 
 /// What a service's need is read off.
@@ -117,10 +120,11 @@ struct LatencyPart {
 }
 
 impl CapacityPart {
-    pub(super) fn check(self) -> Result<CapacitySettings, Problem> {
+    /// `horizon_s` is how far ahead demand is forecast, in real seconds.
+    pub(super) fn check(self, horizon_s: f64) -> Result<CapacitySettings, Problem> {
         let tiers = self.tiers()?;
         let shapes = listed("shapes", self.shapes, ShapePart::check, |shape| &shape.name)?;
-        let pool = |part: CapacityPoolPart, at: &str| part.check(at, &tiers);
+        let pool = |part: CapacityPoolPart, at: &str| part.check(at, &tiers, horizon_s);
         let pools = listed("pools", self.pools, pool, |offer| &offer.pool.name)?;
         let services = listed("services", self.services, ServicePart::check, |one| &one.service.name)?;
         let mut latencies = Latencies::default();
@@ -209,4 +213,79 @@ fn factor_milli(path: String, factor: f64) -> Result<u64, Problem> {
 
 fn micros(path: String, money: f64) -> Result<Micros, Problem> {
     Ok((within(path, money, 0.0..=MOST_MONEY)? * 1e6).round() as Micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    const WHOLE: &str = "
+step_s: 60
+contracts: [ { tenant: acme, resource: requests, rate_per_s: 5, pool: shop } ]
+capacity:
+  manager: dry_run
+  endpoints: eds
+  tiers: [ { name: spot, price_factor: 0.3, volatility_per_h: 0.05, cpu_performance: 0.8 } ]
+  shapes: [ { name: Small, offers: { cpu: 2, memory_mib: 4096 }, price_per_h: 0.085 } ]
+  pools:
+    - { name: a, location: eu, max_instances: 9, lead_s: 30 }
+    - { name: b, location: eu, class: spot, tier: spot, max_instances: 9, lead_s: 30, price_factor_max: 1.5 }
+  services:
+    - { name: shop, tenant: acme, need_per_unit: { cpu: 0.01 }, shortage_per_unit_h: 0.02,
+        latency: { max_ms: 50, origins: { eu: 3, us: 1 } }, scaling: { reactive: { target: 0.7 } } }
+  latencies: [ { from: us, to: eu, ms: 40 } ]
+  budgets: [ { name: acme, tenant: acme, limit: 12.5, per: month } ]
+";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("forebay.yaml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn everything_about_capacity_is_read() {
+        let config = parse(WHOLE).unwrap();
+        assert_eq!(config.contracts[0].pool.as_deref(), Some("shop"), "a service is a pool of contracts");
+        let capacity = config.capacity.unwrap();
+        assert_eq!(capacity.shapes[0].price_micros_per_h, 85_000);
+        assert_eq!(capacity.shapes[0].offers.cpu_milli, 2_000.0);
+        assert_eq!(capacity.tiers.len(), 2, "beside the standard one");
+        assert_eq!(capacity.pools[1].pool.interruption_per_h, 0.05, "what its tier is known for");
+        assert_eq!((capacity.pools[1].pool.price_milli, capacity.pools[1].price_max_milli), (1_000, 1_500));
+        assert_eq!(capacity.services[0].scaling, Scaling::Reactive { target: 0.7 });
+        assert_eq!(capacity.latencies.ms("us", "eu"), 40.0);
+        assert_eq!(capacity.budgets[0].limit_micros, 12_500_000);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place_and_remedy() {
+        for (right, wrong, parts) in [
+            ("name: b,", "name: a,", ["capacity.pools[1].name", "capacity.pools[0]"]),
+            ("tier: spot,", "tier: sport,", ["capacity.pools[1].tier", "capacity.tiers"]),
+            ("price_factor_max: 1.5", "price_factor_max: 0.5", ["capacity.pools[1].price_factor_max", "highest"]),
+            ("{ cpu: 0.01 }", "{}", ["capacity.services[0].need_per_unit", "at least one"]),
+            ("{ cpu: 0.01 }", "{ cpu: -1 }", ["capacity.services[0].need_per_unit.cpu", "from 0"]),
+            ("origins: { eu: 3, us: 1 }", "origins: {}", ["capacity.services[0].latency.origins", "shares"]),
+            ("target: 0.7", "target: 7", ["capacity.services[0].scaling.reactive.target", "from 0.01"]),
+            ("tenant: acme, limit", "tenant: acne, limit", ["capacity.budgets[0].tenant", "capacity.services"]),
+            ("limit: 12.5", "limit: -1", ["capacity.budgets[0].limit", "from 0"]),
+            ("ms: 40", "ms: .nan", ["capacity.latencies[0].ms", "from 0"]),
+            ("manager: dry_run", "manager: { process: { run: [] } }", ["capacity.manager.process.run", "shop"]),
+            ("lead_s: 30 }", "lead_s: 3000 }", ["capacity.pools[0].lead_s", "forecast.horizon_steps"]),
+            (
+                "\ncapacity:",
+                "\npools: [ { name: shop, capacity_per_s: 1 } ]\ncapacity:",
+                ["capacity.services[0].name", "pools"],
+            ),
+            ("max_instances: 9", "max_instance: 9", ["forebay.yaml:", "max_instance"]),
+        ] {
+            assert!(WHOLE.contains(right), "{right}");
+            let error = parse(&WHOLE.replacen(right, wrong, 1)).expect_err(wrong);
+            for part in parts {
+                assert!(error.contains(part), "{wrong}: {part:?} is not in {error:?}");
+            }
+        }
+    }
 }

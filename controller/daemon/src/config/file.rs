@@ -199,7 +199,10 @@ impl File {
             return Err(problem("step_s", reason, "choose a divisor of 86400, such as 60, 300 or 3600"));
         }
         let mut pools = pools(self.pools)?;
-        let capacity = self.capacity.map(CapacityPart::check).transpose()?;
+        let clock = self.clock.check()?;
+        // What is asked for now must be ready within what is forecast, or it is never asked for in time.
+        let horizon_s = f64::from(self.forecast.horizon_steps) * f64::from(self.step_s) / clock.speed;
+        let capacity = self.capacity.map(|part| part.check(horizon_s)).transpose()?;
         for (i, one) in capacity.iter().flat_map(|capacity| &capacity.services).enumerate() {
             let name = &one.service.name;
             if pools.iter().any(|pool| pool.name == *name) {
@@ -216,7 +219,7 @@ impl File {
             port_file: self.port_file,
             data_dir: self.data_dir,
             step_s: self.step_s,
-            clock: self.clock.check()?,
+            clock,
             forecast: self.forecast.check(self.step_s, quantiles, (&contracts, &pools))?,
             sync: self.sync.check()?,
             pools,

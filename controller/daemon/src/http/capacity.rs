@@ -5,6 +5,7 @@
 //! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse |
 //! | `GET /v1/capacity/decisions` | the newest orders, newest first |
 //! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
+//! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
 //! | `GET /v1/availability?service=S` | what may be had, by pool and shape, now or between `from` and `to` |
 //! | `POST /v1/allocations` | asks for capacity: 201 where it is there, 202 with an ETA where it has to come |
 //! | `GET /v1/allocations`, `GET /v1/allocations/ID` | what was asked for |
@@ -37,10 +38,11 @@ use crate::capacity::allocations::{Allocation, AllocationState, Wanted};
 use crate::capacity::asks::{Ask, Denied};
 use crate::capacity::board::{View, decision_json, serves_per_s};
 use crate::capacity::ledger::{self, Supply};
+use crate::capacity::tuning::TunerWord;
 use crate::state::{Shared, lock};
+use crate::store::StoreError;
 use crate::store::capacity::CapacityStore;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{HistoryStore, StoreError};
 
 /// Longest body of a request: names, escaped.
 pub(super) const BODY_LIMIT_BYTES: usize = 16 << 10;
@@ -219,12 +221,9 @@ fn compare(shared: &Shared, inputs: &CapacityInputs, asked: &LedgerAsked) -> Res
     let store = SqliteStore::open_to_read(&config.data_dir)?;
     let place = |start_s: i64| usize::try_from((start_s - from_s) / step_s).ok().filter(|place| *place < steps);
     let mut demand = vec![f64::NAN; steps];
-    for contract in config.contracts.iter().filter(|contract| contract.pool.as_ref() == Some(&asked.service)) {
-        for point in store.range(&contract.key, from_s, to_s)? {
-            if let Some(place) = place(point.start_s) {
-                let sum = if demand[place].is_nan() { 0.0 } else { demand[place] };
-                demand[place] = sum + point.value.max(0.0);
-            }
+    for (start_s, offered_per_s) in store.offered(&config.keys_of(&asked.service), from_s, to_s)? {
+        if let Some(place) = place(start_s) {
+            demand[place] = offered_per_s;
         }
     }
     let mut supply: Vec<Option<Supply>> = vec![None; steps];
@@ -234,6 +233,24 @@ fn compare(shared: &Shared, inputs: &CapacityInputs, asked: &LedgerAsked) -> Res
         }
     }
     Ok(ledger::ledger(inputs, &asked.service, &demand, &supply))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TuningBody {
+    service: String,
+    word: TunerWord,
+}
+
+pub(super) async fn tune(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let TuningBody { service, word } = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(error) => return Problem::bad(error.to_string()).into_response(),
+    };
+    match told(&shared, |answer| Ask::Tune { service, word, answer }).await {
+        Ok(()) => json_answer(&json!({ "tuning": lock(&shared.capacity.view).tuning })),
+        Err(refusal) => refusal,
+    }
 }
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Response {
@@ -258,41 +275,40 @@ pub(super) async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, b
         Ok(key) => key,
         Err(problem) => return problem.into_response(),
     };
-    told(&shared, |answer| Ask::Allocate { wanted, idempotency_key, answer }).await
+    answered(&shared, told(&shared, |answer| Ask::Allocate { wanted, idempotency_key, answer }).await)
 }
 
 pub(super) async fn extend(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Response {
     let change: Result<Change, _> = serde_json::from_slice(&body);
     let to_s = change.map_err(|error| Problem::bad(error.to_string())).and_then(|change| change.to.read("to"));
     match to_s {
-        Ok(to_s) => told(&shared, |answer| Ask::Extend { id, to_s, answer }).await,
+        Ok(to_s) => answered(&shared, told(&shared, |answer| Ask::Extend { id, to_s, answer }).await),
         Err(problem) => problem.into_response(),
     }
 }
 
 pub(super) async fn cancel(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
-    told(&shared, |answer| Ask::Cancel { id, answer }).await
+    answered(&shared, told(&shared, |answer| Ask::Cancel { id, answer }).await)
 }
 
-type Decided = Result<Allocation, Denied>;
-
-/// Asks the loop and answers as it does.
-async fn told(shared: &Shared, ask: impl FnOnce(oneshot::Sender<Decided>) -> Ask) -> Response {
+/// Asks the loop; what it answers, or why not.
+async fn told<T>(shared: &Shared, ask: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Ask) -> Result<T, Response> {
     let (sender, answer) = oneshot::channel();
     let Some(asks) = lock(&shared.capacity.asks).clone() else {
-        return Problem::nothing_provisioned().into_response();
+        return Err(Problem::nothing_provisioned().into_response());
     };
     let stopping = || {
         let body = "the controller is busy or stops; ask again\n";
         (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
     };
-    if asks.send(ask(sender)).await.is_err() {
-        return stopping();
-    }
-    match answer.await {
-        Ok(Ok(allocation)) => allocation_answer(&allocation, shared.now().calendar_s, shared.clock.speed()),
-        Ok(Err(denied)) => Problem::from(denied).into_response(),
-        Err(_) => stopping(),
+    asks.send(ask(sender)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?.map_err(|denied| Problem::from(denied).into_response())
+}
+
+fn answered(shared: &Shared, allocation: Result<Allocation, Response>) -> Response {
+    match allocation {
+        Ok(allocation) => allocation_answer(&allocation, shared.now().calendar_s, shared.clock.speed()),
+        Err(refusal) => refusal,
     }
 }
 
@@ -371,6 +387,7 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
     answer["refusing"] = view.refusals.iter().map(|(pool, why)| json!({ "pool": pool, "why": why })).collect();
     answer["findings"] = json!(view.findings);
     answer["error"] = json!(view.error);
+    answer["tuning"] = json!(view.tuning);
     answer["choice_gap"] = json!(view.plan.report.choice.gap());
     answer
 }

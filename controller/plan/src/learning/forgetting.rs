@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Half-lives of what was seen; an infinite or not positive one means that nothing fades by it.
+/// Half-lives of what was seen. Nothing fades by one that is not positive; 0 rather than infinite, which JSON does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HalfLife {
     /// Newer observations after which one counts half.

@@ -25,6 +25,7 @@
 
 mod account;
 mod band;
+mod choice;
 mod context;
 mod evaluation;
 mod journal;
@@ -33,24 +34,24 @@ mod report;
 mod settings;
 mod state;
 
-use rand::{Rng, RngExt as _};
+use nalgebra::DVector;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use account::Account;
 pub use band::{Arm, Band, MAX_ARMS};
+use choice::{Choice, pick};
 pub use context::Context;
 pub use evaluation::{Estimate, Evaluation};
 use journal::Journal;
 pub use journal::{Chances, Entry, Expected, Losses, MAX_DECISIONS, Outcome, Settlement};
-use regression::{Posterior, Regression, Says};
+use regression::{Regression, Says};
 pub use report::Report;
 pub use settings::TunerSettings;
 pub use state::{KilledBy, State};
 
 use super::error::{LearningError, within};
 
-/// Draws from what is believed, by which the learner's chances are counted.
-const DRAWS: usize = 64;
 /// Most an epoch may cost, in millionths: above any budget.
 const MAX_MICROS: f64 = 1e18;
 
@@ -153,18 +154,17 @@ impl Tuner {
         let baseline = band.baseline();
         let base_features = &features[baseline];
         let keep = self.regression.keep();
-        let allowed: Vec<bool> = features
-            .iter()
-            .enumerate()
-            .map(|(arm, of)| {
-                let owed = self.account.after(keep, of, base_features, self.settings.alpha);
-                arm == baseline || owed.is_covered(&posterior, self.settings.confidence)
-            })
-            .collect();
-        let target = self.target(&posterior, &context, &allowed, random);
-        let behaviour = self.behaviour(&target, &allowed);
+        let is_covered = |of: &DVector<f64>| {
+            let owed = self.account.after(keep, of, base_features, self.settings.alpha);
+            owed.is_covered(&posterior, self.settings.confidence)
+        };
+        let allowed: Vec<bool> =
+            features.iter().enumerate().map(|(arm, of)| arm == baseline || is_covered(of)).collect();
+        let choice = Choice { settings: &self.settings, state: self.state, allowed: &allowed };
+        let target = choice.target(&posterior, &context, random);
+        let behaviour = choice.behaviour(&target);
         let drawn = pick(&behaviour, random);
-        let in_force = if self.is_drawn_in_force() { drawn } else { baseline };
+        let in_force = if choice.is_drawn_in_force() { drawn } else { baseline };
         self.account = self.account.after(keep, &features[in_force], base_features, self.settings.alpha);
         let losses: Vec<f64> = features.iter().map(|of| posterior.expected(of)).collect();
         let expected = Expected {
@@ -188,59 +188,6 @@ impl Tuner {
         });
         let arm = |index: usize| self.settings.band.arm(index);
         Ok(Decision { id, in_force: arm(in_force), drawn: arm(drawn), propensity: chances.drawn })
-    }
-
-    /// Whether what is drawn acts, now: not while it is only watched.
-    fn is_drawn_in_force(&self) -> bool {
-        match self.state {
-            State::Watching | State::Proposed { .. } => self.settings.watching_share > 0.0,
-            State::Acting { .. } => true,
-            State::Killed { .. } => false,
-        }
-    }
-
-    /// What the learner would draw from if it acted: how often each arm is the best of what is believed, the baseline in
-    /// place of arms that are not covered, and in a declared share of all cases.
-    fn target(&self, posterior: &Posterior, context: &Context, allowed: &[bool], random: &mut impl Rng) -> Vec<f64> {
-        let band = &self.settings.band;
-        let kept = self.settings.acting_baseline_share;
-        let mut chances = vec![0.0; band.arms()];
-        let effects = posterior.effects(&context.features(), band.increments());
-        for _ in 0..DRAWS {
-            let drawn = effects.draw(random);
-            let best = (0..band.arms()).min_by(|one, other| {
-                let loss = |arm: usize| band.active(arm).map(|increment| drawn[increment]).sum::<f64>();
-                loss(*one).total_cmp(&loss(*other))
-            });
-            let best = best.filter(|arm| allowed[*arm]).unwrap_or_else(|| band.baseline());
-            chances[best] += (1.0 - kept) / DRAWS as f64;
-        }
-        chances[band.baseline()] += kept;
-        chances
-    }
-
-    /// What is drawn from: while watching, half like the learner and half evenly among what is covered, so that the
-    /// weights of an evaluation are bounded; with the baseline in front of it where a draw would be in force.
-    fn behaviour(&self, target: &[f64], allowed: &[bool]) -> Vec<f64> {
-        let baseline = self.settings.band.baseline();
-        let explored = match self.state {
-            State::Acting { .. } => return target.to_vec(),
-            State::Killed { .. } => 0.0,
-            State::Watching | State::Proposed { .. } if self.settings.watching_share > 0.0 => {
-                self.settings.watching_share
-            }
-            State::Watching | State::Proposed { .. } => 1.0,
-        };
-        // What is only drawn harms nobody.
-        let open = |arm: usize| allowed[arm] || explored >= 1.0;
-        let count = (0..allowed.len()).filter(|arm| open(*arm)).count() as f64;
-        let mut chances: Vec<f64> = target
-            .iter()
-            .enumerate()
-            .map(|(arm, chance)| explored * 0.5 * (chance + f64::from(u8::from(open(arm))) / count))
-            .collect();
-        chances[baseline] += 1.0 - explored;
-        chances
     }
 
     /// Takes in what an epoch has cost, learns from it, and changes state if that follows.
@@ -291,7 +238,8 @@ impl Tuner {
         match self.state {
             State::Watching | State::Proposed { .. } => {
                 let evaluation = self.evaluation();
-                let passed = evaluation.settled >= self.settings.least_decisions && evaluation.is_better();
+                let enough = self.settings.least_decisions.div_ceil(2);
+                let passed = evaluation.settled >= enough && evaluation.is_better();
                 match self.state {
                     _ if passed && self.settings.is_automatic => State::Acting { from: self.journal.next_id() },
                     State::Proposed { from } if passed => State::Proposed { from },
@@ -314,11 +262,13 @@ impl Tuner {
         evaluation::breach(recent, &self.settings)
     }
 
-    /// What the learner's choices so far are worth beside the baseline's, from the decisions while watching.
+    /// What the learner's choices so far are worth beside the baseline's, from the decisions while watching. The first ones,
+    /// half of what a proposal needs, only teach: what is learned from next to nothing is not what would act.
     #[must_use]
     pub fn evaluation(&self) -> Evaluation {
         let of_watching = |entry: &&Entry| matches!(entry.state, State::Watching | State::Proposed { .. });
-        let watched: Vec<&Entry> = self.journal.settled(self.since).filter(of_watching).collect();
+        let from = self.since + self.settings.least_decisions as u64 / 2;
+        let watched: Vec<&Entry> = self.journal.settled(from).filter(of_watching).collect();
         evaluation::evaluate(&watched, self.settings.band.baseline(), self.settings.confidence)
     }
 
@@ -358,18 +308,4 @@ impl Tuner {
         let settled: Vec<&Entry> = self.journal.settled(from).collect();
         Report::of(self.state, self.evaluation(), &settled, &self.settings)
     }
-}
-
-/// Draws an index by its chance.
-fn pick(chances: &[f64], random: &mut impl Rng) -> usize {
-    let mut left = random.random::<f64>() * chances.iter().sum::<f64>();
-    let mut last = 0;
-    for (index, &chance) in chances.iter().enumerate().filter(|(_, chance)| **chance > 0.0) {
-        last = index;
-        left -= chance;
-        if left < 0.0 {
-            break;
-        }
-    }
-    last
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Template, Warming};
+use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Secret, Template, Warming};
 use serde::Deserialize;
 
 use super::{seconds, within};
@@ -28,6 +28,8 @@ pub(crate) enum ManagerSettings {
     DryRun,
     /// Processes of this machine; a folder without one is made beside the history.
     Process(ProcessSettings),
+    /// Whoever answers at this URL, with the secret that signs what is said.
+    Webhook { url: String, secret: Secret },
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,6 +37,15 @@ pub(crate) enum ManagerSettings {
 pub(super) enum ManagerPart {
     DryRun,
     Process(ProcessPart),
+    Webhook(WebhookPart),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebhookPart {
+    url: String,
+    /// A file, so that the configuration can be shown to anybody.
+    secret_file: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,7 +135,19 @@ impl ManagerPart {
         match self {
             Self::DryRun => Ok(ManagerSettings::DryRun),
             Self::Process(part) => part.check(services).map(ManagerSettings::Process),
+            Self::Webhook(part) => part.check(),
         }
+    }
+}
+
+impl WebhookPart {
+    fn check(self) -> Result<ManagerSettings, Problem> {
+        let at = || "capacity.manager.webhook.secret_file".to_owned();
+        let remedy = "give a file with at least 32 random bytes, as of head -c 32 /dev/urandom";
+        let read = std::fs::read(&self.secret_file);
+        let bytes = read.map_err(|error| problem(at(), format!("{}: {error}", self.secret_file.display()), remedy))?;
+        let secret = Secret::new(bytes).map_err(|error| problem(at(), error.to_string(), remedy))?;
+        Ok(ManagerSettings::Webhook { url: self.url, secret })
     }
 }
 

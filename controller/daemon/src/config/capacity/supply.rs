@@ -125,7 +125,7 @@ impl ShapePart {
 }
 
 impl CapacityPoolPart {
-    pub(super) fn check(self, at: &str, tiers: &[Tier]) -> Result<PoolOffer, Problem> {
+    pub(super) fn check(self, at: &str, tiers: &[Tier], horizon_s: f64) -> Result<PoolOffer, Problem> {
         let tier = self.tier.unwrap_or_else(|| STANDARD.to_owned());
         let Some(known) = tiers.iter().find(|known| known.name == tier) else {
             let remedy = "declare it under capacity.tiers, or leave the field out for the standard one";
@@ -137,6 +137,12 @@ impl CapacityPoolPart {
         if price_max_milli < price_milli {
             let reason = format!("{most} is below price_factor");
             return Err(problem(format!("{at}.price_factor_max"), reason, "give the highest that it may become"));
+        }
+        let lead_s = seconds(format!("{at}.lead_s"), self.lead_s)?;
+        if lead_s > horizon_s {
+            let reason = format!("{lead_s} s are longer than what is forecast, {horizon_s} s");
+            let remedy = "raise forecast.horizon_steps, or step_s";
+            return Err(problem(format!("{at}.lead_s"), reason, remedy));
         }
         let (class, interruption_per_h) = match self.class {
             ClassPart::Reserved => (CostClass::Reserved, 0.0),
@@ -155,7 +161,7 @@ impl CapacityPoolPart {
             tier,
             max_instances: self.max_instances,
             price_milli,
-            lead_s: seconds(format!("{at}.lead_s"), self.lead_s)?,
+            lead_s,
             interruption_per_h,
         };
         let billing_min_s = seconds(format!("{at}.billing_min_s"), self.billing_min_s)?;

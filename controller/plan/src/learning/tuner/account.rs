@@ -46,3 +46,35 @@ impl Account {
         posterior.expected(&self.sum) + deviations * posterior.deviation(&self.sum) <= 0.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learning::tuner::band::Band;
+    use crate::learning::tuner::context::Context;
+    use crate::learning::tuner::regression::{Regression, Says};
+
+    #[test]
+    fn what_is_known_to_be_worse_is_covered_as_far_as_the_share_goes() {
+        let band = Band::new(vec![0.9, 1.0], vec![0.0]).unwrap();
+        let context = Context { hour_of_week: 6.0, uncertainty: 0.0, violations: 0.0, interruption_per_h: 0.0 };
+        let (worse, base) = (band.features(0, &context), band.features(1, &context));
+        let mut regression = Regression::new(band.increments(), 1e6);
+        for step in 0..3_000 {
+            let noise = if step % 2 == 0 { 0.05 } else { -0.05 };
+            regression.learn(Says::Level, &base, 1.0 + noise, 1.0);
+            regression.learn(Says::Difference, &(&worse - &base), 0.15 + noise, 0.15);
+        }
+        let posterior = regression.posterior().unwrap();
+        let mut account = Account::new(base.len());
+        let mut lost = 0.0;
+        for decision in 1..=600 {
+            let owed = account.after(1.0, &worse, &base, 0.05);
+            let covered = owed.is_covered(&posterior, 0.95);
+            account = if covered { owed } else { account.after(1.0, &base, &base, 0.05) };
+            lost += if covered { 0.15 } else { 0.0 };
+            assert!(lost <= 0.05 * f64::from(decision), "decision {decision}: {lost}");
+        }
+        assert!(lost > 0.8 * 0.05 * 600.0, "what may be lost is there to learn from: {lost}");
+    }
+}

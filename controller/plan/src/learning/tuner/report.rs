@@ -16,9 +16,10 @@ pub struct Report {
     pub settled: usize,
     /// Mean loss of what was in force.
     pub loss: f64,
-    /// Regret against the baseline, per decision: negative where less was lost.
+    /// Regret of its choices against the baseline, per decision, whether they were in force or only drawn: negative where
+    /// less was lost.
     pub over_baseline: Estimate,
-    /// Regret against the arm that was believed best at each decision, per decision, as it was believed.
+    /// Regret of what was in force against the arm that was believed best at each decision, per decision, as it was believed.
     pub over_best: f64,
     /// Sum of what was really lost, and of what the planner expected, in millionths of the currency.
     pub lost_micros: f64,
