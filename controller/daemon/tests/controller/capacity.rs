@@ -15,7 +15,7 @@ impl Drop for Instances<'_> {
             let text = std::fs::read_to_string(record.path()).unwrap_or_default();
             let record: Value = serde_json::from_str(&text).unwrap_or_default();
             if let Some(pid) = record["process"]["pid"].as_u64() {
-                let _ = std::process::Command::new("kill").args(["-9", &format!("-{pid}")]).status();
+                let _ = std::process::Command::new("kill").args(["-9", "--", &format!("-{pid}")]).status();
             }
         }
     }
