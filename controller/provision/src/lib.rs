@@ -13,6 +13,8 @@
 //! again by the controller's loop.
 
 mod declared;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 
 use std::future::Future;
 use std::time::Duration;
