@@ -105,8 +105,7 @@ impl Kubernetes {
         .await;
         let (generation, view) = (generation?, view?);
         reconcile::release(&managed.cluster, &self.settings, &view, now_ms).await;
-        let there: Vec<Instance> =
-            view.members.into_values().flatten().map(|member| member.instance).collect();
+        let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
         let mut known = managed.known();
         // A generation only rises: a lower one was read before a write that was seen since.
         known.generation = known.generation.max(generation);
@@ -144,7 +143,8 @@ impl InstanceManager for Kubernetes {
             }
         }
         // Taken everywhere before anything is done anywhere.
-        let taken = join_all(self.clusters.iter().map(|managed| ledger::take(&managed.cluster, order.generation))).await;
+        let taken =
+            join_all(self.clusters.iter().map(|managed| ledger::take(&managed.cluster, order.generation))).await;
         if let Some(Err(stale)) =
             taken.iter().find(|taken| matches!(taken, Err(ProvisionError::StaleGeneration { .. })))
         {

@@ -253,7 +253,9 @@ impl Cluster {
     ) -> Result<(), CallError> {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let request = match subresource {
-            Some(subresource) => Request::new(path).patch_subresource(subresource, name, &params, &Patch::Merge(fields)),
+            Some(subresource) => {
+                Request::new(path).patch_subresource(subresource, name, &params, &Patch::Merge(fields))
+            }
             None => Request::new(path).patch(name, &params, &Patch::Merge(fields)),
         };
         self.call::<Value>(operation, request).await.map(drop)

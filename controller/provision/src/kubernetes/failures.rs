@@ -68,5 +68,8 @@ fn stuck(member: &Member) -> Option<(FailureKind, String)> {
     let is_up = member.instance.state >= InstanceState::Warming;
     let (container, waiting) = waiting.filter(|_| !is_up).next()?;
     let pod = &member.pod.metadata.name;
-    Some((FailureKind::Failed, format!("container {} of pod {pod}: {}: {}", container.name, waiting.reason, waiting.message)))
+    Some((
+        FailureKind::Failed,
+        format!("container {} of pod {pod}: {}: {}", container.name, waiting.reason, waiting.message),
+    ))
 }

@@ -70,7 +70,8 @@ async fn read(cluster: &Cluster) -> Result<Option<Entry>, ProvisionError> {
     match generation(&metadata) {
         // Never take an order over something that cannot be read: it may be of a newer controller.
         None if metadata.annotations.contains_key(GENERATION) => {
-            let detail = format!("annotation {GENERATION} of ConfigMap {LEDGER} is no generation; remove it to begin anew");
+            let detail =
+                format!("annotation {GENERATION} of ConfigMap {LEDGER} is no generation; remove it to begin anew");
             Err(ProvisionError::Malformed { operation, detail })
         }
         generation => Ok(Some(Entry { generation, version: metadata.resource_version })),

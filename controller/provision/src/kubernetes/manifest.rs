@@ -10,7 +10,9 @@
 use forebay_plan::capacity::{Amounts, CostClass, Group, Shape};
 use serde_json::{Map, Value, json};
 
-use super::names::{DIGEST, GENERATION, GROUP, PLACEHOLDER, POOL, SERVICE, SHAPE, digest, group_name, placeholder_name};
+use super::names::{
+    DIGEST, GROUP, PLACEHOLDER, POOL, SERVICE, SHAPE, digest, group_name, placeholder_name,
+};
 use super::settings::{Placeholders, PoolPlacement, ServiceTemplate};
 
 /// Fields of the user's Deployment that are copied beside its template.
@@ -107,10 +109,6 @@ fn finished(name: &str, (labels, annotations): (Value, Value), spec: Value) -> (
     (deployment, digest)
 }
 
-/// Annotation that holds the generation of an order.
-pub(super) fn generation_annotation(generation: &str) -> (&'static str, String) {
-    (GENERATION, generation.to_owned())
-}
 
 fn give_resources(pod: &mut Map<String, Value>, service: &ServiceTemplate, shape: &Shape) -> Result<(), String> {
     let place = format!("the template of service {:?}, Deployment {:?}", service.service, service.deployment);
@@ -210,4 +208,3 @@ fn extend_all(value: &mut Value, with: &Value) {
         map.extend(with.clone());
     }
 }
-

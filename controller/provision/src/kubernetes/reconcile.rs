@@ -163,7 +163,10 @@ impl Work<'_> {
         let service = service.ok_or_else(|| unknown(format!("no service {:?} is configured", group.service)))?;
         let template = view.others.get(&service.deployment).ok_or_else(|| {
             let (name, place) = (&service.deployment, &self.cluster.namespace);
-            unknown(format!("no Deployment {name:?} in namespace {place:?} to take {:?} from; create it", group.service))
+            unknown(format!(
+                "no Deployment {name:?} in namespace {place:?} to take {:?} from; create it",
+                group.service
+            ))
         })?;
         manifest::deployment(Parts { group, shape, placement, service, spec: &template.spec }).map_err(unknown)
     }
@@ -177,8 +180,7 @@ impl Work<'_> {
     ) -> Result<Done, CallError> {
         let found = view.groups.get(wish.name);
         let before = found.map_or(0, Deployment::replicas);
-        let mut annotations =
-            vec![(GENERATION, self.generation.to_string()), (TARGET, wish.count.to_string())];
+        let mut annotations = vec![(GENERATION, self.generation.to_string()), (TARGET, wish.count.to_string())];
         let mut replicas = wish.count;
         if let Some(found) = found.filter(|_| wish.count < before) {
             let is_replaced = named.values().any(|other| {
@@ -328,9 +330,7 @@ async fn mark(cluster: &Cluster, view: &View, name: &str, replicas: u32) -> Resu
     let costs = (LOWEST_COST..).zip(&going);
     // The ReplicaSet controller takes what is not ready first by itself.
     let marks: Vec<_> = costs
-        .filter(|(cost, member)| {
-            member.instance.state >= InstanceState::Warming && deletion_cost(&member.pod) != *cost
-        })
+        .filter(|(cost, member)| member.instance.state >= InstanceState::Warming && deletion_cost(&member.pod) != *cost)
         .map(|(cost, member)| {
             let fields = json!({ "metadata": { "annotations": { DELETION_COST: cost.to_string() } } });
             (member.pod.metadata.name.as_str(), fields)
@@ -349,12 +349,7 @@ async fn mark(cluster: &Cluster, view: &View, name: &str, replicas: u32) -> Resu
     Ok(going.len() as u32)
 }
 
-async fn set_number(
-    cluster: &Cluster,
-    found: &Deployment,
-    replicas: u32,
-    annotations: Value,
-) -> Result<(), CallError> {
+async fn set_number(cluster: &Cluster, found: &Deployment, replicas: u32, annotations: Value) -> Result<(), CallError> {
     let fields = json!({
         "metadata": { "resourceVersion": found.metadata.resource_version, "annotations": annotations },
         "spec": { "replicas": replicas },
