@@ -14,14 +14,18 @@
 
 mod cluster;
 mod failures;
+mod karpenter;
 mod ledger;
 mod manifest;
 mod names;
+mod notes;
 mod objects;
 mod pods;
 mod reconcile;
+mod rooms;
 mod seen;
 mod settings;
+mod usage;
 mod view;
 
 use std::collections::BTreeSet;
@@ -32,10 +36,13 @@ use forebay_plan::capacity::{Generation, Instance, Target};
 use futures_util::future::join_all;
 
 use self::cluster::Cluster;
-use self::reconcile::Work;
+use self::notes::Note;
+use self::reconcile::{Part, Work};
 use self::seen::Seen;
 use self::view::View;
 use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
+
+pub use self::usage::InstanceUsage;
 
 pub use self::settings::{
     Access, ClusterSettings, KubernetesSettings, Placeholders, PoolPlacement, ServiceTemplate, Toleration,
@@ -58,6 +65,9 @@ struct Known {
     seen: Seen,
     generation: Option<Generation>,
     lost: Option<ProvisionError>,
+    /// Failures of the last order, as far as they were told to the cluster.
+    told: BTreeSet<(String, FailureKind)>,
+    troubles: Vec<String>,
 }
 
 impl Managed {
@@ -85,6 +95,46 @@ impl Kubernetes {
     pub fn lost_locations(&self) -> Vec<(String, ProvisionError)> {
         let lost = |managed: &Managed| Some((managed.cluster.location.clone(), managed.known().lost.clone()?));
         self.clusters.iter().filter_map(lost).collect()
+    }
+
+    /// What the last order could not do beside its groups: keep room, limit `NodePool`s. For people.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        self.clusters.iter().flat_map(|managed| managed.known().troubles.clone()).collect()
+    }
+
+    /// What instances used of late, in the clusters that measure it.
+    ///
+    /// # Errors
+    /// [`ProvisionError`] when a cluster does not answer.
+    pub async fn usage(&self) -> Result<Vec<InstanceUsage>, ProvisionError> {
+        let mut usage = Vec::new();
+        for managed in &self.clusters {
+            let view = View::read(&managed.cluster, &self.settings, unix_now_ms()).await?;
+            let pods = view.members.into_values().flatten().map(|member| member.pod.metadata);
+            let ids = pods.map(|metadata| (metadata.name, metadata.uid)).collect();
+            usage.extend(usage::read(&managed.cluster, &ids).await?);
+        }
+        Ok(usage)
+    }
+
+    /// Tells the cluster what was done, and what could not be for the first time.
+    async fn tell(&self, managed: &Managed, part: &Part, now_ms: u64) {
+        let mut notes = part.notes.clone();
+        {
+            let mut known = managed.known();
+            known.troubles.clone_from(&part.troubles);
+            let told = std::mem::take(&mut known.told);
+            for failure in &part.applied.failures {
+                let about = (names::group_name(&failure.group), failure.kind);
+                if !told.contains(&about) {
+                    let message = format!("{}: {}", failure.kind.name(), failure.detail);
+                    notes.push(Note { about: about.0.clone(), reason: "CapacityMissing", message, is_warning: true });
+                }
+                known.told.insert(about);
+            }
+        }
+        notes::say(&managed.cluster, &notes, now_ms).await;
     }
 
     /// The location of a target's pool, or why there is none.
@@ -166,6 +216,10 @@ impl InstanceManager for Kubernetes {
                     Ok(()) => work.carry_out().await,
                     Err(error) => Err(error),
                 };
+                if let Ok(part) = &carried_out {
+                    self.tell(managed, part, now_ms).await;
+                }
+                let carried_out = carried_out.map(|part| part.applied);
                 (work.targets, carried_out)
             }
         });

@@ -28,6 +28,8 @@ pub(super) struct Standing<'a> {
     pub(super) group: &'a Group,
     pub(super) deployment: &'a Deployment,
     pub(super) members: &'a [Member],
+    /// What the pool's maker of nodes says, if it lacks any.
+    pub(super) lacking: Option<&'a str>,
     pub(super) now_ms: u64,
     pub(super) unschedulable_after: Duration,
 }
@@ -53,6 +55,9 @@ fn unschedulable(member: &Member, standing: Standing<'_>) -> Option<(FailureKind
     let scheduled = condition(&member.pod.status.conditions, "PodScheduled")?;
     let waits = scheduled.status == "False" && scheduled.reason == "Unschedulable";
     let since_ms = scheduled.last_transition_time.map_or(member.instance.requested_ms, unix_ms);
+    if let Some(lacking) = standing.lacking.filter(|_| waits) {
+        return Some((FailureKind::OutOfCapacity, lacking.to_owned()));
+    }
     let waited = Duration::from_millis(standing.now_ms.saturating_sub(since_ms));
     (waits && waited >= standing.unschedulable_after).then(|| {
         let detail = format!("pod {} waits for a node: {}", member.pod.metadata.name, scheduled.message);

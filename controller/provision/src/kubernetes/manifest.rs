@@ -10,9 +10,7 @@
 use forebay_plan::capacity::{Amounts, CostClass, Group, Shape};
 use serde_json::{Map, Value, json};
 
-use super::names::{
-    DIGEST, GROUP, PLACEHOLDER, POOL, SERVICE, SHAPE, digest, group_name, placeholder_name,
-};
+use super::names::{DIGEST, GROUP, PLACEHOLDER, POOL, SERVICE, SHAPE, digest, group_name, placeholder_name};
 use super::settings::{Placeholders, PoolPlacement, ServiceTemplate};
 
 /// Fields of the user's Deployment that are copied beside its template.
@@ -83,16 +81,21 @@ pub(super) fn room(placement: &PoolPlacement, room: &Placeholders, shape: &Shape
     finished(&name, (labels, named), spec)
 }
 
+/// Writes a finished Deployment over the version that was seen, if one was.
+pub(super) fn write_over(deployment: &mut Value, version: Option<&str>) {
+    if let Some(version) = version {
+        within(deployment, "metadata", |metadata| metadata.insert("resourceVersion".to_owned(), version.into()));
+    }
+}
+
 /// Writes into a finished Deployment what changes with every order.
 pub(super) fn number(deployment: &mut Value, replicas: u32, annotations: &[(&str, String)], version: Option<&str>) {
     within(deployment, "metadata", |metadata| {
         for (key, text) in annotations {
             extend(metadata, "annotations", &json!({ *key: text }));
         }
-        if let Some(version) = version {
-            metadata.insert("resourceVersion".to_owned(), version.into());
-        }
     });
+    write_over(deployment, version);
     within(deployment, "spec", |spec| spec.insert("replicas".to_owned(), replicas.into()));
 }
 
@@ -108,7 +111,6 @@ fn finished(name: &str, (labels, annotations): (Value, Value), spec: Value) -> (
     });
     (deployment, digest)
 }
-
 
 fn give_resources(pod: &mut Map<String, Value>, service: &ServiceTemplate, shape: &Shape) -> Result<(), String> {
     let place = format!("the template of service {:?}, Deployment {:?}", service.service, service.deployment);

@@ -16,13 +16,14 @@ use serde_json::{Value, json};
 
 use super::cluster::{CallError, Cluster};
 use super::failures::{Standing, failure, kind_of_refusal};
-use super::ledger;
 use super::manifest::{self, Parts};
 use super::names::{DELETION_COST, DIGEST, GENERATION, HELD_SINCE, TARGET, group_name};
+use super::notes::Note;
 use super::objects::{Deployment, holding};
 use super::pods::{deletion_cost, group_of, victims};
 use super::settings::KubernetesSettings;
 use super::view::View;
+use super::{karpenter, ledger, rooms};
 use crate::{Applied, FailureKind, GroupFailure, ProvisionError};
 
 /// Times that others may write in between.
@@ -43,6 +44,16 @@ pub(super) struct Work<'a> {
     pub(super) generation: Generation,
     pub(super) targets: Vec<&'a Target>,
     pub(super) now_ms: u64,
+}
+
+/// What came of one cluster's part.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) applied: Applied,
+    /// What was done, for people.
+    pub(super) notes: Vec<Note>,
+    /// What could not be done beside the groups.
+    pub(super) troubles: Vec<String>,
 }
 
 /// What came of one group.
@@ -71,10 +82,10 @@ struct Wish<'a> {
 
 impl Work<'_> {
     /// Carries it out.
-    pub(super) async fn carry_out(&self) -> Result<Applied, ProvisionError> {
+    pub(super) async fn carry_out(&self) -> Result<Part, ProvisionError> {
         let named: BTreeMap<String, &Target> =
             self.targets.iter().map(|target| (group_name(&target.group), *target)).collect();
-        let mut applied = Applied::default();
+        let mut part = Part::default();
         for _ in 0..ROUNDS {
             let view = View::read(self.cluster, self.settings, self.now_ms).await?;
             let left_out = view.groups.iter().filter(|(name, _)| !named.contains_key(*name));
@@ -89,18 +100,18 @@ impl Work<'_> {
             }));
             wishes.extend(left_out.iter().map(|(name, group)| Wish { name, group, count: 0, is_named: false }));
 
-            applied.failures.clear();
             let (mut was_overtaken, mut has_written) = (false, false);
+            part.applied.failures.clear();
             for chunk in wishes.chunks(AT_ONCE) {
-                for done in join_all(chunk.iter().map(|wish| self.bring(&view, *wish, &named))).await {
+                let done = join_all(chunk.iter().map(|wish| self.bring(&view, *wish, &named))).await;
+                for (wish, done) in chunk.iter().zip(done) {
                     match done {
                         Done::Nothing => {}
                         Done::Written { started, stopped } => {
                             has_written = true;
-                            applied.started += started;
-                            applied.stopped += stopped;
+                            part.written(wish.name, started, stopped);
                         }
-                        Done::Failed(failure) => applied.failures.push(failure),
+                        Done::Failed(failure) => part.applied.failures.push(failure),
                         Done::Overtaken => was_overtaken = true,
                         Done::Stale(taken) => {
                             return Err(ProvisionError::StaleGeneration { asked: self.generation, taken });
@@ -109,9 +120,12 @@ impl Work<'_> {
                 }
             }
             if !was_overtaken {
+                part.troubles = rooms::keep(self.cluster, self.settings, &view).await;
+                part.troubles.extend(karpenter::limit(self.cluster, self.settings).await);
                 let seen = if has_written { self.until_noticed(&named).await? } else { view };
-                self.add_failures(&seen, &named, &mut applied);
-                return Ok(applied);
+                let lacking = karpenter::lacking(self.cluster, self.settings).await;
+                self.add_failures(&seen, &named, &lacking, &mut part.applied);
+                return Ok(part);
             }
         }
         let detail = format!("others changed Deployments {ROUNDS} times meanwhile");
@@ -255,18 +269,41 @@ impl Work<'_> {
         Ok(view)
     }
 
-    fn add_failures(&self, view: &View, named: &BTreeMap<String, &Target>, applied: &mut Applied) {
+    fn add_failures(
+        &self,
+        view: &View,
+        named: &BTreeMap<String, &Target>,
+        lacking: &BTreeMap<String, String>,
+        applied: &mut Applied,
+    ) {
         for (name, target) in named {
             let Some(deployment) = view.groups.get(name) else { continue };
             let standing = Standing {
                 group: &target.group,
                 deployment,
                 members: view.members(name),
+                lacking: lacking.get(&target.group.pool).map(String::as_str),
                 now_ms: self.now_ms,
                 unschedulable_after: self.settings.unschedulable_after,
             };
             let is_named = applied.failures.iter().any(|failure| failure.group == target.group);
             applied.failures.extend(failure(standing).filter(|_| !is_named));
+        }
+    }
+}
+
+impl Part {
+    fn written(&mut self, name: &str, started: u32, stopped: u32) {
+        self.applied.started += started;
+        self.applied.stopped += stopped;
+        let mut note = |reason, message| {
+            self.notes.push(Note { about: name.to_owned(), reason, message, is_warning: false });
+        };
+        if started > 0 {
+            note("ScaledUp", format!("{started} more, as planned"));
+        }
+        if stopped > 0 {
+            note("ScaledDown", format!("{stopped} told to drain, as planned"));
         }
     }
 }

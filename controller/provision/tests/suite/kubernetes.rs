@@ -1,12 +1,16 @@
 //! The Kubernetes manager, over a fake API server that holds it to the rights of the manifest that people copy.
 
 mod api;
+mod real;
 mod rights;
+mod shortage;
+mod writing;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use forebay_plan::capacity::{Amounts, ComputeType, CostClass, Group, Pool, Shape};
+use forebay_plan::capacity::{Amounts, ComputeType, CostClass, Generation, Group, Pool, Shape, Target};
+use forebay_provision::Order;
 use forebay_provision::kubernetes::{
     Access, ClusterSettings, Kubernetes, KubernetesSettings, PoolPlacement, ServiceTemplate,
 };
@@ -72,6 +76,12 @@ pub(crate) fn settings(clusters: Vec<ClusterSettings>) -> KubernetesSettings {
     }
 }
 
+/// An order of a generation.
+pub(crate) fn order(sequence: u64, targets: &[(Group, u32)]) -> Order {
+    let targets = targets.iter().map(|(group, count)| Target { group: group.clone(), count: *count });
+    Order { generation: Generation { epoch: 1, sequence }, targets: targets.collect() }
+}
+
 /// A user's own Deployment.
 pub(crate) fn template(name: &str) -> Value {
     json!({
@@ -121,6 +131,12 @@ impl OnKubernetes {
         change(&mut settings);
         let manager = Kubernetes::connect(settings.clone()).await?;
         Ok(Self { api, manager, _folder: folder, settings })
+    }
+
+    /// A manager made anew with other settings.
+    pub(crate) async fn reconfigure(&mut self, change: impl FnOnce(&mut KubernetesSettings)) -> Result<()> {
+        change(&mut self.settings);
+        self.restart().await
     }
 
     /// Changes the pod of an instance.

@@ -27,9 +27,9 @@ use tokio::task::JoinHandle;
 use super::rights::Rights;
 use crate::subject::Fault;
 
-pub(crate) use controllers::{objects, set_condition, uid};
+pub(crate) use controllers::{group_of, now, objects, set_condition, uid};
 pub(crate) use request::Call;
-pub(crate) use store::{Key, Store};
+pub(crate) use store::{Key, Store, Stored};
 
 /// Longest body that is read.
 const BODY_MAX: usize = 1 << 20;

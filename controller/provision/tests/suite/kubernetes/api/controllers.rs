@@ -20,8 +20,6 @@ pub(crate) struct Cluster {
     pub(crate) started: BTreeMap<Group, usize>,
     /// While set, the Deployment controller does nothing.
     pub(crate) is_idle: bool,
-    /// Resizes that nodes have no room for.
-    pub(crate) is_full: bool,
     made: u64,
 }
 

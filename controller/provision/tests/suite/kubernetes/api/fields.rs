@@ -91,7 +91,12 @@ pub(crate) fn apply(
         return Err(conflicts);
     }
     let before = owners.insert(me.clone(), wanted.keys().cloned().collect()).unwrap_or_default();
-    for path in before.iter().filter(|path| !wanted.contains_key(*path)) {
+    // A thing's name goes last: it is what the thing is found by.
+    let (names, others): (Vec<&Path>, Vec<&Path>) = before
+        .iter()
+        .filter(|path| !wanted.contains_key(*path))
+        .partition(|path| path.last().is_some_and(|last| last == "name"));
+    for path in others.into_iter().chain(names) {
         if !owners.iter().any(|(other, fields)| *other != me && fields.contains(path)) {
             remove(live, path);
         }

@@ -135,12 +135,7 @@ impl Store {
     fn merge(&mut self, call: &Call, key: &Key) -> Result<Answer, Answer> {
         let mut object = self.found(key)?.object.clone();
         merge(&mut object, &call.body);
-        if call.resource.ends_with("/resize") {
-            let now = &self.found(key)?.object;
-            if now["status"]["phase"] != "Running" {
-                return Err(status(422, "Invalid", "only running pods can be resized"));
-            }
-        } else if key.1 == "pods" && self.found(key)?.object["spec"] != object["spec"] {
+        if key.1 == "pods" && self.found(key)?.object["spec"] != object["spec"] {
             return Err(status(422, "Invalid", "pod updates may not change fields of the spec"));
         }
         self.write(key, call, object)
