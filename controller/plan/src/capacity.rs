@@ -11,12 +11,24 @@
 //! Pure values: what is learned of lead times and interruptions, and what is decided, live elsewhere. Sources: SPEC C1, C3
 //! and C4; seeds 11997021, 8825550 and 11372686.
 
+mod commitment;
+mod inputs;
 mod instance;
+mod planning;
 mod pool;
+pub mod price;
+mod service;
 mod shape;
 
+pub use commitment::{Asked, Budget, BudgetScope, Maintenance, Off, Reservation};
+pub use inputs::{CapacityInputs, DwellMemory, Fleet, PoolOffer};
 pub use instance::{Generation, Group, Instance, InstanceState, Target};
+pub use planning::{
+    BudgetReport, CapacityPlan, CapacityReport, ChoiceReport, GroupReason, GroupReport, GroupSchedule, PlanningLimits,
+    ServiceReason, ServiceReport, plan_capacity,
+};
 pub use pool::{ComputeType, CostClass, Pool, Tier};
+pub use service::{Latencies, LatencyLimit, Origin, Outlook, Service};
 pub use shape::{Amounts, Shape};
 
 /// Millionths of the currency that prices and budgets are in.

@@ -10,6 +10,7 @@ use forebay_forecast::MAX_SEARCH_FITS;
 use forebay_plan::{Contract, Key, ReadyCapacity};
 use serde::Deserialize;
 
+use super::capacity::CapacityPart;
 use super::contracts::{Contracts, Document};
 use super::events::{FeedPart, feeds};
 use super::{Config, ForecastSettings, SyncSettings};
@@ -36,6 +37,7 @@ pub(crate) struct File {
     forecast: ForecastPart,
     sync: SyncPart,
     pools: Vec<PoolPart>,
+    capacity: Option<CapacityPart>,
     /// A policy document, relative to the folder of this file.
     pub(super) policy: Option<PathBuf>,
     contracts: Vec<ContractPart>,
@@ -53,6 +55,7 @@ impl Default for File {
             forecast: ForecastPart::default(),
             sync: SyncPart::default(),
             pools: Vec::new(),
+            capacity: None,
             policy: None,
             contracts: Vec::new(),
             log: LogPart::default(),
@@ -195,17 +198,32 @@ impl File {
             let reason = format!("{} s do not divide a day of 86400 s", self.step_s);
             return Err(problem("step_s", reason, "choose a divisor of 86400, such as 60, 300 or 3600"));
         }
-        let pools = pools(self.pools)?;
+        let mut pools = pools(self.pools)?;
+        let clock = self.clock.check()?;
+        // What is asked for now must be ready within what is forecast, or it is never asked for in time.
+        let horizon_s = f64::from(self.forecast.horizon_steps) * f64::from(self.step_s) / clock.speed;
+        let capacity = self.capacity.map(|part| part.check(horizon_s)).transpose()?;
+        for (i, one) in capacity.iter().flat_map(|capacity| &capacity.services).enumerate() {
+            let name = &one.service.name;
+            if pools.iter().any(|pool| pool.name == *name) {
+                let reason = format!("{name:?} is declared under pools, too");
+                let remedy = "what a service has ready is what its instances serve; leave it out under pools";
+                return Err(problem(format!("capacity.services[{i}].name"), reason, remedy));
+            }
+            // Nothing of it is ready before it is seen to be.
+            pools.push(ReadyCapacity { name: name.clone(), ready_milli_per_s: 0 });
+        }
         let Contracts { contracts, quantiles } = Contracts::of(self.contracts, policy, &pools)?;
         Ok(Config {
             listen,
             port_file: self.port_file,
             data_dir: self.data_dir,
             step_s: self.step_s,
-            clock: self.clock.check()?,
+            clock,
             forecast: self.forecast.check(self.step_s, quantiles, (&contracts, &pools))?,
             sync: self.sync.check()?,
             pools,
+            capacity,
             contracts,
             log_json: self.log.json()?,
             log_level: self.log.level()?,

@@ -119,8 +119,10 @@ impl Feeds {
             };
             let shares: Vec<f64> = inputs.slots.iter().map(share).collect();
             if shares.iter().any(|share| *share < 1.0) {
-                let ready = shares.iter().map(|share| (pool.ready_milli_per_s as f64 * share) as u64).collect();
-                inputs.reduced.insert(name.clone(), ready);
+                let reduced = inputs.reduced.remove(name).unwrap_or_default();
+                let ready = |slot: usize| reduced.get(slot).map_or(pool.ready_milli_per_s, |ready| *ready) as f64;
+                let lowered = shares.iter().enumerate().map(|(slot, share)| (ready(slot) * share) as u64).collect();
+                inputs.reduced.insert(name.clone(), lowered);
             }
         }
     }

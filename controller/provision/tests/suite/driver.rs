@@ -29,8 +29,18 @@ pub(crate) struct Driver<S> {
 
 impl<S: Subject> Driver<S> {
     pub(crate) async fn set_up() -> Result<Self> {
+        Ok(Self::of(S::set_up().await?))
+    }
+
+    /// Drives a subject that was set up in its own way.
+    pub(crate) fn of(subject: S) -> Self {
         let order = Order { generation: Generation { epoch: 1, sequence: 0 }, targets: Vec::new() };
-        Ok(Self { subject: S::set_up().await?, order, seen: BTreeMap::new() })
+        Self { subject, order, seen: BTreeMap::new() }
+    }
+
+    /// From here on only what comes is held against itself, as after a store was damaged.
+    pub(crate) fn forget_seen(&mut self) {
+        self.seen.clear();
     }
 
     /// Decides anew, without telling the manager yet.
@@ -59,16 +69,12 @@ impl<S: Subject> Driver<S> {
 
     /// Begins to apply the last decision and drops the call after it was polled so often; whether it had ended by then.
     pub(crate) async fn apply_in_part(&self, polls: usize) -> bool {
-        let mut call = pin!(self.subject.manager().apply(&self.order));
-        let mut left = polls;
-        poll_fn(|context| {
-            if left == 0 {
-                return Poll::Ready(false);
-            }
-            left -= 1;
-            call.as_mut().poll(context).map(|_| true)
-        })
-        .await
+        in_part(self.subject.manager().apply(&self.order), polls).await
+    }
+
+    /// The same of a look.
+    pub(crate) async fn observe_in_part(&self, polls: usize) -> bool {
+        in_part(self.subject.manager().observe(), polls).await
     }
 
     /// Looks, and holds what is seen against what was seen before.
@@ -137,6 +143,19 @@ impl<S: Subject> Driver<S> {
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.subject.restart().await.context("restart the manager")
     }
+}
+
+async fn in_part<T>(call: impl Future<Output = T>, polls: usize) -> bool {
+    let mut call = pin!(call);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        call.as_mut().poll(context).map(|_| true)
+    })
+    .await
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, ProvisionError>>) -> Result<T, ProvisionError> {

@@ -4,8 +4,11 @@
 
 mod conformance;
 mod driver;
+mod dry_run;
 mod fleet;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod process;
 mod reference;
 mod subject;
+mod webhook;

@@ -36,9 +36,11 @@ pub(crate) async fn a_call_that_is_dropped_does_no_harm<S: Subject>() -> Result<
     for polls in [1, 2, 3, 5, 8, 13] {
         driver.decide(&[(steady(), 2)]);
         driver.apply_in_part(polls).await;
+        driver.observe_in_part(polls).await;
         driver.settle().await.with_context(|| format!("up, cut after {polls} polls"))?;
         driver.decide(&[]);
         driver.apply_in_part(polls).await;
+        driver.observe_in_part(polls).await;
         driver.settle().await.with_context(|| format!("down, cut after {polls} polls"))?;
     }
     ensure!(driver.subject.ever_started(&steady()) == 12, "{} started", driver.subject.ever_started(&steady()));

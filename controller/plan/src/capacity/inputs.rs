@@ -1,0 +1,135 @@
+//! Everything that capacity is planned from, at one moment.
+//!
+//! The planner has no clock and keeps nothing: what it must know of the past (who was wanted when, what was spent) stands
+//! here. Times are unix seconds; step 0 begins at `now_s`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Budget, CapacityPlan, Group, Instance, InstanceState, Latencies, Maintenance, Outlook, Pool, Reservation, Service,
+    Shape, Tier,
+};
+
+/// Everything that capacity is planned from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CapacityInputs {
+    /// The moment of planning, unix seconds.
+    pub now_s: u64,
+    /// Length of a step, in seconds.
+    pub step_s: u32,
+    /// Number of steps that are planned.
+    pub steps: usize,
+    /// Longest time until the next plan is carried out, in seconds: budgets hold if it is kept.
+    pub decide_every_s: u32,
+    /// The services, by unique names.
+    pub services: Vec<Service>,
+    /// By service. One without an outlook keeps what it has.
+    pub outlooks: BTreeMap<String, Outlook>,
+    /// Sizes that instances may have.
+    pub shapes: Vec<Shape>,
+    /// The tiers that pools name.
+    pub tiers: Vec<Tier>,
+    /// Where instances may come from.
+    pub pools: Vec<PoolOffer>,
+    /// What there is, by group.
+    pub fleet: BTreeMap<Group, Fleet>,
+    /// From where to where, in milliseconds.
+    pub latencies: Latencies,
+    /// Capacity promised ahead of time.
+    pub reservations: Vec<Reservation>,
+    /// Hard limits of money.
+    pub budgets: Vec<Budget>,
+    /// When pools have less.
+    pub maintenance: Vec<Maintenance>,
+    /// When each group was last wanted at its number.
+    pub dwell: DwellMemory,
+}
+
+/// A pool, with what is known of it at present.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolOffer {
+    /// The pool.
+    pub pool: Pool,
+    /// Highest that its price factor can become, in thousandths; never below the pool's own. Budgets count with it.
+    pub price_max_milli: u64,
+    /// An instance is paid for at least so long, in seconds.
+    pub billing_min_s: f64,
+    /// Instances that can be started at present beside those there are; `None` when nothing but its size limits it. A pool
+    /// that refused is given 0 until it is tried again.
+    pub startable: Option<u32>,
+}
+
+impl From<Pool> for PoolOffer {
+    /// A pool whose price does not move, which bills by the second and refuses nothing.
+    fn from(pool: Pool) -> Self {
+        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, pool }
+    }
+}
+
+/// How many instances a group has, by what can be done with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Requested, starting or warming.
+    pub coming: u32,
+    /// Ready, and nothing is known to take them away.
+    pub ready: u32,
+    /// Ready or coming, and known to be taken away soon: they count for the group's number, not for its capacity.
+    pub doomed: u32,
+    /// Draining: still paid for.
+    pub draining: u32,
+}
+
+impl Fleet {
+    /// What counts towards the group's target.
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.coming + self.ready + self.doomed
+    }
+
+    /// Counts instances by group; those that are gone are left out.
+    #[must_use]
+    pub fn count<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> BTreeMap<Group, Self> {
+        let mut fleet: BTreeMap<Group, Self> = BTreeMap::new();
+        for instance in instances {
+            if instance.state == InstanceState::Gone {
+                continue;
+            }
+            let of = fleet.entry(instance.group.clone()).or_default();
+            match instance.state {
+                InstanceState::Draining => of.draining += 1,
+                _ if instance.is_interrupted => of.doomed += 1,
+                InstanceState::Ready => of.ready += 1,
+                _ => of.coming += 1,
+            }
+        }
+        fleet
+    }
+}
+
+/// When each group was last wanted at the number it has, unix seconds: what minimum dwell is counted from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DwellMemory(BTreeMap<Group, u64>);
+
+impl DwellMemory {
+    /// When the group was last wanted at its number or above; `None` when it never was.
+    #[must_use]
+    pub fn last_wanted_s(&self, group: &Group) -> Option<u64> {
+        self.0.get(group).copied()
+    }
+
+    /// Notes a group as wanted, as after a restart that lost the memory.
+    pub fn note(&mut self, group: Group, at_s: u64) {
+        self.0.insert(group, at_s);
+    }
+
+    /// Takes in a plan that was made at `now_s` and is being carried out. Groups that ended are forgotten.
+    pub fn remember(&mut self, plan: &CapacityPlan, now_s: u64) {
+        for group in &plan.report.groups {
+            if group.to == 0 {
+                self.0.remove(&group.group);
+            } else if group.wanted >= group.to {
+                self.0.insert(group.group.clone(), now_s);
+            }
+        }
+    }
+}

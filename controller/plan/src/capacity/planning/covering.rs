@@ -1,0 +1,305 @@
+//! One part of a service in one step: whole instances that cover its need at the least cost.
+//!
+//! A covering knapsack with two rows (all of the need, and the share of it that must not be spot) and shared room in the
+//! pools. Most of the need goes to the candidate that is cheapest per unit, which is what the linear relaxation does with
+//! all of it; the *tail*, less than one such instance, goes to the cheapest one or two instances of any size that hold it.
+//! So the cost is above the relaxation by less than the rounding of one instance, and each choice is a sort and a scan.
+//!
+//! What runs already is looked at the same way: [`kept`] gives up what is too much and fills up what is missing, [`fresh`]
+//! starts from nothing. Which of the two is better is the caller's question.
+
+use super::world::{Candidate, Part};
+
+/// Positions of candidates with the number of instances of each; none twice, no zeros.
+pub(super) type Mix = Vec<(usize, u32)>;
+
+/// What a part needs in a step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Need {
+    /// Units per second.
+    pub(super) units: f64,
+    /// Instances at least.
+    pub(super) count: u32,
+    /// Instances that were promised, by candidate.
+    pub(super) promised: Mix,
+}
+
+/// What is left in the pools.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// Instances by pool; below zero where more run than there is room for.
+    pub(super) instances: Vec<i64>,
+    /// Micros an hour by pool, where a budget limits them.
+    pub(super) hourly: Vec<f64>,
+}
+
+impl Room {
+    pub(super) fn of(&self, candidate: &Candidate) -> u32 {
+        let affordable = self.hourly[candidate.pool].max(0.0) / (candidate.hourly as f64).max(1e-9);
+        self.instances[candidate.pool].clamp(0, i64::from(u32::MAX)).min(affordable as i64) as u32
+    }
+
+    /// Takes instances, or gives them back where `count` is negative.
+    pub(super) fn take(&mut self, candidate: &Candidate, count: i64) {
+        self.instances[candidate.pool] -= count;
+        self.hourly[candidate.pool] -= count as f64 * candidate.hourly as f64;
+    }
+}
+
+/// What a part is chosen for.
+pub(super) struct Choice<'a> {
+    pub(super) part: &'a Part,
+    pub(super) need: &'a Need,
+    /// The step: what cannot serve by then is not added.
+    pub(super) step: usize,
+    /// What an instance costs beside its price, by pool: what it is worth to others.
+    pub(super) extra: &'a [f64],
+}
+
+/// What a mix holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    stable: f64,
+    spot: f64,
+    count: u32,
+}
+
+impl Held {
+    fn add(&mut self, candidate: &Candidate, count: f64) {
+        *(if candidate.is_spot { &mut self.spot } else { &mut self.stable }) += candidate.counted * count;
+        self.count = (f64::from(self.count) + count) as u32;
+    }
+
+    fn units(&self) -> f64 {
+        self.stable + self.spot
+    }
+}
+
+impl Choice<'_> {
+    fn stable_need(&self) -> f64 {
+        (1.0 - self.part.spot_share) * self.need.units
+    }
+
+    fn held(&self, mix: &Mix) -> Held {
+        let mut held = Held::default();
+        mix.iter().for_each(|(i, count)| held.add(&self.part.candidates[*i], f64::from(*count)));
+        held
+    }
+
+    fn cost_of(&self, i: usize) -> f64 {
+        self.part.candidates[i].cost + self.extra[self.part.candidates[i].pool]
+    }
+
+    /// Units per second that are missing, those that spot covers beyond its share among them.
+    pub(super) fn missing(&self, mix: &Mix) -> f64 {
+        let held = self.held(mix);
+        let stable = self.stable_need();
+        let rest = self.need.units - stable;
+        let missing = (stable - held.stable).max(0.0) + (rest - held.spot - (held.stable - stable).max(0.0)).max(0.0);
+        if missing > 1e-9 * self.need.units { missing } else { 0.0 }
+    }
+
+    /// What an hour of the mix is compared by, with what is missing; micros.
+    pub(super) fn cost(&self, mix: &Mix) -> f64 {
+        let paid: f64 = mix.iter().map(|(i, count)| f64::from(*count) * self.cost_of(*i)).sum();
+        paid + self.part.short_cost * self.missing(mix)
+    }
+
+    fn can_add(&self, i: usize, room: &Room) -> bool {
+        self.step >= self.part.candidates[i].first_step && room.of(&self.part.candidates[i]) > 0
+    }
+}
+
+/// The cheapest mix from nothing. Takes its room.
+pub(super) fn fresh(choice: &Choice<'_>, room: &mut Room) -> Mix {
+    let mut mix = Mix::new();
+    fill(choice, &mut mix, room);
+    mix
+}
+
+/// What of `running` is still needed, filled up where it is short. `hold` says how many units per second are not to be
+/// given up although the step needs less. Takes its room.
+pub(super) fn kept(choice: &Choice<'_>, running: &Mix, hold: f64, room: &mut Room) -> Mix {
+    let mut mix = Mix::new();
+    for (i, count) in running {
+        let candidate = &choice.part.candidates[*i];
+        let count = (*count).min(room.of(candidate));
+        if count > 0 {
+            room.take(candidate, i64::from(count));
+            mix.push((*i, count));
+        }
+    }
+    give_up(choice, &mut mix, hold.max(choice.need.units), room);
+    fill(choice, &mut mix, room);
+    mix
+}
+
+/// Gives up what is not needed for `units` per second, the dearest per unit first.
+fn give_up(choice: &Choice<'_>, mix: &mut Mix, units: f64, room: &mut Room) {
+    let candidates = &choice.part.candidates;
+    let mut held = choice.held(mix);
+    let dearness = |i: usize| choice.cost_of(i) / candidates[i].counted;
+    mix.sort_by(|a, b| dearness(b.0).total_cmp(&dearness(a.0)).then(a.0.cmp(&b.0)));
+    let stable = (1.0 - choice.part.spot_share) * units;
+    for (i, count) in mix.iter_mut() {
+        let candidate = &candidates[*i];
+        let mut spare = held.units() - units;
+        if !candidate.is_spot {
+            spare = spare.min(held.stable - stable);
+        }
+        let promised = choice.need.promised.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
+        let most = (*count).saturating_sub(promised).min(held.count.saturating_sub(choice.need.count));
+        let gone = ((spare / candidate.counted + 1e-9).max(0.0) as u32).min(most);
+        *count -= gone;
+        held.add(candidate, -f64::from(gone));
+        room.take(candidate, -i64::from(gone));
+    }
+    mix.retain(|(_, count)| *count > 0);
+}
+
+/// Adds what is missing: first what was promised, then what must not be spot, then the rest, then the least number.
+fn fill(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
+    for (i, promised) in &choice.need.promised {
+        let has = mix.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
+        if choice.can_add(*i, room) {
+            let more = promised.saturating_sub(has).min(room.of(&choice.part.candidates[*i]));
+            add(choice, mix, *i, more, room);
+        }
+    }
+    let held = choice.held(mix);
+    let tolerance = 1e-9 * choice.need.units;
+    let stable = choice.stable_need() - held.stable;
+    if stable > tolerance {
+        cover(choice, mix, stable, true, room);
+    }
+    let rest = choice.need.units - choice.held(mix).units();
+    if rest > tolerance {
+        cover(choice, mix, rest, false, room);
+    }
+    while choice.held(mix).count < choice.need.count {
+        let open = (0..choice.part.candidates.len()).filter(|i| choice.can_add(*i, room));
+        let Some(i) = open.min_by(|a, b| choice.cost_of(*a).total_cmp(&choice.cost_of(*b))) else {
+            return;
+        };
+        let more = choice.need.count - choice.held(mix).count;
+        let more = more.min(room.of(&choice.part.candidates[i]));
+        add(choice, mix, i, more, room);
+    }
+}
+
+fn add(choice: &Choice<'_>, mix: &mut Mix, i: usize, count: u32, room: &mut Room) {
+    if count == 0 {
+        return;
+    }
+    room.take(&choice.part.candidates[i], i64::from(count));
+    match mix.iter_mut().find(|(of, _)| *of == i) {
+        Some((_, has)) => *has += count,
+        None => mix.push((i, count)),
+    }
+}
+
+/// Covers `units` more, with what is not spot only where `is_stable`. Leaves open what there is no room for.
+fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, room: &mut Room) {
+    let candidates = &choice.part.candidates;
+    let usable = |i: &usize| !(is_stable && candidates[*i].is_spot) && choice.step >= candidates[*i].first_step;
+    let mut order: Vec<(f64, usize)> = (0..candidates.len())
+        .filter(usable)
+        .map(|i| (candidates[i].ratio(choice.extra[candidates[i].pool]), i))
+        .collect();
+    // Of equal price per unit the larger first: the tail is what small ones are for.
+    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+    let tolerance = 1e-9 * choice.need.units;
+    for at in 0..order.len() {
+        let i = order[at].1;
+        let candidate = &candidates[i];
+        let room_left = room.of(candidate);
+        if room_left == 0 {
+            continue;
+        }
+        let whole = (units / candidate.counted + 1e-9) as u32;
+        if whole >= room_left {
+            add(choice, mix, i, room_left, room);
+            units -= f64::from(room_left) * candidate.counted;
+            if units <= tolerance {
+                return;
+            }
+            continue;
+        }
+        add(choice, mix, i, whole, room);
+        let left = units - f64::from(whole) * candidate.counted;
+        if left <= tolerance {
+            return;
+        }
+        let tail = Tail::new(choice, &order[at..], room);
+        let plain = tail.cheapest(left);
+        // One fewer of the bulk may leave a tail that fits better.
+        let wider = if whole > 0 { tail.cheapest(left + candidate.counted) } else { None };
+        match (plain, wider) {
+            (Some((cost, _)), Some((wider, picks))) if wider < cost + choice.cost_of(i) => {
+                give_back(choice, mix, i, room);
+                picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room));
+            }
+            (Some((_, picks)), _) => picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room)),
+            (None, _) => add(choice, mix, i, 1, room),
+        }
+        return;
+    }
+}
+
+fn give_back(choice: &Choice<'_>, mix: &mut Mix, i: usize, room: &mut Room) {
+    if let Some((_, count)) = mix.iter_mut().find(|(of, count)| *of == i && *count > 0) {
+        *count -= 1;
+        room.take(&choice.part.candidates[i], -1);
+    }
+    mix.retain(|(_, count)| *count > 0);
+}
+
+/// What may serve a tail, ordered by what it holds; beside each the cheapest of those that hold at least as much.
+struct Tail<'a, 'b> {
+    choice: &'a Choice<'b>,
+    by_size: Vec<(f64, usize)>,
+    cheapest_from: Vec<usize>,
+}
+
+impl<'a, 'b> Tail<'a, 'b> {
+    fn new(choice: &'a Choice<'b>, order: &[(f64, usize)], room: &Room) -> Self {
+        let candidates = &choice.part.candidates;
+        // Two of one pool may be picked.
+        let usable = order.iter().map(|(_, i)| *i).filter(|i| room.of(&candidates[*i]) >= 2);
+        let mut by_size: Vec<(f64, usize)> = usable.map(|i| (candidates[i].counted, i)).collect();
+        by_size.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut cheapest_from: Vec<usize> = by_size.iter().map(|(_, i)| *i).collect();
+        for at in (1..cheapest_from.len()).rev() {
+            if choice.cost_of(cheapest_from[at]) < choice.cost_of(cheapest_from[at - 1]) {
+                cheapest_from[at - 1] = cheapest_from[at];
+            }
+        }
+        Self { choice, by_size, cheapest_from }
+    }
+
+    /// The cheapest single instance that holds `units`.
+    fn single(&self, units: f64) -> Option<usize> {
+        let at = self.by_size.partition_point(|(size, _)| *size < units * (1.0 - 1e-9));
+        self.cheapest_from.get(at).copied()
+    }
+
+    /// The cheapest one or two instances that hold `units` together, with their cost.
+    fn cheapest(&self, units: f64) -> Option<(f64, Vec<usize>)> {
+        let single = self.single(units).map(|i| (self.choice.cost_of(i), i));
+        let mut best = single.map(|(cost, i)| (cost, i, None));
+        for (size, i) in &self.by_size {
+            let cost = self.choice.cost_of(*i);
+            if *size >= units || best.is_some_and(|(least, ..)| cost >= least) {
+                continue;
+            }
+            let Some(other) = self.single(units - size) else {
+                continue;
+            };
+            let cost = cost + self.choice.cost_of(other);
+            if best.is_none_or(|(least, ..)| cost < least) {
+                best = Some((cost, *i, Some(other)));
+            }
+        }
+        best.map(|(cost, one, other)| (cost, std::iter::once(one).chain(other).collect()))
+    }
+}

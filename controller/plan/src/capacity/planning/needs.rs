@@ -1,0 +1,172 @@
+//! How much capacity each part needs in each step: the quantile that pays, and what was promised or is observed.
+//!
+//! A newsvendor: an hour of a unit per second too few costs the service's shortage cost, one too many its price. The level
+//! at which another unit is worth as much as it costs is `shortage / (shortage + price)`; the outlook's outermost levels cap
+//! it. A budget that is too small raises every price by the same factor, which gives up first what matters least.
+//!
+//! Until what is asked for now serves, the need is never below the demand observed now: a forecast may only add to that
+//! (the reactive backstop).
+
+use crate::capacity::{Asked, CapacityInputs, CostClass, Outlook, Reservation, Service};
+
+use super::covering::Need;
+use super::world::{Part, World};
+
+/// What every part needs.
+pub(super) struct Needs {
+    /// By service: the quantile level.
+    pub(super) levels: Vec<f64>,
+    /// By part and step.
+    pub(super) by_part: Vec<Vec<Need>>,
+    /// By service: whether nothing usable is known of its demand now.
+    pub(super) is_blind: Vec<bool>,
+}
+
+impl Needs {
+    /// `factors` are what prices are multiplied by, by service.
+    pub(super) fn new(world: &World<'_>, factors: &[f64]) -> Self {
+        let services = 0..world.inputs.services.len();
+        let levels: Vec<f64> = services.clone().map(|service| level(world, service, factors[service])).collect();
+        let demand: Vec<Vec<Option<f64>>> =
+            services.map(|service| quantiles(world, service, levels[service])).collect();
+        let by_part = world.parts.iter().map(|part| needs_of(world, part, &demand[part.service])).collect();
+        Self { levels, by_part, is_blind: demand.iter().map(|steps| steps.iter().all(Option::is_none)).collect() }
+    }
+
+    /// Units per second that a service needs until what is asked for now serves.
+    pub(super) fn now_of_service(&self, world: &World<'_>, service: usize) -> f64 {
+        let window = backstop(world, service);
+        world.positions_serving(service).map(|at| self.now(at, window)).sum()
+    }
+
+    /// Most units per second that a part needs in the first `window` steps.
+    pub(super) fn now(&self, part: usize, window: usize) -> f64 {
+        self.by_part[part].iter().take(window).map(|need| need.units).fold(0.0, f64::max)
+    }
+}
+
+/// The quantile level at which another unit is worth its price.
+fn level(world: &World<'_>, service: usize, factor: f64) -> f64 {
+    let of = &world.inputs.services[service];
+    let candidates = world.parts_serving(service).iter().flat_map(|part| &part.candidates);
+    let bought = candidates.filter(|of| world.inputs.pools[of.pool].pool.class != CostClass::Reserved);
+    let price = bought.map(|of| of.ratio(0.0)).fold(f64::INFINITY, f64::min);
+    let price = if price.is_finite() { price * factor } else { 0.0 };
+    let short = of.shortage_micros_per_unit_h as f64;
+    if short + price > 0.0 { short / (short + price) } else { 0.0 }
+}
+
+/// The quantile of each step, in units per second. Beyond its last row an outlook stays as it is there.
+fn quantiles(world: &World<'_>, service: usize, level: f64) -> Vec<Option<f64>> {
+    let inputs: &CapacityInputs = world.inputs;
+    let Some(outlook) = inputs.outlooks.get(&inputs.services[service].name) else {
+        return vec![None; world.steps];
+    };
+    let mut last = None;
+    let mut of_step = |step| {
+        last = outlook.quantile_per_s(world.begins_s(step), inputs.step_s, level).or(last);
+        last
+    };
+    (0..world.steps).map(&mut of_step).collect()
+}
+
+fn needs_of(world: &World<'_>, part: &Part, demand: &[Option<f64>]) -> Vec<Need> {
+    let service = world.service(part);
+    let observed = world.inputs.outlooks.get(&service.name).map_or(0.0, Outlook::floor_per_s);
+    let backstop = backstop(world, part.service);
+    let reservations: Vec<&Reservation> =
+        world.inputs.reservations.iter().filter(|of| of.service == service.name).collect();
+    let least = f64::from(service.min_instances) * part.share;
+    let mut needs: Vec<Need> = (0..world.steps)
+        .map(|step| {
+            let units = backed(demand[step], observed, step, backstop);
+            // A share of two instances is one or two; rounding up keeps the sum at least what was asked for.
+            Need { units: part.share * units, count: (least - 1e-9).ceil().max(0.0) as u32, promised: Vec::new() }
+        })
+        .collect();
+    for reservation in reservations {
+        promise(world, part, reservation, &mut needs);
+    }
+    needs
+}
+
+/// Adds a reservation to the steps that it touches.
+fn promise(world: &World<'_>, part: &Part, reservation: &Reservation, needs: &mut [Need]) {
+    let touches =
+        |step: usize| reservation.from_s < world.begins_s(step + 1) && reservation.to_s > world.begins_s(step);
+    let of = world.service(part);
+    let instances = match reservation.asked {
+        Asked::Instances { count, .. } => cheapest_match(world, of, reservation).map(|(part, i)| (part, i, count)),
+        Asked::UnitsPerS(_) => None,
+    };
+    for (_, need) in needs.iter_mut().enumerate().filter(|(step, _)| touches(*step)) {
+        match (&reservation.asked, instances) {
+            (Asked::UnitsPerS(units), _) if units.is_finite() && *units > 0.0 => {
+                let units = units * part.share;
+                need.units = if reservation.is_on_top { need.units + units } else { need.units.max(units) };
+            }
+            (Asked::Instances { .. }, Some((chosen, i, count))) if std::ptr::eq(chosen, part) => {
+                if reservation.is_on_top {
+                    need.units += f64::from(count) * part.candidates[i].counted;
+                }
+                match need.promised.iter_mut().find(|(of, _)| *of == i) {
+                    Some((_, has)) => *has = has.saturating_add(count),
+                    None => need.promised.push((i, count)),
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The cheapest candidate that a reservation of instances allows, and the part that it serves.
+pub(super) fn cheapest_match<'a>(
+    world: &'a World<'_>,
+    service: &Service,
+    reservation: &Reservation,
+) -> Option<(&'a Part, usize)> {
+    let Asked::Instances { pool, location, shape, .. } = &reservation.asked else {
+        return None;
+    };
+    let parts = world.parts.iter().filter(|part| world.service(part).name == service.name);
+    let all = parts.flat_map(|part| part.candidates.iter().enumerate().map(move |(i, of)| (part, i, of)));
+    let matches = all.filter(|(_, _, of)| {
+        let in_pool = &world.inputs.pools[of.pool].pool;
+        pool.as_ref().is_none_or(|name| *name == in_pool.name)
+            && location.as_ref().is_none_or(|name| *name == in_pool.location)
+            && shape.as_ref().is_none_or(|name| *name == world.inputs.shapes[of.shape].name)
+            && in_pool.max_instances > 0
+    });
+    // Per instance or per unit: who names no shape wants capacity, not boxes.
+    let dear = |of: &super::world::Candidate| if shape.is_some() { of.cost } else { of.ratio(0.0) };
+    matches.min_by(|a, b| dear(a.2).total_cmp(&dear(b.2))).map(|(part, i, _)| (part, i))
+}
+
+/// What a service needs over the first `steps` together, in units per second, were its prices `factor` times as high.
+pub(super) fn demand_sum(world: &World<'_>, service: usize, factor: f64, steps: usize) -> f64 {
+    let of = &world.inputs.services[service];
+    let observed = world.inputs.outlooks.get(&of.name).map_or(0.0, Outlook::floor_per_s);
+    let demand = quantiles(world, service, level(world, service, factor));
+    let backstop = backstop(world, service);
+    let step = |(step, demand): (usize, Option<f64>)| backed(demand, observed, step, backstop);
+    demand.into_iter().take(steps).enumerate().map(step).sum()
+}
+
+/// Steps until what is asked for now serves, wherever it is asked for.
+fn backstop(world: &World<'_>, service: usize) -> usize {
+    world
+        .parts_serving(service)
+        .iter()
+        .flat_map(|part| &part.candidates)
+        .map(|candidate| candidate.window)
+        .max()
+        .unwrap_or(1)
+}
+
+/// Forecast demand, never below what is observed now until what is asked for now serves, nor where there is no forecast.
+fn backed(forecast: Option<f64>, observed: f64, step: usize, backstop: usize) -> f64 {
+    match forecast {
+        Some(forecast) if step >= backstop => forecast,
+        forecast => forecast.unwrap_or(0.0).max(observed),
+    }
+}
