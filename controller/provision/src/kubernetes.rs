@@ -16,6 +16,7 @@ mod cluster;
 mod failures;
 mod karpenter;
 mod ledger;
+mod lowering;
 mod manifest;
 mod names;
 mod notes;
@@ -154,7 +155,7 @@ impl Kubernetes {
         )
         .await;
         let (generation, view) = (generation?, view?);
-        reconcile::release(&managed.cluster, &self.settings, &view, now_ms).await;
+        lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
         let mut known = managed.known();
         // A generation only rises: a lower one was read before a write that was seen since.

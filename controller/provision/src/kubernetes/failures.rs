@@ -66,15 +66,13 @@ fn unschedulable(member: &Member, standing: Standing<'_>) -> Option<(FailureKind
 }
 
 fn stuck(member: &Member) -> Option<(FailureKind, String)> {
-    let waiting = member.pod.status.container_statuses.iter().filter_map(|container| {
+    if member.instance.state >= InstanceState::Warming {
+        return None;
+    }
+    let (container, waiting) = member.pod.status.container_statuses.iter().find_map(|container| {
         let waiting = container.state.waiting.as_ref()?;
         STUCK.contains(&waiting.reason.as_str()).then_some((container, waiting))
-    });
-    let is_up = member.instance.state >= InstanceState::Warming;
-    let (container, waiting) = waiting.filter(|_| !is_up).next()?;
-    let pod = &member.pod.metadata.name;
-    Some((
-        FailureKind::Failed,
-        format!("container {} of pod {pod}: {}: {}", container.name, waiting.reason, waiting.message),
-    ))
+    })?;
+    let (pod, reason, message) = (&member.pod.metadata.name, &waiting.reason, &waiting.message);
+    Some((FailureKind::Failed, format!("container {} of pod {pod}: {reason}: {message}", container.name)))
 }

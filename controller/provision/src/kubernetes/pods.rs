@@ -149,3 +149,6 @@ pub(super) fn unix_ms(time: jiff::Timestamp) -> u64 {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,7 @@
 //! controllers have taken notice, so that a quota is known with this order and not with the next. Who was overtaken by a
 //! write in between (409) begins again from a new look; who meets a newer generation stops.
 //!
-//! A shape that is replaced by another one of the same service and pool keeps its instances until those of the other are
-//! ready (surge, then drain), for a limited time; `release` ends that between orders.
+//! How numbers come down, and what is kept until another shape is ready, is `lowering.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +15,12 @@ use serde_json::{Value, json};
 
 use super::cluster::{CallError, Cluster};
 use super::failures::{Standing, failure, kind_of_refusal};
+use super::lowering::{held_since, is_of_same_place, mark, ready, set_number};
 use super::manifest::{self, Parts};
-use super::names::{DELETION_COST, DIGEST, GENERATION, HELD_SINCE, TARGET, group_name};
+use super::names::{DIGEST, GENERATION, HELD_SINCE, TARGET, group_name};
 use super::notes::Note;
 use super::objects::{Deployment, holding};
-use super::pods::{deletion_cost, group_of, victims};
+use super::pods::group_of;
 use super::settings::KubernetesSettings;
 use super::view::View;
 use super::{karpenter, ledger, rooms};
@@ -33,9 +33,7 @@ const ROUNDS: usize = 5;
 const LOOKS: usize = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Writes to one cluster that run side by side.
-const AT_ONCE: usize = 16;
-/// Deletion costs that are given out, the lowest to what goes first; pods without one have 0.
-const LOWEST_COST: i32 = -1_000_000_000;
+pub(super) const AT_ONCE: usize = 16;
 
 /// One cluster's part of an order.
 pub(super) struct Work<'a> {
@@ -308,45 +306,6 @@ impl Part {
     }
 }
 
-/// Ends what was held for another shape, where that one is ready by now or the time is over. Nothing that an order did not
-/// ask for: the number it goes to is the order's.
-pub(super) async fn release(cluster: &Cluster, settings: &KubernetesSettings, view: &View, now_ms: u64) {
-    let held = view.groups.iter().filter_map(|(name, found)| {
-        let target: u32 = found.metadata.annotation(TARGET)?.parse().ok()?;
-        let group = group_of(&found.metadata)?;
-        (held_since(found).is_some() && found.replicas() > target).then_some((name, found, group, target))
-    });
-    for (name, found, group, target) in held {
-        let is_replaced = view.groups.iter().any(|(other, found)| {
-            let target = found.metadata.annotation(TARGET).and_then(|target| target.parse::<u32>().ok());
-            group_of(&found.metadata).is_some_and(|other| is_of_same_place(&other, &group))
-                && target.is_some_and(|target| target > ready(view, other))
-        });
-        let since_ms = held_since(found).unwrap_or(now_ms);
-        let is_over = Duration::from_millis(now_ms.saturating_sub(since_ms)) >= settings.surge_within;
-        if is_replaced && !is_over {
-            continue;
-        }
-        // What fails here is tried again with the next look or order.
-        if mark(cluster, view, name, target).await.is_ok() {
-            let _ = set_number(cluster, found, target, json!({ HELD_SINCE: null })).await;
-        }
-    }
-}
-
-/// Whether two groups differ by their shape only.
-fn is_of_same_place(one: &Group, other: &Group) -> bool {
-    one.service == other.service && one.pool == other.pool && one.shape != other.shape
-}
-
-fn ready(view: &View, name: &str) -> u32 {
-    view.members(name).iter().filter(|member| member.instance.state == InstanceState::Ready).count() as u32
-}
-
-fn held_since(found: &Deployment) -> Option<u64> {
-    found.metadata.annotation(HELD_SINCE)?.parse().ok()
-}
-
 fn is_noticed(found: &Deployment) -> bool {
     let status = &found.status;
     let is_full = status.replicas == found.replicas();
@@ -356,41 +315,4 @@ fn is_noticed(found: &Deployment) -> bool {
 
 fn failed(group: &Group, kind: FailureKind, detail: String) -> GroupFailure {
     GroupFailure { group: group.clone(), kind, detail }
-}
-
-/// Marks the pods that go when a group is brought down to `replicas`, and returns how many they are.
-async fn mark(cluster: &Cluster, view: &View, name: &str, replicas: u32) -> Result<u32, CallError> {
-    let members = view.members(name);
-    let wanted = members.iter().filter(|member| member.is_wanted()).count();
-    let going = victims(members, wanted.saturating_sub(replicas as usize));
-    let path = cluster.path("api/v1", "pods");
-    let costs = (LOWEST_COST..).zip(&going);
-    // The ReplicaSet controller takes what is not ready first by itself.
-    let marks: Vec<_> = costs
-        .filter(|(cost, member)| member.instance.state >= InstanceState::Warming && deletion_cost(&member.pod) != *cost)
-        .map(|(cost, member)| {
-            let fields = json!({ "metadata": { "annotations": { DELETION_COST: cost.to_string() } } });
-            (member.pod.metadata.name.as_str(), fields)
-        })
-        .collect();
-    for chunk in marks.chunks(AT_ONCE) {
-        let calls = chunk.iter().map(|(pod, fields)| cluster.merge("mark a pod", &path, (pod, None), fields));
-        for marked in join_all(calls).await {
-            match marked {
-                // It went by itself.
-                Ok(()) | Err(CallError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(going.len() as u32)
-}
-
-async fn set_number(cluster: &Cluster, found: &Deployment, replicas: u32, annotations: Value) -> Result<(), CallError> {
-    let fields = json!({
-        "metadata": { "resourceVersion": found.metadata.resource_version, "annotations": annotations },
-        "spec": { "replicas": replicas },
-    });
-    let path = cluster.path("apis/apps/v1", "deployments");
-    cluster.merge("lower a Deployment", &path, (&found.metadata.name, None), &fields).await
 }

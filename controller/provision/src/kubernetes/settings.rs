@@ -111,7 +111,7 @@ pub struct Placeholders {
     pub shape: String,
     /// How many.
     pub count: u32,
-    /// An existing `PriorityClass` with a value below that of every service, -10 as a rule.
+    /// An existing `PriorityClass` with a value below that of every service, as in `envoy/kubernetes`.
     pub priority_class: String,
     /// An image that does nothing, such as `registry.k8s.io/pause:3.10`.
     pub image: String,

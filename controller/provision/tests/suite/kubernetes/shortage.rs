@@ -147,6 +147,22 @@ async fn a_pod_that_is_deleted_is_gone_and_one_that_is_told_to_go_drains() -> Re
 }
 
 #[tokio::test]
+async fn a_container_that_does_not_come_up_is_named() -> Result<()> {
+    let subject = OnKubernetes::set_up().await?;
+    subject.hold_starts(&steady(), true);
+    subject.manager().apply(&order(1, &[(steady(), 1)])).await?;
+    let id = subject.manager().observe().await?.instances.first().context("an instance")?.id.clone();
+    let waiting = json!({ "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } });
+    subject.change_pod(&id, |pod| {
+        pod["status"]["containerStatuses"] = json!([{ "name": "app", "state": waiting }]);
+    });
+    let applied = subject.manager().apply(&order(2, &[(steady(), 1)])).await?;
+    let [failure] = applied.failures.as_slice() else { anyhow::bail!("one failure: {applied:?}") };
+    ensure!(failure.kind == FailureKind::Failed && failure.detail.contains("no such image"), "{failure:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_warms_is_not_ready_yet() -> Result<()> {
     let warm_after = Duration::from_secs(3600);
     let subject = OnKubernetes::with(|settings| settings.services[0].warm_after = warm_after).await?;
