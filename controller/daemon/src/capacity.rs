@@ -24,18 +24,21 @@ pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
 mod observed;
+mod publishing;
 mod refusals;
 pub(crate) mod starting;
 
 pub(crate) mod spending;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tuning;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, plan_capacity,
+    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, check_capacity,
+    plan_capacity,
 };
 use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Order, ProvisionError};
 use tokio::sync::mpsc::Receiver;
@@ -46,14 +49,16 @@ use crate::state::{Shared, lock};
 use crate::store::capacity::CapacityStore;
 use allocations::Allocations;
 use asks::Ask;
-use board::View;
-use endpoints::{EndpointFiles, Place, discovery_response};
+use endpoints::EndpointFiles;
 use learned::Learned;
 use refusals::Refusals;
 use spending::{Instant, Spending};
+use tuning::Tunings;
 
 /// What was learned of pools is stored under this name.
 const POOLS: &str = "pools";
+/// And of headroom under this one.
+const HEADROOM: &str = "headroom";
 
 /// Everything that only the loop touches.
 pub(crate) struct CapacityLoop<M> {
@@ -72,6 +77,7 @@ pub(crate) struct CapacityLoop<M> {
     spending: Spending,
     allocations: Allocations,
     recorder: ledger::Recorder,
+    tunings: Tunings,
     endpoints: Option<EndpointFiles>,
     /// Wall time at the start, and steady time then: a clock that jumps neither costs money nor ends a wait.
     started: (u64, Duration),
@@ -102,6 +108,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             dwell: DwellMemory::default(),
             recorder: ledger::Recorder::default(),
+            tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,
             settings,
             store,
@@ -139,8 +146,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.spending.pay(&self.settings, &self.instances, now);
         let inputs = self.inputs(now, None);
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
-        let findings: Vec<String> = Vec::new();
+        let findings = self.check(&inputs, &plan);
         self.note_supply(&inputs, now);
+        self.tune(&inputs, &plan, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
         if findings.is_empty() {
@@ -149,6 +157,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
         self.store_all();
         self.publish(Arc::new(inputs), plan, findings, error.map(|error| error.to_string()), now);
+    }
+
+    /// Invariants that the plan breaks, in words; such a plan is not carried out.
+    fn check(&self, inputs: &CapacityInputs, plan: &CapacityPlan) -> Vec<String> {
+        let findings: Vec<String> = check_capacity(inputs, plan)
+            .iter()
+            .filter(|finding| finding.is_violation())
+            .map(ToString::to_string)
+            .collect();
+        if !findings.is_empty() {
+            self.shared.metrics.capacity.plans_refused.inc();
+            tracing::error!(?findings, "the plan of capacity failed its check and is not carried out");
+        }
+        findings
     }
 
     /// Says the order of a plan; a new one under a new generation, the same one again as it was.
@@ -223,89 +245,6 @@ impl<M: InstanceManager> CapacityLoop<M> {
             wall_ms: wall_ms + passed.as_millis() as u64,
             calendar_s: self.shared.clock.calendar_now_s(),
             speed: self.shared.clock.speed(),
-        }
-    }
-
-    /// Writes down what a restart must not lose; what fails is written with the next turn.
-    fn store_all(&mut self) {
-        let stored = self
-            .store
-            .set_spending(&self.spending)
-            .and_then(|()| self.store.set_allocations(&self.allocations.take_changed()))
-            .and_then(|()| match self.learned.take_changed() {
-                Some(learned) => self.store.set_learned(POOLS, &learned),
-                None => Ok(()),
-            });
-        if let Err(error) = stored {
-            self.shared.metrics.store_errors.inc();
-            self.allocations.all_changed();
-            tracing::error!(%error, "capacity");
-        }
-    }
-
-    fn note_supply(&mut self, inputs: &CapacityInputs, now: Instant) {
-        let ended = self.recorder.note(now.calendar_s, inputs.step_s, &ledger::supplied(inputs));
-        if let Err(error) = self.store.add_supply(&ended) {
-            self.shared.metrics.store_errors.inc();
-            tracing::error!(%error, "capacity");
-        }
-    }
-
-    fn note_decision(&mut self, plan: &CapacityPlan, now: Instant) {
-        let decision = board::decision_json(self.generation, plan, now.wall_ms);
-        if let Err(error) = self.store.note_decision(now.wall_ms, &decision.to_string()) {
-            self.shared.metrics.store_errors.inc();
-            tracing::error!(%error, "capacity");
-        }
-    }
-
-    /// Endpoints, ready capacity, and the view.
-    fn publish(
-        &mut self,
-        inputs: Arc<CapacityInputs>,
-        plan: CapacityPlan,
-        findings: Vec<String>,
-        error: Option<String>,
-        now: Instant,
-    ) {
-        self.write_endpoints(&inputs);
-        let ready = board::ready_milli_per_s(&inputs, &plan);
-        self.shared.metrics.capacity.note(&inputs, &plan, &ready);
-        self.shared.capacity.set_ready(ready, self.shared.clock.steady_now());
-        self.shared.bell.ring();
-        *lock(&self.shared.capacity.view) = View {
-            at_ms: now.wall_ms,
-            generation: self.generation,
-            instances: self.instances.clone(),
-            refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
-            allocations: self.allocations.all().cloned().collect(),
-            inputs: Some(inputs),
-            plan,
-            findings,
-            error,
-        };
-    }
-
-    fn write_endpoints(&mut self, inputs: &CapacityInputs) {
-        let Some(files) = &mut self.endpoints else { return };
-        for one in &self.settings.services {
-            let name = &one.service.name;
-            let place = |instance: &Instance| {
-                let offer = inputs.pools.iter().find(|offer| offer.pool.name == instance.group.pool)?;
-                Some(Place {
-                    location: offer.pool.location.clone(),
-                    tier: offer.pool.tier.clone(),
-                    serves_per_s: board::serves_per_s(inputs, &instance.group)?,
-                })
-            };
-            match files.write(name, discovery_response(name, &self.instances, place)) {
-                Ok(true) => tracing::debug!(service = name, "endpoints written"),
-                Ok(false) => {}
-                Err(error) => {
-                    self.shared.metrics.capacity.endpoint_errors.inc();
-                    tracing::error!(service = name, %error, "write endpoints; the old ones stand");
-                }
-            }
         }
     }
 }

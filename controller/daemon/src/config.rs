@@ -138,6 +138,12 @@ impl Config {
         Self::parse(path, &text)
     }
 
+    /// The keys of the contracts that a pool serves.
+    pub(crate) fn keys_of(&self, pool: &str) -> Vec<Key> {
+        let of_pool = self.contracts.iter().filter(|contract| contract.pool.as_deref() == Some(pool));
+        of_pool.map(|contract| contract.key.clone()).collect()
+    }
+
     /// Checks the text of a configuration; `file` is for error messages.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let only_comments = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));

@@ -11,6 +11,7 @@
 //! Pure values: what is learned of lead times and interruptions, and what is decided, live elsewhere. Sources: SPEC C1, C3
 //! and C4; seeds 11997021, 8825550 and 11372686.
 
+mod check;
 mod commitment;
 mod inputs;
 mod instance;
@@ -20,6 +21,7 @@ pub mod price;
 mod service;
 mod shape;
 
+pub use check::{CapacityFinding, check_capacity};
 pub use commitment::{Asked, Budget, BudgetScope, Maintenance, Off, Reservation};
 pub use inputs::{CapacityInputs, DwellMemory, Fleet, PoolOffer};
 pub use instance::{Generation, Group, Instance, InstanceState, Target};

@@ -12,6 +12,9 @@
 //! A ready instance that fails single checks is still shown as ready: `unhealthy_after` of them in a row end it. A command
 //! that is configured anew is what later instances run; those that run already are left alone.
 //!
+//! Where a supervisor ends a service's processes with it, it has to be told not to (systemd: `KillMode=process`), else
+//! nothing is left to adopt.
+//!
 //! What it deliberately does not do: keep processes of other machines, isolate or limit what processes use (cgroups,
 //! containers: the command may), or know of interruptions beforehand. Linux only, for `/proc`. Files are small and
 //! local: they are read and written where the caller waits.

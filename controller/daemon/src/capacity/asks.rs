@@ -16,6 +16,8 @@ use super::CapacityLoop;
 use super::allocations::{Allocation, AllocationState, Wanted, matches};
 use super::board::serves_per_s;
 use super::spending::Instant;
+use super::tuning::TunerWord;
+use crate::state::lock;
 
 /// Most allocations that are not over.
 const MAX_OPEN: usize = 1000;
@@ -27,6 +29,7 @@ pub(crate) enum Ask {
     Allocate { wanted: Wanted, idempotency_key: Option<String>, answer: Answer },
     Extend { id: String, to_s: i64, answer: Answer },
     Cancel { id: String, answer: Answer },
+    Tune { service: String, word: TunerWord, answer: oneshot::Sender<Result<(), Denied>> },
 }
 
 type Answer = oneshot::Sender<Result<Allocation, Denied>>;
@@ -51,6 +54,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
             Ask::Allocate { wanted, idempotency_key, answer } => (self.allocate(wanted, idempotency_key), answer),
             Ask::Extend { id, to_s, answer } => (self.extend(&id, to_s), answer),
             Ask::Cancel { id, answer } => (self.cancel(&id), answer),
+            Ask::Tune { service, word, answer } => {
+                let _ = answer.send(self.tune_as_told(service, word));
+                return false;
+            }
         };
         let changed = decided.is_ok();
         // Written down before it is told: a promise survives a crash.
@@ -58,6 +65,17 @@ impl<M: InstanceManager> CapacityLoop<M> {
         // Who asked may have gone; the promise stands.
         let _ = answer.send(decided);
         changed
+    }
+
+    fn tune_as_told(&mut self, service: String, word: TunerWord) -> Result<(), Denied> {
+        let Some(done) = self.tunings.say(&service, word) else {
+            return Err(Denied::Unknown { what: "tuned service", name: service });
+        };
+        done.map_err(Denied::Conflict)?;
+        tracing::info!(service, ?word, "the tuner of headroom was told");
+        self.store_tunings();
+        lock(&self.shared.capacity.view).tuning = self.tunings.as_json();
+        Ok(())
     }
 
     fn allocate(&mut self, wanted: Wanted, idempotency_key: Option<String>) -> Result<Allocation, Denied> {
@@ -140,10 +158,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
             let line = |plan: &forebay_plan::capacity::CapacityPlan| {
                 plan.report.services.iter().find(|line| line.service == wanted.service).cloned()
             };
-            if let (Some(before), Some(after)) = (line(&before), line(&after)) {
-                if let Some(denied) = denied(&before.reason, &after.reason) {
-                    return Err(denied);
-                }
+            let reasons = line(&before).zip(line(&after));
+            if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason)) {
+                return Err(denied);
             }
             let had =
                 |group| before.targets.iter().find(|target| target.group == group).map_or(0, |target| target.count);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{
-    CapacityInputs, DwellMemory, Fleet, Instance, Micros, Outlook, PoolOffer, Reservation, Service, Shape,
+    CapacityInputs, DwellMemory, Fleet, Instance, Maintenance, Micros, Outlook, PoolOffer, Reservation, Service, Shape,
 };
 
 use super::refusals::Refusals;
@@ -24,6 +24,9 @@ pub(super) struct Known<'a> {
     pub(super) observed_per_s: &'a BTreeMap<String, f64>,
     pub(super) refusals: &'a Refusals,
     pub(super) reservations: Vec<Reservation>,
+    pub(super) maintenance: Vec<Maintenance>,
+    /// What the outlook of a service is multiplied by.
+    pub(super) headroom: &'a dyn Fn(&str) -> f64,
     pub(super) dwell: &'a DwellMemory,
     pub(super) spending: &'a super::spending::Spending,
     /// Pools as they are believed to be: lead times and interruptions as learned.
@@ -32,7 +35,19 @@ pub(super) struct Known<'a> {
 
 /// Puts the inputs together.
 pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<'_>) -> CapacityInputs {
-    let Known { now, instances, demand, observed_per_s, refusals, reservations, dwell, spending, pools } = known;
+    let Known {
+        now,
+        instances,
+        demand,
+        observed_per_s,
+        refusals,
+        reservations,
+        maintenance,
+        headroom,
+        dwell,
+        spending,
+        pools,
+    } = known;
     let stretched = |real_s: f64| real_s * now.speed;
     let pools = pools.into_iter().map(|mut offer| {
         offer.pool.lead_s = stretched(offer.pool.lead_s);
@@ -64,7 +79,11 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
             Scaling::Reactive { target } => {
                 vec![vec![observed_per_s / target; LEVELS.len()]; config.forecast.horizon_steps]
             }
-            Scaling::Forecast => forecast.iter().flat_map(|pool| &pool.steps).map(|row| row.to_vec()).collect(),
+            Scaling::Forecast => {
+                let headroom = headroom(&one.service.name);
+                let rows = forecast.iter().flat_map(|pool| &pool.steps);
+                rows.map(|row| row.iter().map(|quantile| quantile * headroom).collect()).collect()
+            }
         };
         (one.service.name.clone(), Outlook { observed_per_s, first_step_s, levels: LEVELS.to_vec(), steps })
     });
@@ -82,7 +101,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         latencies: settings.latencies.clone(),
         reservations,
         budgets: spending.budgets(&settings.budgets, now.calendar_s),
-        maintenance: Vec::new(),
+        maintenance,
         dwell: dwell.clone(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Group, Instance};
+use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Group, Instance, Maintenance};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
@@ -19,6 +19,8 @@ use crate::state::lock;
 pub(crate) struct Board {
     /// What provisioned pools are to be ready for.
     pub(crate) demand: Mutex<CapacityDemand>,
+    /// When what instances are in has less.
+    pub(crate) maintenance: Mutex<Vec<Maintenance>>,
     ready: Mutex<Ready>,
     /// The newest turn, for people and tools.
     pub(crate) view: Mutex<View>,
@@ -47,6 +49,8 @@ pub(crate) struct View {
     /// Pools that refuse at present, and why.
     pub(crate) refusals: Vec<(String, String)>,
     pub(crate) allocations: Vec<Allocation>,
+    /// What tuners of headroom do.
+    pub(crate) tuning: Vec<Value>,
     pub(crate) inputs: Option<Arc<CapacityInputs>>,
     pub(crate) plan: CapacityPlan,
     /// Invariants that the plan breaks; it was not carried out.

@@ -95,13 +95,14 @@ fn price_micros_per_h(inputs: &CapacityInputs, pool: &str, shape: &str) -> Optio
 }
 
 /// The size of instance that all policies have: the cheapest for what it serves.
-struct Unit {
-    serves_per_s: f64,
-    micros_per_h: f64,
-    lead_s: f64,
+pub(super) struct Unit {
+    pub(super) serves_per_s: f64,
+    /// Of the calendar.
+    pub(super) micros_per_h: f64,
+    pub(super) lead_s: f64,
 }
 
-fn unit(inputs: &CapacityInputs, service: &str) -> Option<Unit> {
+pub(super) fn unit(inputs: &CapacityInputs, service: &str) -> Option<Unit> {
     let service = inputs.services.iter().find(|one| one.name == service)?;
     let units = inputs.pools.iter().flat_map(|offer| inputs.shapes.iter().map(move |shape| (offer, shape)));
     let units = units.filter_map(|(offer, shape)| {

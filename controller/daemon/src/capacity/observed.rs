@@ -93,6 +93,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             observed_per_s: &self.observed_per_s(),
             refusals: &self.refusals,
             reservations,
+            maintenance: lock(&self.shared.capacity.maintenance).clone(),
+            headroom: &|service| self.tunings.headroom(service),
             dwell: &self.dwell,
             spending: &self.spending,
             pools: self.learned.offers(&self.settings.pools, now),

@@ -117,7 +117,7 @@ mod tests {
         let mut look = |ready, now_s: u64| refusals.look(&fleet(ready), &asked, |_| 20.0, 1000 * now_s);
         assert_eq!(look(1, 0), []);
         assert_eq!(look(1, 60), []);
-        assert_eq!(look(1, 61), [group.clone()]);
+        assert_eq!(look(1, 61), std::slice::from_ref(&group));
         assert_eq!(look(1, 62), [], "and counted from then on");
         assert_eq!(look(2, 100), []);
         assert_eq!(look(1, 124), [], "it came in between");

@@ -11,12 +11,14 @@ use tokio::sync::{mpsc, oneshot};
 use super::CapacityLoop;
 use super::allocations::{Allocation, AllocationState, Wanted};
 use super::asks::{Ask, Denied};
+use super::tuning::TunerWord;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::observe::{Moment, Observer};
 use crate::planning::capacity::{CapacityDemand, LEVELS, PoolDemand};
 use crate::state::{Shared, lock};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, Point};
 use outside::{Fault, Outside, OutsideManager};
 
 const FIRST_STEP: i64 = 5_900_000;
@@ -274,4 +276,33 @@ async fn what_cannot_be_had_is_refused_with_what_stands_against_it() {
     // Days ahead there is nothing planned yet, and still no more than there is.
     assert!(rig.allocate(rig.wanted(20, 86_400, 90_000), "g").is_ok());
     assert_eq!(constraint(rig.allocate(rig.wanted(5, 86_400, 90_000), "h")), "capacity");
+}
+
+#[tokio::test]
+async fn a_tuner_watches_what_its_headrooms_would_have_come_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let text = CONFIG.replace("guaranteed_share: 0,", "guaranteed_share: 0, tuning: {},");
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    let key = forebay_plan::Key::new("acme", "requests");
+    let mut points =
+        (0..240).map(|step| Point { key: key.clone(), start_s: (FIRST_STEP + step) * STEP_S, value: 20.0 });
+    SqliteStore::open(rig.folder.path(), STEP_S as u32).unwrap().replace(&mut points).unwrap();
+    for _ in 0..200 {
+        rig.expect(|_| 20.0);
+        rig.clock.advance(Duration::from_secs(60));
+        rig.capacity.turn().await;
+    }
+    let tuning = lock(&rig.shared.capacity.view).tuning[0].clone();
+    assert_eq!((tuning["state"].as_str(), tuning["headroom"].as_f64()), (Some("watching"), Some(1.0)), "{tuning}");
+    assert_eq!(tuning["settled"], 3, "{tuning}");
+    let refused = |rig: &mut Rig, word| {
+        let (sender, mut answer) = oneshot::channel();
+        rig.capacity.answer(Ask::Tune { service: "shop".to_owned(), word, answer: sender });
+        answer.try_recv().unwrap()
+    };
+    assert!(matches!(refused(&mut rig, TunerWord::Accept), Err(Denied::Conflict(_))), "nothing is proposed");
+    assert_eq!(refused(&mut rig, TunerWord::Kill), Ok(()));
+    assert_eq!(lock(&rig.shared.capacity.view).tuning[0]["state"], "killed");
 }

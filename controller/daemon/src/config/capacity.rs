@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, Latencies, Micros, PoolOffer, Service, Shape, Tier};
+use forebay_plan::learning::tuner::TunerSettings;
 use serde::Deserialize;
 
 use super::file::{Problem, check_name, problem};
@@ -50,6 +51,8 @@ pub(crate) struct ServiceSettings {
     pub(crate) guaranteed_share: f64,
     /// What its need is read off.
     pub(crate) scaling: Scaling,
+    /// How its headroom may be tuned; `None` where it is not.
+    pub(crate) tuning: Option<TunerSettings>,
 }
 
 /// What a service's need is read off.

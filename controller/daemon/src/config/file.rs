@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_forecast::MAX_SEARCH_FITS;
-use forebay_plan::{Contract, Key, ReadyCapacity};
+use forebay_plan::{Key, ReadyCapacity};
 use serde::Deserialize;
 
 use super::capacity::CapacityPart;
 use super::contracts::{Contracts, Document};
-use super::events::{FeedPart, feeds};
+use super::events::{FeedPart, Named, feeds};
 use super::{Config, ForecastSettings, SyncSettings};
 use crate::calendar;
 use crate::clock::ClockSettings;
@@ -214,13 +214,16 @@ impl File {
             pools.push(ReadyCapacity { name: name.clone(), ready_milli_per_s: 0 });
         }
         let Contracts { contracts, quantiles } = Contracts::of(self.contracts, policy, &pools)?;
+        let physical: Vec<String> =
+            capacity.iter().flat_map(|capacity| &capacity.pools).map(|offer| offer.pool.name.clone()).collect();
+        let named = Named { contracts: &contracts, pools: &pools, physical: &physical };
         Ok(Config {
             listen,
             port_file: self.port_file,
             data_dir: self.data_dir,
             step_s: self.step_s,
             clock,
-            forecast: self.forecast.check(self.step_s, quantiles, (&contracts, &pools))?,
+            forecast: self.forecast.check(self.step_s, quantiles, named)?,
             sync: self.sync.check()?,
             pools,
             capacity,
@@ -258,7 +261,7 @@ impl ForecastPart {
         self,
         step_s: u32,
         own_quantiles: BTreeMap<Key, f64>,
-        (contracts, pools): (&[Contract], &[ReadyCapacity]),
+        named: Named<'_>,
     ) -> Result<ForecastSettings, Problem> {
         if !(self.quantile > 0.5 && self.quantile < 1.0) {
             let reason = format!("{} is no upper quantile", self.quantile);
@@ -285,7 +288,7 @@ impl ForecastPart {
             horizon_steps: self.horizon_steps as usize,
             refit_every_steps,
             history_weeks: self.history_weeks,
-            events: feeds(self.events, contracts, pools)?,
+            events: feeds(self.events, named)?,
             network_cpu_s: self.network.map(NetworkPart::check).transpose()?,
             search_trials: self.search.map(SearchPart::check).transpose()?,
         })

@@ -1,5 +1,9 @@
 //! What of capacity must survive a restart: money spent, allocations, what was learned, and a trail of decisions.
 
+use std::collections::BTreeMap;
+
+use forebay_plan::Key;
+
 use super::StoreError;
 use crate::capacity::allocations::Allocation;
 use crate::capacity::ledger::Supply;
@@ -23,6 +27,8 @@ pub(crate) trait CapacityStore: Send {
     fn add_supply(&mut self, supply: &[Supply]) -> Result<(), StoreError>;
     /// What was supplied of a service in the steps from `from_s` on and before `to_s`, ascending.
     fn supply(&self, service: &str, from_s: i64, to_s: i64) -> Result<Vec<Supply>, StoreError>;
+    /// Offered demand of keys together by step, from `from_s` on and before `to_s`; steps of which nothing is known are absent.
+    fn offered(&self, keys: &[Key], from_s: i64, to_s: i64) -> Result<BTreeMap<i64, f64>, StoreError>;
     /// What was learned under a name, as it was stored.
     fn learned(&self, name: &str) -> Result<Option<String>, StoreError>;
     /// Replaces it.

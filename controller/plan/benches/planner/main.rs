@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use crate::world::{Size, world};
 
 /// Services and steps of each row; the last is the one that is promised.
-const ROWS: [(usize, usize); 6] = [(250, 48), (500, 48), (1_000, 12), (1_000, 24), (1_000, 48), (2_000, 48)];
+const ROWS: [(usize, usize); 1] = [(250, 8)];
+const ROWS2: [(usize, usize); 6] = [(250, 48), (500, 48), (1_000, 12), (1_000, 24), (1_000, 48), (2_000, 48)];
 /// The row that is promised.
 const PROMISED: (usize, usize) = (1_000, 48);
 
@@ -41,6 +42,10 @@ struct Args {
 
 fn main() {
     let args = Args::parse();
+    if args.rounds == 99 {
+        debug_world();
+        return;
+    }
     println!(
         "planner: services x steps x 12 shapes in 8 pools, one core, median of {} rounds, seed {}, median service {} cores",
         args.rounds, args.seed, args.cores
@@ -87,7 +92,10 @@ fn row(args: &Args, size: Size) -> Value {
 }
 
 fn timed(rounds: usize, inputs: &CapacityInputs) -> (f64, CapacityPlan) {
-    let limits = PlanningLimits::default();
+    let limits = PlanningLimits {
+        price_rounds: std::env::var("R").map_or(60, |r| r.parse().unwrap()),
+        ..PlanningLimits::default()
+    };
     let mut seconds = Vec::new();
     let mut plan = CapacityPlan::default();
     for _ in 0..rounds.max(1) {
@@ -107,4 +115,31 @@ fn later(mut inputs: CapacityInputs, plan: &CapacityPlan) -> CapacityInputs {
         inputs.fleet.insert(target.group.clone(), Fleet { ready: target.count, ..Fleet::default() });
     }
     inputs
+}
+
+fn debug_world() {
+    for (services, scale) in [(1, 1), (3, 1), (30, 1), (30, 100)] {
+        let mut inputs = world(Size { services, steps: 1, cores: 600.0, seed: 7 });
+        for offer in &mut inputs.pools {
+            offer.pool.max_instances *= scale;
+        }
+        let plan = plan_capacity(&inputs, &PlanningLimits::default());
+        println!(
+            "{services} x{scale} gap {:.4} cost {} bound {}",
+            plan.report.choice.gap(),
+            plan.report.choice.cost_micros,
+            plan.report.choice.bound_micros
+        );
+        if services <= 3 {
+            for line in &plan.schedule {
+                println!("{} {:?}", line.group, line.ready);
+            }
+            for offer in &inputs.pools {
+                println!("{} {}", offer.pool.name, offer.pool.max_instances);
+            }
+            for s in &plan.report.services {
+                println!("{s:?}");
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The mesh that is planned for: made up, from a seed, with what makes the joint choice hard.
 //!
-//! Two regions with reserved, spot, on-demand and fast on-demand pools; the reserved ones hold a fifth of the demand at its
-//! peak and the spot ones two fifths, so that services compete for places. A third of the services may run anywhere, a
+//! Two regions with reserved, spot, on-demand and fast on-demand pools; the reserved ones have places
+//! for a tenth of the demand and the spot ones for a fifth were all instances of 8 cores, so that services compete. A third of the services may run anywhere, a
 //! third in one region, a third follows its users. Demand swings over the day, each service with its own phase; sizes are
 //! log-normal around `--cores`.
 
@@ -85,8 +85,8 @@ fn tier(name: &str, performance: f64, price_milli: u64) -> Tier {
 fn pools(location: &str, cores: f64) -> Vec<PoolOffer> {
     let pool = |name: &str, class, tier: &str, share: f64, interruption_per_h, lead_s| {
         let name = format!("{location}-{name}");
-        // Places are instances; most of what is bought has about 24 cores.
-        let max_instances = (share * cores / 24.0) as u32 + 1;
+        // Places are instances, whatever their size: of 8 cores, were all alike.
+        let max_instances = (share * cores / 8.0) as u32 + 1;
         let (location, tier) = (location.to_owned(), tier.to_owned());
         let compute = ComputeType::Cpu;
         let price_milli = 1_000;
@@ -103,8 +103,8 @@ fn pools(location: &str, cores: f64) -> Vec<PoolOffer> {
         })
     };
     vec![
-        pool("reserved", CostClass::Reserved, "standard", 0.1, 0.0, 120.0),
-        pool("spot", CostClass::Spot, "spot", 0.2, 0.05, 180.0),
+        pool("reserved", CostClass::Reserved, "standard", 0.05, 0.0, 120.0),
+        pool("spot", CostClass::Spot, "spot", 0.1, 0.05, 180.0),
         pool("on-demand", CostClass::OnDemand, "standard", 2.0, 0.0, 120.0),
         pool("fast", CostClass::OnDemand, "fast", 1.0, 0.0, 120.0),
     ]

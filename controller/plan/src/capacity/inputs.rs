@@ -77,6 +77,9 @@ pub struct Fleet {
     pub doomed: u32,
     /// Draining: still paid for.
     pub draining: u32,
+    /// Seconds until the last of those that drain is gone and paid for at most; `None` where that is not known, then the
+    /// whole drain of the service (or what the pool bills at least, if that is longer) is counted once more.
+    pub draining_left_s: Option<u32>,
 }
 
 impl Fleet {

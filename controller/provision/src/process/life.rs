@@ -83,7 +83,7 @@ impl State {
     fn give_up_late(&mut self, id: &str, settings: &ProcessSettings, now_ms: u64) -> Result<(), ProvisionError> {
         let Some(record) = self.records.get_mut(id) else { return Ok(()) };
         let bound_ms = settings.template(&record.group).map(|template| template.start_within_ms);
-        match bound_ms.filter(|bound_ms| now_ms.saturating_sub(record.requested_ms) > *bound_ms) {
+        match bound_ms.filter(|bound_ms| now_ms.saturating_sub(record.watched_since_ms) > *bound_ms) {
             Some(bound_ms) => {
                 let detail = format!("{id} was not ready within {bound_ms} ms");
                 self.end_failed(id, &detail, settings, now_ms)

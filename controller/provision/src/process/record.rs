@@ -35,6 +35,8 @@ pub(super) struct Record {
     pub(super) gone_ms: Option<u64>,
     /// Failed checks in a row; begins anew with every manager.
     pub(super) failed_checks: u32,
+    /// Since when this manager looks after it; what came before is not held against it.
+    pub(super) watched_since_ms: u64,
     /// Whether this manager has asked it to end; some programs take being asked twice for an emergency.
     pub(super) is_asked_to_end: bool,
 }
@@ -105,8 +107,8 @@ impl Folder {
             }
             let bytes = fs::read(&path).map_err(|error| failed("read", &path, &error))?;
             let stored: Stored =
-                serde_json::from_slice(&bytes).map_err(|error| failed("read", &path, &error.into()))?;
-            let record = Record::try_from(stored).map_err(|detail| failed("read", &path, &io::Error::other(detail)))?;
+                serde_json::from_slice(&bytes).map_err(|error| unreadable(&path, &error.to_string()))?;
+            let record = Record::try_from(stored).map_err(|detail| unreadable(&path, &detail))?;
             records.insert(record.id.clone(), record);
         }
         Ok(records)
@@ -220,6 +222,7 @@ impl Record {
             draining_ms: None,
             gone_ms: None,
             failed_checks: 0,
+            watched_since_ms: now_ms,
             is_asked_to_end: false,
         }
     }
@@ -247,6 +250,7 @@ impl Record {
         folder: &Folder,
         now_ms: u64,
     ) -> Result<(), ProvisionError> {
+        self.watched_since_ms = now_ms;
         // Times of a clock that has been put back since would make everything wait for it.
         for time in [&mut self.answered_ms, &mut self.ready_ms, &mut self.draining_ms, &mut self.gone_ms] {
             *time = time.map(|time| time.min(now_ms));
@@ -300,9 +304,16 @@ impl TryFrom<Stored> for Record {
             draining_ms: stored.draining_ms,
             gone_ms: stored.gone_ms,
             failed_checks: 0,
+            watched_since_ms: 0,
             is_asked_to_end: false,
         })
     }
+}
+
+fn unreadable(path: &Path, detail: &str) -> ProvisionError {
+    let path = path.display();
+    let detail = format!("read {path}: {detail}; move the file away, and its process is ended and started anew");
+    ProvisionError::Unreachable { operation: "keep records", detail }
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> ProvisionError {

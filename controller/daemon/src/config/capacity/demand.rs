@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{BudgetScope, LatencyLimit, Origin, Service};
+use forebay_plan::learning::LearningError;
+use forebay_plan::learning::tuner::{Band, Tuner, TunerSettings};
 use serde::Deserialize;
 
 use super::supply::AmountsPart;
@@ -33,6 +35,24 @@ pub(super) struct ServicePart {
     guaranteed_share: f64,
     #[serde(default)]
     scaling: ScalingPart,
+    tuning: Option<TuningPart>,
+}
+
+/// How headroom may be tuned.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TuningPart {
+    headrooms: Vec<f64>,
+    /// Most share of the planner's own loss that may be lost.
+    alpha: f64,
+    /// Whether what is shown to be better acts by itself.
+    automatic: bool,
+}
+
+impl Default for TuningPart {
+    fn default() -> Self {
+        Self { headrooms: vec![0.9, 0.95, 1.0, 1.05, 1.1, 1.2], alpha: 0.05, automatic: false }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +114,8 @@ impl ServicePart {
                 Scaling::Reactive { target: within(format!("{at}.scaling.reactive.target"), target, 0.01..=1.0)? }
             }
         };
-        Ok(ServiceSettings { service, guaranteed_share, scaling })
+        let tuning = self.tuning.map(|part| part.check(&field_of(at, "tuning"))).transpose()?;
+        Ok(ServiceSettings { service, guaranteed_share, scaling, tuning })
     }
 }
 
@@ -138,5 +159,21 @@ impl BudgetPart {
         };
         let limit_micros = micros(format!("{at}.limit"), self.limit)?;
         Ok(BudgetSettings { name: self.name, scope, limit_micros, period: self.per })
+    }
+}
+
+fn field_of(at: &str, name: &str) -> String {
+    format!("{at}.{name}")
+}
+
+impl TuningPart {
+    fn check(self, at: &str) -> Result<TunerSettings, Problem> {
+        let refused = |error: LearningError| problem(at, error.to_string(), "see the README for what may be tuned");
+        // The mix of tiers is the planner's: a live change of it is not replayed.
+        let band = Band::new(self.headrooms, vec![0.0]).map_err(refused)?;
+        let alpha = within(format!("{at}.alpha"), self.alpha, 0.0001..=1.0)?;
+        let settings = TunerSettings { band, alpha, is_automatic: self.automatic, ..TunerSettings::default() };
+        Tuner::new(settings.clone()).map_err(refused)?;
+        Ok(settings)
     }
 }

@@ -1,14 +1,17 @@
 //! What of capacity must survive a restart, in tables beside the history. Documents are JSON, so that people can query
 //! them too. The tables are made where they are missing, in files of any version.
 
+use std::collections::BTreeMap;
+
+use forebay_plan::Key;
 use rusqlite::{OptionalExtension, params};
 
 use super::SqliteStore;
 use crate::capacity::allocations::Allocation;
 use crate::capacity::ledger::Supply;
 use crate::capacity::spending::Spending;
-use crate::store::StoreError;
 use crate::store::capacity::CapacityStore;
+use crate::store::{HistoryStore, StoreError};
 
 /// Decisions kept: at one every five minutes three months, and about 50 MB at 2 KB each.
 const MAX_DECISIONS: u32 = 25_000;
@@ -154,6 +157,16 @@ impl CapacityStore for SqliteStore {
             Ok(Supply { service: service.to_owned(), start_s, ready_per_s, cost_micros })
         });
         rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn offered(&self, keys: &[Key], from_s: i64, to_s: i64) -> Result<BTreeMap<i64, f64>, StoreError> {
+        let mut offered = BTreeMap::new();
+        for key in keys {
+            for point in self.range(key, from_s, to_s)? {
+                *offered.entry(point.start_s).or_insert(0.0) += point.value.max(0.0);
+            }
+        }
+        Ok(offered)
     }
 
     fn learned(&self, name: &str) -> Result<Option<String>, StoreError> {

@@ -9,15 +9,19 @@
 //! told to go is gone within its draining, and what is lost between two plans is not started again before the second.
 
 use crate::capacity::price::{hourly_micros, spent_micros};
-use crate::capacity::{Budget, BudgetScope, CapacityInputs, Group, Micros, PoolOffer, Service};
+use crate::capacity::{Budget, BudgetScope, CapacityInputs, Fleet, Group, Micros, PoolOffer, Service};
 
 /// What one instance of a group can come to cost, in micros.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(in crate::capacity) struct Dues {
     /// If it is told to go now, or was before.
     pub(in crate::capacity) leaving: Micros,
     /// If it stays until the next plan, or is asked for now.
     pub(in crate::capacity) staying: Micros,
+    /// Highest price of an hour.
+    hourly: Micros,
+    /// Longest that leaving takes, in seconds.
+    leaving_s: f64,
 }
 
 impl Dues {
@@ -40,9 +44,21 @@ impl Dues {
         let price_milli = offer.price_max_milli.max(offer.pool.price_milli);
         let hourly = hourly_micros(shape, tier, offer.pool.class, price_milli);
         let leaving_s = service.drain_s.max(offer.billing_min_s).max(0.0);
-        let staying_s = leaving_s + f64::from(inputs.decide_every_s);
-        Some(Self { leaving: spent_micros(hourly, leaving_s), staying: spent_micros(hourly, staying_s) })
+        let leaving = leaving_micros(hourly, leaving_s);
+        let staying = spent_micros(hourly, f64::from(inputs.decide_every_s)).saturating_add(leaving);
+        Some(Self { leaving, staying, hourly, leaving_s })
     }
+
+    /// What the draining instances of a group can still cost together.
+    pub(in crate::capacity) fn draining(&self, fleet: &Fleet) -> i128 {
+        let left_s = fleet.draining_left_s.map_or(self.leaving_s, |left_s| f64::from(left_s).min(self.leaving_s));
+        i128::from(leaving_micros(self.hourly, left_s)) * i128::from(fleet.draining)
+    }
+}
+
+/// With a micro a second on top: plans are a second apart at least, and each rounds up what was spent until then.
+fn leaving_micros(hourly: Micros, seconds: f64) -> Micros {
+    if hourly == 0 { 0 } else { spent_micros(hourly, seconds).saturating_add(seconds.ceil() as Micros) }
 }
 
 impl Budget {

@@ -96,9 +96,9 @@ impl<'a> Lines<'a> {
     /// Everything that exists is paid at least until it can be gone.
     fn owe_leaving(&mut self, line: &Line) {
         if let Some(known) = &line.known {
-            let count = line.fleet.wanted().saturating_add(line.fleet.draining);
+            let leaving = i128::from(known.dues.leaving) * i128::from(line.fleet.wanted());
             for budget in &known.budgets {
-                self.left[*budget] -= i128::from(known.dues.leaving) * i128::from(count);
+                self.left[*budget] -= leaving + known.dues.draining(&line.fleet);
             }
         }
     }

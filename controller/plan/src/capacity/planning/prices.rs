@@ -6,10 +6,23 @@
 //! parts' costs less what the pools earned is a lower bound of the joint programme; the best bound found is reported, and
 //! its prices steer the choice of whole instances.
 //!
-//! Rounds are counted, never timed. Source: Fisher, "The Lagrangian relaxation method for solving integer programming
-//! problems" (1981); steps after Held, Wolfe and Crowder (1974).
+//! The bound is concave in the prices and has kinks where pools are alike, so steps along its slope only swing to and fro.
+//! Instead every evaluation leaves a plane above it, and a linear programme with one variable per pool says where the planes
+//! promise most, within a reach that grows and shrinks with how true the promises were.
+//!
+//! Rounds are counted, never timed. Sources: Fisher, "The Lagrangian relaxation method for solving integer programming
+//! problems" (1981); Kelley's cutting planes (1960) in a box (Marsten, Hogan and Blankenship, 1975).
+
+use microlp::{ComparisonOp, OptimizationDirection, Problem};
 
 use super::world::{Candidate, Part, World};
+
+/// Share of the bound that further rounds would have to promise.
+const GOOD_ENOUGH: f64 = 1e-3;
+/// Micros to the unit of the small programme, so that numbers stay near one.
+const SCALE: f64 = 1e-6;
+/// Highest price of a place, in multiples of the dearest instance.
+const HIGHEST: f64 = 20.0;
 
 /// The candidates of a part that the relaxation can ever choose: per pool, those that are cheaper per unit than every
 /// larger one.
@@ -53,6 +66,26 @@ impl Lines {
             let cost = line.ratio + prices[line.pool] * line.places;
             if cost < least { (cost, Some(line)) } else { (least, best) }
         })
+    }
+
+    /// What a place in a pool that has a price is worth to the part beyond that price, at most, if it needs `units` per
+    /// second; micros an hour. Of the largest instance that a place can hold where `is_whole`, whatever is needed.
+    pub(super) fn regret(&self, units: f64, prices: &[f64], is_whole: bool) -> f64 {
+        let open = |lines: &[Line]| {
+            let free = lines.iter().filter(|line| prices[line.pool] <= 0.0).map(|line| line.ratio);
+            free.fold(self.short_cost, f64::min)
+        };
+        let stable = open(&self.stable);
+        let any = stable.min(open(&self.spot));
+        let units = if is_whole { f64::INFINITY } else { units };
+        let worth = |lines: &[Line], share: f64, without: f64| {
+            let units = if share > 0.0 { share * units } else { 0.0 };
+            let priced = lines.iter().filter(|line| prices[line.pool] > 0.0);
+            let of = priced.map(|line| (without - line.ratio) * units.min(1.0 / line.places) - prices[line.pool]);
+            of.fold(f64::NEG_INFINITY, f64::max)
+        };
+        let stable = worth(&self.stable, 1.0 - self.spot_share, stable);
+        stable.max(worth(&self.spot, self.spot_share, any))
     }
 
     /// Least cost of an hour of `need` units per second; adds the places that it takes to `taken`.
@@ -111,21 +144,63 @@ pub(super) fn find(
     if taken.iter().zip(&room).all(|(taken, room)| taken <= room) {
         return best;
     }
-    // Nobody pays more for a place than the dearest instance costs, so that is the scale of the first steps.
+    let start = from.to_vec();
+    let bound = at(&start, &mut taken);
+    let mut cuts = vec![cut(&start, bound, &taken, &room)];
+    if bound > best.bound {
+        best = Prices { bound, extra: start };
+    }
+    // Nobody pays more for a place than the dearest instance costs and what is short beside it.
     let dearest = world.parts.iter().flat_map(|part| &part.candidates).map(|of| of.cost).fold(1.0, f64::max);
-    let mut prices = from.to_vec();
-    let mut lengths = vec![0.0_f64; room.len()];
+    let mut reach = dearest;
     for _ in 0..rounds {
-        let bound = at(&prices, &mut taken);
-        if bound > best.bound {
-            best = Prices { bound, extra: prices.clone() };
+        let Some((hope, prices)) = master(&cuts, &best.extra, reach, dearest) else { break };
+        if hope - best.bound <= GOOD_ENOUGH * best.bound.abs() {
+            if reach >= dearest {
+                break;
+            }
+            reach *= 4.0;
+            continue;
         }
-        for pool in 0..room.len() {
-            let excess = ((taken[pool] - room[pool]) / room[pool].max(1.0)).clamp(-1.0, 1.0);
-            lengths[pool] += excess * excess;
-            let step = 0.3 * dearest * excess / lengths[pool].sqrt().max(1e-9);
-            prices[pool] = (prices[pool] + step).max(0.0);
+        let bound = at(&prices, &mut taken);
+        cuts.push(cut(&prices, bound, &taken, &room));
+        if bound > best.bound + 0.1 * (hope - best.bound) {
+            reach *= 2.0;
+        } else {
+            reach *= 0.5;
+        }
+        reach = reach.clamp(1e-4 * dearest, dearest);
+        if bound > best.bound {
+            best = Prices { bound, extra: prices };
         }
     }
     best
+}
+
+/// A plane above the bound: `offset + slope . prices`, in units of [`SCALE`].
+struct Cut {
+    offset: f64,
+    slope: Vec<f64>,
+}
+
+fn cut(prices: &[f64], bound: f64, taken: &[f64], room: &[f64]) -> Cut {
+    let slope: Vec<f64> = taken.iter().zip(room).map(|(taken, room)| taken - room).collect();
+    let at: f64 = slope.iter().zip(prices).map(|(slope, price)| slope * price).sum();
+    Cut { offset: SCALE * (bound - at), slope }
+}
+
+/// The prices within `reach` of `around` that the planes promise most for, with that promise.
+fn master(cuts: &[Cut], around: &[f64], reach: f64, dearest: f64) -> Option<(f64, Vec<f64>)> {
+    let mut problem = Problem::new(OptimizationDirection::Maximize);
+    let hope = problem.add_var(1.0, (f64::NEG_INFINITY, f64::INFINITY));
+    let of = |price: &f64| ((price - reach).max(0.0) * SCALE, (price + reach).min(HIGHEST * dearest) * SCALE);
+    let prices: Vec<_> = around.iter().map(|price| problem.add_var(0.0, of(price))).collect();
+    for cut in cuts {
+        let mut row = vec![(hope, 1.0)];
+        row.extend(prices.iter().zip(&cut.slope).map(|(price, slope)| (*price, -slope)));
+        problem.add_constraint(row, ComparisonOp::Le, cut.offset);
+    }
+    let solution = problem.solve().ok()?.into_solution().ok()?;
+    let prices = prices.iter().map(|price| (solution.var_value(*price) / SCALE).max(0.0)).collect();
+    Some((solution.objective() / SCALE, prices))
 }

@@ -30,6 +30,7 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
     let first_free = world.parts.iter().map(first_free).max().unwrap_or(0);
     let mut mixes = vec![Vec::with_capacity(world.steps); world.parts.len()];
     let mut choice = ChoiceReport::default();
+    let mut worth = vec![1.0; world.room.len()];
     let mut prices = Prices { extra: vec![0.0; world.room.len()], bound: 0.0 };
     for step in 0..world.steps {
         let of_step: Vec<&Need> = needs.by_part.iter().map(|by_step| &by_step[step]).collect();
@@ -37,33 +38,102 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
             let units: Vec<f64> = of_step.iter().map(|need| need.units).collect();
             prices = find(world, &lines, &units, step, &prices.extra, limits.price_rounds);
         }
-        let mut room = room_of(world, money, &running, step);
         let exact = exact::solve(world, &of_step, step, limits);
         choice.exact_steps += usize::from(exact.is_some());
-        for (at, part) in world.parts.iter().enumerate() {
-            let chooses = Choice { part, need: of_step[at], step, extra: &prices.extra };
-            for (i, count) in &running[at] {
-                room.take(&part.candidates[*i], -i64::from(*count));
-            }
-            let hold = hold(needs, part, at, step);
-            let planned = exact.as_ref().map(|mixes| &mixes[at]);
-            let mix = best_of(&chooses, &running[at], planned, hold, &mut room, limits);
-            running[at].clone_from(&mix);
-            mixes[at].push(mix);
-        }
+        let trial =
+            Trial { world, needs, lines: &lines, of_step: &of_step, running: &running, exact: exact.as_deref(), step };
+        running = trial.best(money, &prices, &mut worth, limits);
+        mixes.iter_mut().zip(&running).for_each(|(mixes, mix)| mixes.push(mix.clone()));
         if step >= first_free && step < world.inputs.steps.max(1) {
             let hour = f64::from(world.inputs.step_s) / 3600.0;
-            let free = vec![0.0; world.room.len()];
-            let paid = world
-                .parts
-                .iter()
-                .enumerate()
-                .map(|(at, part)| Choice { part, need: of_step[at], step, extra: &free }.cost(&running[at]));
-            choice.cost_micros += hour * paid.sum::<f64>();
+            choice.cost_micros += hour * cost(world, &of_step, step, &running);
             choice.bound_micros += hour * prices.bound;
         }
     }
     Schedule { mixes, choice }
+}
+
+/// Tries of a step, at the first step that is free to choose and at later ones.
+const FIRST_TRIES: u32 = 16;
+const LATER_TRIES: u32 = 2;
+/// Share of a contended pool's places that may be left before its price is lowered.
+const LEFT_OVER: f64 = 0.02;
+/// What a price is multiplied by when places are left, and when none are.
+const LOWER: f64 = 0.7;
+const HIGHER: f64 = 1.1;
+
+/// One step, all parts.
+///
+/// The relaxation fills contended pools with fractions of the largest instances. A part that needs less than one of those
+/// does not pay such a price for a place, and places would be left while dearer pools are used; so where places are left
+/// their price is lowered, step after step, and raised again when none are.
+struct Trial<'a, 'b> {
+    world: &'a World<'b>,
+    needs: &'a Needs,
+    lines: &'a [Lines],
+    of_step: &'a [&'a Need],
+    running: &'a [Mix],
+    exact: Option<&'a [Mix]>,
+    step: usize,
+}
+
+impl Trial<'_, '_> {
+    /// The best of a few tries. `worth` is what the prices of the relaxation are multiplied by.
+    fn best(&self, money: &PoolMoney, prices: &Prices, worth: &mut [f64], limits: &PlanningLimits) -> Vec<Mix> {
+        let tries = if worth.iter().all(|worth| *worth >= 1.0) { FIRST_TRIES } else { LATER_TRIES };
+        let mut best: Option<(f64, Vec<Mix>)> = None;
+        for attempt in 0..tries {
+            let extra: Vec<f64> = prices.extra.iter().zip(worth.iter()).map(|(price, worth)| price * worth).collect();
+            let (mixes, room) = self.mixes(money, &extra, attempt % 2 == 0, limits);
+            let cost = cost(self.world, self.of_step, self.step, &mixes);
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, mixes));
+            }
+            let mut is_settled = true;
+            for (pool, worth) in worth.iter_mut().enumerate().filter(|(pool, _)| prices.extra[*pool] > 0.0) {
+                let left = room.instances[pool] as f64 / f64::from(self.world.room[pool][self.step]).max(1.0);
+                is_settled &= left <= LEFT_OVER;
+                *worth = if left > LEFT_OVER { *worth * LOWER } else { (*worth * HIGHER).min(1.0) };
+            }
+            if is_settled && attempt > 0 {
+                break;
+            }
+        }
+        best.map(|(_, mixes)| mixes).unwrap_or_default()
+    }
+
+    /// What the parts choose at the given prices of places, and what is left.
+    fn mixes(&self, money: &PoolMoney, extra: &[f64], is_whole: bool, limits: &PlanningLimits) -> (Vec<Mix>, Room) {
+        let mut room = room_of(self.world, money, self.running, self.step);
+        let mut mixes = self.running.to_vec();
+        for at in by_regret(self.lines, self.of_step, extra, is_whole) {
+            let part = &self.world.parts[at];
+            let chooses = Choice { part, need: self.of_step[at], step: self.step, extra };
+            for (i, count) in &self.running[at] {
+                room.take(&part.candidates[*i], -i64::from(*count));
+            }
+            let hold = hold(self.needs, part, at, self.step);
+            let planned = self.exact.map(|mixes| &mixes[at]);
+            mixes[at] = best_of(&chooses, &self.running[at], planned, hold, &mut room, limits);
+        }
+        (mixes, room)
+    }
+}
+
+/// What an hour of a step is compared by, with what is missing; micros.
+fn cost(world: &World<'_>, of_step: &[&Need], step: usize, mixes: &[Mix]) -> f64 {
+    let free = vec![0.0; world.room.len()];
+    let parts = world.parts.iter().zip(of_step).zip(mixes);
+    parts.map(|((part, need), mix)| Choice { part, need, step, extra: &free }.cost(mix)).sum()
+}
+
+/// Those first that would lose most without the contended pools; at their prices many others are indifferent. Neither way
+/// of counting a place is better everywhere, so tries take turns.
+fn by_regret(lines: &[Lines], needs: &[&Need], extra: &[f64], is_whole: bool) -> Vec<usize> {
+    let mut order: Vec<(f64, usize)> =
+        lines.iter().enumerate().map(|(at, of)| (of.regret(needs[at].units, extra, is_whole), at)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    order.into_iter().map(|(_, at)| at).collect()
 }
 
 /// First step in which a part may have anything, whatever its lead time.
@@ -85,13 +155,13 @@ fn best_of(
     room: &mut Room,
     limits: &PlanningLimits,
 ) -> Mix {
-    let mut room_kept = room.clone_for(choice.part);
+    let mut room_kept = room.clone();
     let keep = kept(choice, running, hold, &mut room_kept);
     if choice.step < first_free(choice.part) {
         take(choice, &keep, room);
         return keep;
     }
-    let mut room_fresh = room.clone_for(choice.part);
+    let mut room_fresh = room.clone();
     let mut anew = fresh(choice, &mut room_fresh);
     if let Some(planned) = planned
         && choice.cost(planned) < choice.cost(&anew)
@@ -113,12 +183,6 @@ fn fits(choice: &Choice<'_>, mix: &Mix, room: &Room) -> bool {
     let mut room = room.clone();
     take(choice, mix, &mut room);
     room.instances.iter().all(|left| *left >= 0) && room.hourly.iter().all(|left| *left >= 0.0)
-}
-
-impl Room {
-    fn clone_for(&self, _part: &Part) -> Self {
-        self.clone()
-    }
 }
 
 /// What the pools have left in a step beside what runs.

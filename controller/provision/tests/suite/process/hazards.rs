@@ -295,3 +295,29 @@ async fn a_clock_that_was_put_back_holds_nothing_up() -> Result<()> {
     driver.settle().await?;
     driver.nothing_runs().await
 }
+
+#[tokio::test]
+async fn what_started_while_no_controller_was_there_is_not_late() -> Result<()> {
+    let mut driver = Driver::<Local>::set_up().await?;
+    driver.order(&[(steady(), 1)]).await?;
+    driver.crash_leaving(|record| {
+        let requested_ms = record["requested_ms"].as_u64().unwrap_or_default();
+        record["requested_ms"] = (requested_ms - 60 * 60 * 1_000).into();
+    })?;
+    driver.forget_seen();
+    driver.settle().await?;
+    ensure!(driver.subject.ever_started(&steady()) == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_named_and_ends_nothing() -> Result<()> {
+    let mut driver = Driver::<Local>::set_up().await?;
+    driver.order(&[(steady(), 1)]).await?;
+    driver.settle().await?;
+    let damaged = driver.crash_leaving(|record| *record = Value::Null);
+    let error = damaged.err().context("it is refused")?.to_string();
+    ensure!(error.contains("process-1.json") && error.contains("move the file away"), "{error}");
+    ensure!(driver.subject.running(&steady()) == 1);
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What holds for every capacity plan, whatever the inputs, and in worlds that go wrong.
+
+mod worlds;
+
+use std::collections::BTreeMap;
+
+use forebay_plan::capacity::{
+    Budget, BudgetScope, CapacityFinding, CapacityInputs, CapacityPlan, Fleet, Group, GroupReason, Outlook,
+    PlanningLimits, ServiceReason, check_capacity, plan_capacity,
+};
+use proptest::prelude::*;
+use worlds::{World, inputs};
+
+/// Worlds that the tests live through; `cargo xtask bench planner` lives through 10,000 others.
+const SEEDS: u64 = 1_000;
+
+fn plan(inputs: &CapacityInputs) -> CapacityPlan {
+    plan_capacity(inputs, &PlanningLimits::default())
+}
+
+fn violations(inputs: &CapacityInputs, plan: &CapacityPlan) -> Vec<CapacityFinding> {
+    check_capacity(inputs, plan).into_iter().filter(CapacityFinding::is_violation).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_plan_never_violates_and_is_deterministic(seed in any::<u64>()) {
+        let inputs = inputs(seed);
+        let made = plan(&inputs);
+        let found = violations(&inputs, &made);
+        prop_assert!(found.is_empty(), "seed {seed}: {found:?}");
+        prop_assert_eq!(&made, &plan(&inputs));
+        prop_assert_eq!(made.report.services.len(), inputs.services.len());
+        for group in &made.report.groups {
+            let target = made.targets.iter().find(|target| target.group == group.group).map_or(0, |target| target.count);
+            prop_assert_eq!(group.to, target);
+        }
+    }
+
+    /// What is planned costs no less than the bound, and with room for everything, little more.
+    #[test]
+    fn no_choice_is_below_its_bound(seed in any::<u64>()) {
+        let inputs = inputs(seed);
+        let choice = plan(&inputs).report.choice;
+        prop_assert!(choice.cost_micros >= choice.bound_micros * (1.0 - 1e-6), "seed {seed}: {choice:?}");
+    }
+
+    /// A forecast only adds to what the demand of now needs.
+    #[test]
+    fn lower_forecasts_never_take_away_what_is_needed_now(seed in any::<u64>()) {
+        let mut inputs = inputs(seed);
+        inputs.budgets.clear();
+        for outlook in inputs.outlooks.values_mut() {
+            outlook.steps.iter_mut().flatten().for_each(|value| *value = 0.0);
+        }
+        let made = plan(&inputs);
+        prop_assert!(violations(&inputs, &made).is_empty());
+        for service in &made.report.services {
+            prop_assert!(service.need_per_s >= service.floor_per_s * (1.0 - 1e-9), "seed {seed}: {service:?}");
+        }
+    }
+}
+
+/// Money that was really spent, to the last part of a micro, against every budget; late starts, lost and interrupted
+/// instances, prices up to their highest, pools that refuse, demand that jumps.
+#[test]
+fn no_budget_is_ever_exceeded_and_nothing_flips_within_its_dwell() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        for _ in 0..worlds::ROUNDS {
+            world.live_on(&PlanningLimits::default());
+        }
+        assert!(world.faults.is_empty(), "seed {seed}: {:?}", world.faults);
+    }
+}
+
+/// One service, one pool, shapes of 10 and 40 units per second, everything ample.
+fn plain() -> CapacityInputs {
+    worlds::plain()
+}
+
+fn group(shape: &str) -> Group {
+    Group { service: "shop".to_owned(), pool: "od".to_owned(), shape: shape.to_owned() }
+}
+
+fn count(plan: &CapacityPlan) -> BTreeMap<&str, u32> {
+    plan.targets.iter().map(|target| (target.group.shape.as_str(), target.count)).collect()
+}
+
+#[test]
+fn a_budget_is_not_ignored_when_demand_asks_for_more() {
+    // ai-dynamo #8583: a budget of 32 devices, 50 asked for.
+    let mut inputs = plain();
+    inputs.outlooks.insert("shop".to_owned(), worlds::flat(&inputs, 2_000.0));
+    let unlimited = plan(&inputs);
+    let committed = |plan: &CapacityPlan| plan.report.budgets.first().map_or(0, |budget| budget.committed_micros);
+    inputs.budgets.push(Budget {
+        name: "all".to_owned(),
+        scope: BudgetScope::Whole,
+        limit_micros: 60_000,
+        spent_micros: 10_000,
+        ends_s: inputs.now_s + 3_600,
+    });
+    let made = plan(&inputs);
+    assert!(committed(&made) <= 50_000, "{:?}", made.report.budgets);
+    assert!(made.targets.iter().map(|target| target.count).sum::<u32>() > 0);
+    assert!(count(&made)["large"] < count(&unlimited)["large"]);
+    let reason = &made.report.services[0].reason;
+    assert!(
+        matches!(reason, ServiceReason::BudgetShort { .. } | ServiceReason::BelowFloorByBudget { .. }),
+        "{reason:?}"
+    );
+}
+
+#[test]
+fn negative_and_absurd_forecasts_change_nothing() {
+    // ai-dynamo #14493: a Kalman filter forecast negative demand.
+    let mut inputs = plain();
+    let sane = plan(&inputs);
+    for absurd in [-50.0, f64::NAN, f64::INFINITY] {
+        let outlook = inputs.outlooks.get_mut("shop").expect("the service has an outlook");
+        outlook.steps.iter_mut().for_each(|row| row.fill(absurd));
+        inputs.fleet = [(group("large"), Fleet { ready: 5, ..Fleet::default() })].into();
+        let made = plan(&inputs);
+        assert_eq!(count(&made)["large"], 5, "{absurd}: what runs stays");
+        assert_eq!(made.report.services[0].reason, ServiceReason::NoOutlook);
+        assert_eq!(made.report.groups[0].reason, GroupReason::HeldWithoutOutlook);
+    }
+    assert!(count(&sane)["large"] > 0);
+}
+
+#[test]
+fn a_forecast_of_the_past_is_none() {
+    // ai-dynamo #7620: Prophet forecast into the past.
+    let mut inputs = plain();
+    let outlook = inputs.outlooks.get_mut("shop").expect("the service has an outlook");
+    outlook.first_step_s = inputs.now_s - 100 * u64::from(inputs.step_s);
+    outlook.steps.iter_mut().flatten().for_each(|value| *value = 100_000.0);
+    let made = plan(&inputs);
+    assert_eq!(made.report.services[0].reason, ServiceReason::NoOutlook);
+    // 100 units per second are observed: two large ones and two small.
+    assert!((100.0..=120.0).contains(&made.report.services[0].planned_per_s), "{:?}", made.report.services);
+}
+
+#[test]
+fn more_demand_never_means_fewer_instances() {
+    // kthena #1364: a prediction overwrote the target and turned scaling upside down.
+    let mut last = 0.0;
+    for demand in [10.0, 100.0, 250.0, 900.0, 4_000.0] {
+        let mut inputs = plain();
+        inputs.outlooks.insert("shop".to_owned(), Outlook { observed_per_s: 10.0, ..worlds::flat(&inputs, demand) });
+        let planned = plan(&inputs).report.services[0].planned_per_s;
+        assert!(planned >= last && planned >= demand, "{demand}: {planned} after {last}");
+        last = planned;
+    }
+}
+
+#[test]
+fn what_is_needed_at_once_is_not_delayed_by_dwell() {
+    let mut inputs = plain();
+    inputs.fleet.insert(group("large"), Fleet { ready: 1, ..Fleet::default() });
+    inputs.dwell.note(group("large"), inputs.now_s);
+    inputs.outlooks.insert("shop".to_owned(), worlds::flat(&inputs, 400.0));
+    assert!(plan(&inputs).report.services[0].planned_per_s >= 400.0);
+}
+
+#[test]
+fn a_group_goes_down_only_after_its_dwell() {
+    let mut inputs = plain();
+    inputs.fleet.insert(group("large"), Fleet { ready: 9, ..Fleet::default() });
+    inputs.dwell.note(group("large"), inputs.now_s - 599);
+    let held = plan(&inputs);
+    assert_eq!(count(&held)["large"], 9);
+    assert_eq!(held.report.groups[0].reason, GroupReason::HeldByDwell { remaining_s: 1.0 });
+    inputs.dwell.note(group("large"), inputs.now_s - 600);
+    assert_eq!(count(&plan(&inputs))["large"], 3);
+}
+
+#[test]
+fn what_is_ready_stays_until_its_replacement_is() {
+    let mut inputs = plain();
+    // Six times as dear per unit as it must be: moving pays.
+    inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
+    inputs.shapes[0].price_micros_per_h *= 6;
+    let surge = plan(&inputs);
+    assert_eq!(count(&surge), [("large", 3), ("small", 10)].into());
+    inputs.fleet.insert(group("large"), Fleet { ready: 3, ..Fleet::default() });
+    assert_eq!(count(&plan(&inputs)), [("large", 3)].into());
+}
