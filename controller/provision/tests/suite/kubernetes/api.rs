@@ -61,6 +61,8 @@ pub(crate) struct World {
     /// Does not answer at all.
     pub(crate) is_lost: bool,
     late: Option<Call>,
+    /// What is late stays so until [`Api::deliver_late`].
+    pub(crate) keeps_late: bool,
     kept: Option<Store>,
     shows_kept: bool,
 }
@@ -99,6 +101,16 @@ impl Api {
     pub(crate) fn fault_next(&self, fault: Fault) {
         let mut world = self.world();
         world.faults = BTreeMap::from([(0, fault)]);
+    }
+
+    /// What was kept back arrives now; whether anything was.
+    pub(crate) fn deliver_late(&self) -> bool {
+        let mut world = self.world();
+        let late = world.late.take();
+        late.is_some_and(|late| {
+            world.carry_out(&late);
+            true
+        })
     }
 
     pub(crate) fn keep_view(&self) {
@@ -175,7 +187,7 @@ impl World {
     }
 
     fn meet(&mut self, call: Call) -> Fate {
-        let late = self.late.take();
+        let late = if self.keeps_late { None } else { self.late.take() };
         let is_hang = self.faults.get(&0) == Some(&Fault::Hangs);
         let fault = if call.is_change() || is_hang { self.next_fault() } else { None };
         let fate = match fault {

@@ -177,6 +177,28 @@ async fn of_two_controllers_the_newer_wins_whatever_the_order_of_writes() -> Res
 }
 
 #[tokio::test]
+async fn a_write_of_an_overtaken_order_is_refused_by_its_version() -> Result<()> {
+    // The order itself, and the Deployment: kept back until the newer order is carried out.
+    for behind in 0..2 {
+        let subject = OnKubernetes::set_up().await?;
+        subject.manager().apply(&order(1, &[(steady(), 1)])).await?;
+        {
+            let mut world = subject.api.world();
+            world.faults = BTreeMap::from([(behind, Fault::Late)]);
+            world.keeps_late = true;
+        }
+        let _ = subject.manager().apply(&order(2, &[(steady(), 5)])).await;
+        subject.manager().apply(&order(3, &[(steady(), 2)])).await?;
+        ensure!(subject.api.deliver_late(), "a write was kept back");
+        let (_, written) = of_group(&subject.api.world().store, &steady())?;
+        ensure!(written["spec"]["replicas"] == 2, "{behind}: {written:#}");
+        let taken = subject.manager().observe().await?.generation;
+        ensure!(taken == Some(Generation { epoch: 1, sequence: 3 }), "{behind}: {taken:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_fault_at_any_write_doubles_nothing() -> Result<()> {
     for fault in [Fault::RequestLost, Fault::AnswerLost, Fault::Twice, Fault::Late, Fault::Lies] {
         for after in 0..6 {
