@@ -4,6 +4,9 @@
 //! is that of the whole schedule to a bound which no choice can go below, not even with fractions of instances.
 
 mod world;
+#[path = "../../tests/capacity/worlds.rs"]
+#[expect(dead_code, reason = "the tests also use single plans")]
+mod worlds;
 
 use std::time::Instant;
 
@@ -34,6 +37,9 @@ struct Args {
     /// Rounds in which each row is planned; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Instead, live through so many random worlds and count budgets exceeded and other broken promises
+    #[arg(long, value_name = "COUNT")]
+    worlds: Option<u64>,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -44,6 +50,10 @@ struct Args {
 
 fn main() {
     let args = Args::parse();
+    if let Some(count) = args.worlds {
+        live(count, args.json);
+        return;
+    }
     println!(
         "planner: services x steps x 12 shapes in 8 pools, one core, median of {} rounds, seed {}, median service {} cores, places x {}",
         args.rounds, args.seed, args.cores, args.places
@@ -110,4 +120,28 @@ fn later(mut inputs: CapacityInputs, plan: &CapacityPlan) -> CapacityInputs {
         inputs.fleet.insert(target.group.clone(), Fleet { ready: target.count, ..Fleet::default() });
     }
     inputs
+}
+
+/// Worlds that the tests have not seen.
+fn live(count: u64, json: bool) {
+    let started = Instant::now();
+    let mut broken = 0;
+    for seed in 1_000_000..1_000_000 + count {
+        let mut world = worlds::World::new(seed);
+        for _ in 0..worlds::ROUNDS {
+            world.live_on(&PlanningLimits::default());
+        }
+        if !world.faults.is_empty() {
+            broken += 1;
+            println!("seed {seed}: {:?}", world.faults);
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{count} worlds of {} plans in {seconds:.1} s: {broken} broke a promise", worlds::ROUNDS);
+    if json {
+        println!(
+            "{}",
+            json!({ "worlds": count, "plans_per_world": worlds::ROUNDS, "worlds_broken": broken, "seconds": seconds })
+        );
+    }
 }

@@ -166,7 +166,7 @@ mod tests {
     fn demands() -> Vec<ObservedDemand> {
         let of = |i: usize| {
             let more = 0.01 * (i % 7) as f64;
-            let peak = if i % 2 == 0 { amounts(0.4 + more, 14.0 + more) } else { amounts(1.9, 7.9) };
+            let peak = if i.is_multiple_of(2) { amounts(0.4 + more, 14.0 + more) } else { amounts(1.9, 7.9) };
             ObservedDemand { peak, replicas: 3.0 }
         };
         (0..60).map(of).collect()

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use worlds::{World, inputs};
 
 /// Worlds that the tests live through; `cargo xtask bench planner` lives through 10,000 others.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 500;
 
 fn plan(inputs: &CapacityInputs) -> CapacityPlan {
     plan_capacity(inputs, &PlanningLimits::default())
