@@ -7,6 +7,7 @@
 //! [`file`] is the shape of the file, [`Config`] what the daemon works with; [`contracts`] has what the policy document that
 //! the file may name adds to it. A changed file is read at the next start; this version does not reload.
 
+pub(crate) mod capacity;
 mod contracts;
 mod events;
 pub(crate) mod file;
@@ -20,6 +21,7 @@ use forebay_forecast::Objective;
 use forebay_plan::{Contract, Key, ReadyCapacity};
 
 use crate::clock::ClockSettings;
+use capacity::CapacitySettings;
 use contracts::Document;
 pub(crate) use events::FeedSettings;
 
@@ -40,8 +42,10 @@ pub(crate) struct Config {
     pub(crate) forecast: ForecastSettings,
     /// How filters are served.
     pub(crate) sync: SyncSettings,
-    /// Declared pools.
+    /// What contracts may name as their pool: declared ones, and services of `capacity`, which have nothing ready here.
     pub(crate) pools: Vec<ReadyCapacity>,
+    /// What capacity is planned from; `None` where all of it is declared.
+    pub(crate) capacity: Option<CapacitySettings>,
     /// Contracts with distinct keys.
     pub(crate) contracts: Vec<Contract>,
     /// JSON lines instead of text.
@@ -134,6 +138,12 @@ impl Config {
         Self::parse(path, &text)
     }
 
+    /// The keys of the contracts that a pool serves.
+    pub(crate) fn keys_of(&self, pool: &str) -> Vec<Key> {
+        let of_pool = self.contracts.iter().filter(|contract| contract.pool.as_deref() == Some(pool));
+        of_pool.map(|contract| contract.key.clone()).collect()
+    }
+
     /// Checks the text of a configuration; `file` is for error messages.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let only_comments = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
@@ -152,6 +162,9 @@ impl Config {
         checked.map(|mut config| {
             let folder = file.parent().unwrap_or(Path::new(""));
             config.forecast.events.iter_mut().for_each(|feed| feed.file = folder.join(&feed.file));
+            if let Some(endpoints) = config.capacity.as_mut().and_then(|capacity| capacity.endpoints.as_mut()) {
+                *endpoints = folder.join(&*endpoints);
+            }
             config
         })
     }

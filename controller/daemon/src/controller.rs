@@ -1,6 +1,6 @@
 //! `forebay controller`: starts the parts in order, and stops them in the reverse one.
 //!
-//! Start: configuration, store, observer, planner (which publishes its first plan at once), HTTP, and last the port file,
+//! Start: configuration, store, observer, planner (which publishes its first plan at once), provisioning, HTTP, and last the port file,
 //! so that whoever sees it can call. Stop, on SIGTERM or SIGINT: held watches are answered, connections end, the planner
 //! writes what was observed last, the store closes. A kill -9 loses none of that either: the filters' counters are
 //! cumulative and count on from the stored cursors.
@@ -18,10 +18,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::observe::{Moment, Observer};
 use crate::planning::Planner;
-use crate::state::Shared;
+use crate::state::{Shared, lock};
 use crate::store::HistoryStore;
 use crate::store::sqlite::SqliteStore;
-use crate::{http, serve};
+use crate::{capacity, http, serve};
 
 /// Arguments of `forebay controller`.
 #[derive(Debug, Args)]
@@ -56,6 +56,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || planner.run())
         .context("start the planning thread")?;
 
+    let provisioning = capacity::starting::start(&shared)?;
+
     let (stop, stopping) = watch::channel(false);
     let router = http::router(Arc::clone(&shared), stopping.clone());
     let serving = tokio::spawn(serve::serve(listener, router, longest_hold, stopping));
@@ -78,6 +80,12 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     shared.stop();
     let joined = tokio::task::spawn_blocking(move || planning.join()).await.context("stop the planning thread")?;
     anyhow::ensure!(joined.is_ok(), "the planning thread had panicked; what it observed last is not stored");
+    if let Some(provisioning) = provisioning {
+        // Without its sender the loop ends; what it has started goes on running, and is adopted at the next start.
+        lock(&shared.capacity.asks).take();
+        let joined = tokio::task::spawn_blocking(move || provisioning.join()).await.context("stop provisioning")?;
+        anyhow::ensure!(joined.is_ok(), "the capacity thread had panicked");
+    }
     tracing::info!("stopped");
     Ok(())
 }

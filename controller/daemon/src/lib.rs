@@ -4,6 +4,7 @@
 //! tools goes to stdout, logs and progress to stderr.
 
 mod calendar;
+mod capacity;
 mod clock;
 mod config;
 mod controller;

@@ -4,6 +4,7 @@
 //! attributes have a bound of their own ([`counts`]); outcomes are the variants of small enums. Counters count since the
 //! start of the process; rates and levels are in units per real second.
 
+pub(crate) mod capacity;
 mod counts;
 mod lifecycle;
 
@@ -20,6 +21,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::observe::counted::News;
+use capacity::CapacityMetrics;
 use counts::CountMetrics;
 use lifecycle::LifecycleMetrics;
 
@@ -109,6 +111,7 @@ pub(crate) struct Metrics {
     pub(crate) over_admission_bound: Family<KeyLabels, Gauge>,
     pub(crate) demand_ratio: Family<KeyLabels, Level>,
     pub(crate) lifecycle: LifecycleMetrics,
+    pub(crate) capacity: CapacityMetrics,
     counts: CountMetrics,
 }
 
@@ -176,6 +179,7 @@ impl Metrics {
                 "Demand of the last complete slot as a part of what was predicted for it",
             ),
             lifecycle: LifecycleMetrics::registered(r),
+            capacity: CapacityMetrics::registered(r),
             counts: CountMetrics::registered(r),
             registry,
         }

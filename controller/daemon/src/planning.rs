@@ -23,6 +23,7 @@
 //! next start only.
 
 pub(crate) mod anomalies;
+pub(crate) mod capacity;
 pub(crate) mod demand;
 mod events;
 mod fitting;
@@ -82,6 +83,8 @@ pub(crate) struct Planner {
     fitting: Fitting,
     keys: Vec<KeyDemand>,
     epoch: u64,
+    /// The version of what provisioned pools have ready that the last plan was made of.
+    ready_version: u64,
     /// When shares were last looked at.
     dealt_at: Option<Duration>,
     /// The step of the last plan; `None` before the first.
@@ -124,6 +127,7 @@ impl Planner {
             fitting,
             keys,
             epoch,
+            ready_version: 0,
             dealt_at: None,
             planned_step: None,
             open_step: now_step,
@@ -211,6 +215,8 @@ impl Planner {
                 }
                 self.look_out(planned);
                 self.publish(planned, live, raised);
+            } else if self.ready_has_changed() {
+                self.publish(planned, live, raised);
             } else if raised || self.deal_is_due(&live, now.steady) {
                 self.redeal(live, now.steady);
             }
@@ -297,20 +303,16 @@ impl Planner {
         true
     }
 
-    fn inputs(&self, step: i64) -> Inputs {
-        let config = &self.shared.config;
+    fn inputs(&mut self, step: i64) -> Inputs {
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
         let horizon = config.forecast.horizon_steps as i64;
         let length_ms =
             self.shared.clock.to_real(f64::from(config.step_s)).as_millis().clamp(1, u32::MAX.into()) as u32;
-        let pools = config.pools.iter().filter_map(|pool| match self.instances.ready_capacity(&pool.name) {
-            Ok(ready) => Some(ready),
-            Err(error) => {
-                tracing::error!(pool = pool.name, %error, "the pool lends nothing");
-                None
-            }
-        });
+        let (pools, reduced) = self.ready_pools(step, config.forecast.horizon_steps);
         let slots = step..step + horizon;
-        let mut inputs = publishing::inputs(&self.keys, config.contracts.clone(), pools.collect(), slots, length_ms);
+        let mut inputs = publishing::inputs(&self.keys, config.contracts.clone(), pools, slots, length_ms);
+        inputs.reduced = reduced;
         self.feeds.lower(&mut inputs, i64::from(config.step_s));
         inputs
     }

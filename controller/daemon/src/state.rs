@@ -14,6 +14,7 @@ use forebay_plan::{Dealer, Finding, Hand, Mark, Plan};
 use forebay_protocol::Generation;
 use tokio::sync::watch;
 
+use crate::capacity::board::Board;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) ledgers: Ledgers,
     /// The newest forecasts of the steps around now. Taken before the observer, never after it.
     pub(crate) outlook: Mutex<Outlook>,
+    /// What the planning of capacity and the rest tell each other.
+    pub(crate) capacity: Board,
     observer: Mutex<Observer>,
     dealer: Mutex<Dealer>,
     epoch_floor: AtomicU64,
@@ -80,6 +83,7 @@ impl Shared {
             records: Mutex::default(),
             ledgers: Ledgers::default(),
             outlook: Mutex::default(),
+            capacity: Board::default(),
             observer: Mutex::new(observer),
             epoch_floor: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -10,6 +10,7 @@
 //!
 //! It does not interpret anything. [`sqlite`] is the store for one machine.
 
+pub(crate) mod capacity;
 pub(crate) mod sqlite;
 
 use std::path::PathBuf;

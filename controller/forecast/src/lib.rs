@@ -97,7 +97,7 @@ pub use model::prophet::{Occasion, Prophet, ProphetOptions, Seasonality};
 pub use model::{FittedModel, Globals, Model, ModelKind, Tuning};
 pub use network::{GlobalNetwork, NETWORK_QUANTILES, NetworkSettings};
 pub use observation::{MAX_STAMP_NS, MAX_VALUE, Measure, Observation, ObservationError};
-pub use paths::{MAX_PATH_VALUES, Paths, PathsError};
+pub use paths::{Draws, MAX_PATH_VALUES, Paths, PathsError};
 pub use regularise::{
     Absent, Duplicates, MAX_SERIES_STEPS, Notes, Per, Regular, Regularise, Spacing, StepSource, regularise,
 };

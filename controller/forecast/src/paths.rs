@@ -73,6 +73,15 @@ pub struct Paths {
     values: Vec<f64>,
 }
 
+/// How many paths are drawn, and from which seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws {
+    /// Number of paths.
+    pub count: usize,
+    /// Of the order in which remembered moments are used.
+    pub seed: u64,
+}
+
 impl Forecaster {
     /// Draws `count` paths of `forecast`, which is one of this forecaster's.
     ///
@@ -93,31 +102,46 @@ impl Paths {
     /// Forecasts that do not belong together, or nothing or too much is asked for.
     pub fn of_pool(members: &[(&Forecaster, &Forecast)], count: usize, seed: u64) -> Result<Self, PathsError> {
         let [(_, first), ..] = members else { return Err(PathsError::Nothing { series: 0, count }) };
-        let leads = first.steps.len();
-        if count == 0 || leads == 0 {
+        let span = |forecast: &Forecast| (forecast.first_s, forecast.step_s, forecast.steps.len());
+        if let Some(index) = members.iter().position(|(_, forecast)| span(forecast) != span(first)) {
+            return Err(PathsError::Mismatch { index });
+        }
+        let forecasters: Vec<&Forecaster> = members.iter().map(|(forecaster, _)| *forecaster).collect();
+        let quantile = |member: usize, lead: usize, p: f64| members[member].1.steps[lead].quantile(p);
+        Self::of_pool_as(&forecasters, first.steps.len(), Draws { count, seed }, quantile)
+    }
+
+    /// As [`Paths::of_pool`], of something else than plain forecasts: `quantile` says of a member, a lead from 0 to `leads` and
+    /// a probability what is added there, such as demand with an event in it, or demand that is cut off at a contract. It
+    /// must not fall when the probability rises. All members' leads mean the same steps.
+    ///
+    /// # Errors
+    /// Nothing or too much is asked for.
+    pub fn of_pool_as(
+        members: &[&Forecaster],
+        leads: usize,
+        Draws { count, seed }: Draws,
+        quantile: impl Fn(usize, usize, f64) -> f64,
+    ) -> Result<Self, PathsError> {
+        if count == 0 || leads == 0 || members.is_empty() {
             return Err(PathsError::Nothing { series: members.len(), count });
         }
         if count > MAX_PATH_VALUES / leads {
             return Err(PathsError::TooMany { count, leads });
         }
-        let span = |forecast: &Forecast| (forecast.first_s, forecast.step_s, forecast.steps.len());
-        if let Some(index) = members.iter().position(|(_, forecast)| span(forecast) != span(first)) {
-            return Err(PathsError::Mismatch { index });
-        }
 
-        let common =
-            Common::of(members.iter().map(|(forecaster, _)| forecaster.residual_vectors().origins_s()).collect());
+        let common = Common::of(members.iter().map(|forecaster| forecaster.residual_vectors().origins_s()).collect());
         let ranks = Ranks::new(common.origins_s.len(), count, seed);
         let mut values = Vec::with_capacity(count * leads);
         for lead in 0..leads {
             let mut sums = vec![0.0; count];
-            for (forecaster, forecast) in common.known(members) {
-                let residuals = forecaster.residual_vectors().of_lead(lead, &common.origins_s);
-                add(&mut sums, forecast, lead, &ranks.of(&residuals));
+            for member in common.known() {
+                let residuals = members[member].residual_vectors().of_lead(lead, &common.origins_s);
+                add(&mut sums, &ranks.of(&residuals), |p| quantile(member, lead, p));
             }
             let by_sum = order(&sums);
-            for (_, forecast) in common.unknown(members) {
-                add(&mut sums, forecast, lead, &by_sum);
+            for member in common.unknown() {
+                add(&mut sums, &by_sum, |p| quantile(member, lead, p));
             }
             values.append(&mut sums);
         }
@@ -208,12 +232,14 @@ impl Common {
         self.is_known.iter().all(|known| *known)
     }
 
-    fn known<'a, T>(&'a self, members: &'a [T]) -> impl Iterator<Item = &'a T> {
-        members.iter().zip(&self.is_known).filter(|(_, known)| **known).map(|(member, _)| member)
+    /// Places of the series that share the moments.
+    fn known(&self) -> impl Iterator<Item = usize> {
+        (0..self.is_known.len()).filter(|&member| self.is_known[member])
     }
 
-    fn unknown<'a, T>(&'a self, members: &'a [T]) -> impl Iterator<Item = &'a T> {
-        members.iter().zip(&self.is_known).filter(|(_, known)| !**known).map(|(member, _)| member)
+    /// Places of those that are left out.
+    fn unknown(&self) -> impl Iterator<Item = usize> {
+        (0..self.is_known.len()).filter(|&member| !self.is_known[member])
     }
 }
 
@@ -260,11 +286,10 @@ fn order(values: &[f64]) -> Vec<usize> {
     ranks
 }
 
-/// Adds to each path the forecast's quantile at its rank.
-fn add(sums: &mut [f64], forecast: &Forecast, lead: usize, ranks: &[usize]) {
+/// Adds to each path the quantile at its rank.
+fn add(sums: &mut [f64], ranks: &[usize], quantile: impl Fn(f64) -> f64) {
     let count = sums.len() as f64;
-    let Some(step) = forecast.steps.get(lead) else { return };
-    let by_rank: Vec<f64> = (0..sums.len()).map(|rank| step.quantile((rank as f64 + 0.5) / count)).collect();
+    let by_rank: Vec<f64> = (0..sums.len()).map(|rank| quantile((rank as f64 + 0.5) / count)).collect();
     for (sum, &rank) in sums.iter_mut().zip(ranks) {
         *sum += by_rank[rank];
     }

@@ -20,6 +20,7 @@ pub mod dealer;
 mod fairness;
 mod filling;
 mod inputs;
+pub mod learning;
 mod planning;
 pub mod simulation;
 mod split;

@@ -12,7 +12,13 @@
 //! What it does not do: decide how many, where or which shape (`forebay-plan`), or keep time: managers are asked again and
 //! again by the controller's loop.
 
+mod call;
 mod declared;
+mod dry_run;
+mod kind;
+mod process;
+mod state;
+mod webhook;
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,6 +26,13 @@ use std::time::Duration;
 use forebay_plan::capacity::{Generation, Group, Instance, Target};
 
 pub use declared::Declared;
+pub use dry_run::{Action, DryRun, MAX_STEPS, Step};
+pub use kind::Manager;
+pub use process::{Backoff, Drain, Health, Ports, Process, ProcessSettings, Template, Warming};
+pub use webhook::{
+    REWINDS_MAX, Retries, SECRET_BYTES_MIN, Secret, SecretTooShort, Webhook, WebhookError, WebhookSettings, protocol,
+    signature,
+};
 
 /// What a manager is to make true.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

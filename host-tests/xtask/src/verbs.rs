@@ -43,7 +43,7 @@ Usage: cargo xtask bench [NAME [ARGUMENTS OF THE BENCH]]
 
 /// Every bench: its cargo name, how it is compiled, and what it measures. A new bench is one row here and one file in
 /// host-tests/benches (or, when the compiler's work is what is measured, in the measured crate's own).
-const BENCHES: [(&str, Build, &str); 11] = [
+const BENCHES: [(&str, Build, &str); 12] = [
     ("overhead", Build::Stack, "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay"),
     ("attribution", Build::Stack, "Envoy CPU microseconds of each call that a wasm filter can make per request"),
     ("leases", Build::Stack, "eight workers on one hot key: shared data per request, fairness, lost units"),
@@ -53,6 +53,7 @@ const BENCHES: [(&str, Build, &str); 11] = [
     ("forecast", Build::Optimised("forebay-forecast"), "M4 Hourly: OWA, MASE, MSIS, coverage, series per CPU second"),
     ("traces", Build::Optimised("forebay-forecast"), "traces, 5 minutes to 24 hours ahead, against naive forecasts"),
     ("anomalies", Build::Optimised("forebay-forecast"), "anomalies on labelled series: F1, delay, false alarms a week"),
+    ("learning", Build::Optimised("forebay-plan"), "tuning headroom and tier mix beside the planner's own choice"),
     (
         "provisioning",
         Build::Optimised("forebay-plan"),

@@ -64,12 +64,19 @@ impl KeyPattern {
     }
 }
 
+/// What feeds may name.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) contracts: &'a [Contract],
+    /// Pools that contracts name: feeds that name none concern all of these.
+    pub(super) pools: &'a [ReadyCapacity],
+    /// What instances are in; feeds concern them only by name.
+    pub(super) physical: &'a [String],
+}
+
 /// Checks the feeds against what there is.
-pub(super) fn feeds(
-    parts: Vec<FeedPart>,
-    contracts: &[Contract],
-    pools: &[ReadyCapacity],
-) -> Result<Vec<FeedSettings>, Problem> {
+pub(super) fn feeds(parts: Vec<FeedPart>, named: Named<'_>) -> Result<Vec<FeedSettings>, Problem> {
+    let Named { contracts, pools, physical } = named;
     if parts.len() > MAX_FEEDS {
         let reason = format!("{} feeds, at most {MAX_FEEDS} are read", parts.len());
         return Err(problem("forecast.events", reason, "put their events into fewer files"));
@@ -94,8 +101,8 @@ pub(super) fn feeds(
             keys.push(pattern);
         }
         for name in part.pools.iter().flatten() {
-            if !pools.iter().any(|pool| pool.name == *name) {
-                let remedy = "declare it under pools, or leave it out";
+            if !pools.iter().any(|pool| pool.name == *name) && !physical.contains(name) {
+                let remedy = "declare it under pools or capacity.pools, or leave it out";
                 return Err(problem(path("pools"), format!("no pool is called {name:?}"), remedy));
             }
         }

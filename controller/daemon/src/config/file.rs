@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_forecast::MAX_SEARCH_FITS;
-use forebay_plan::{Contract, Key, ReadyCapacity};
+use forebay_plan::{Key, ReadyCapacity};
 use serde::Deserialize;
 
+use super::capacity::CapacityPart;
 use super::contracts::{Contracts, Document};
-use super::events::{FeedPart, feeds};
+use super::events::{FeedPart, Named, feeds};
 use super::{Config, ForecastSettings, SyncSettings};
 use crate::calendar;
 use crate::clock::ClockSettings;
@@ -36,6 +37,7 @@ pub(crate) struct File {
     forecast: ForecastPart,
     sync: SyncPart,
     pools: Vec<PoolPart>,
+    capacity: Option<CapacityPart>,
     /// A policy document, relative to the folder of this file.
     pub(super) policy: Option<PathBuf>,
     contracts: Vec<ContractPart>,
@@ -53,6 +55,7 @@ impl Default for File {
             forecast: ForecastPart::default(),
             sync: SyncPart::default(),
             pools: Vec::new(),
+            capacity: None,
             policy: None,
             contracts: Vec::new(),
             log: LogPart::default(),
@@ -195,17 +198,35 @@ impl File {
             let reason = format!("{} s do not divide a day of 86400 s", self.step_s);
             return Err(problem("step_s", reason, "choose a divisor of 86400, such as 60, 300 or 3600"));
         }
-        let pools = pools(self.pools)?;
+        let mut pools = pools(self.pools)?;
+        let clock = self.clock.check()?;
+        // What is asked for now must be ready within what is forecast, or it is never asked for in time.
+        let horizon_s = f64::from(self.forecast.horizon_steps) * f64::from(self.step_s) / clock.speed;
+        let capacity = self.capacity.map(|part| part.check(horizon_s)).transpose()?;
+        for (i, one) in capacity.iter().flat_map(|capacity| &capacity.services).enumerate() {
+            let name = &one.service.name;
+            if pools.iter().any(|pool| pool.name == *name) {
+                let reason = format!("{name:?} is declared under pools, too");
+                let remedy = "what a service has ready is what its instances serve; leave it out under pools";
+                return Err(problem(format!("capacity.services[{i}].name"), reason, remedy));
+            }
+            // Nothing of it is ready before it is seen to be.
+            pools.push(ReadyCapacity { name: name.clone(), ready_milli_per_s: 0 });
+        }
         let Contracts { contracts, quantiles } = Contracts::of(self.contracts, policy, &pools)?;
+        let physical: Vec<String> =
+            capacity.iter().flat_map(|capacity| &capacity.pools).map(|offer| offer.pool.name.clone()).collect();
+        let named = Named { contracts: &contracts, pools: &pools, physical: &physical };
         Ok(Config {
             listen,
             port_file: self.port_file,
             data_dir: self.data_dir,
             step_s: self.step_s,
-            clock: self.clock.check()?,
-            forecast: self.forecast.check(self.step_s, quantiles, (&contracts, &pools))?,
+            clock,
+            forecast: self.forecast.check(self.step_s, quantiles, named)?,
             sync: self.sync.check()?,
             pools,
+            capacity,
             contracts,
             log_json: self.log.json()?,
             log_level: self.log.level()?,
@@ -240,7 +261,7 @@ impl ForecastPart {
         self,
         step_s: u32,
         own_quantiles: BTreeMap<Key, f64>,
-        (contracts, pools): (&[Contract], &[ReadyCapacity]),
+        named: Named<'_>,
     ) -> Result<ForecastSettings, Problem> {
         if !(self.quantile > 0.5 && self.quantile < 1.0) {
             let reason = format!("{} is no upper quantile", self.quantile);
@@ -267,7 +288,7 @@ impl ForecastPart {
             horizon_steps: self.horizon_steps as usize,
             refit_every_steps,
             history_weeks: self.history_weeks,
-            events: feeds(self.events, contracts, pools)?,
+            events: feeds(self.events, named)?,
             network_cpu_s: self.network.map(NetworkPart::check).transpose()?,
             search_trials: self.search.map(SearchPart::check).transpose()?,
         })

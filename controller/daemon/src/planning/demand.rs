@@ -30,7 +30,7 @@ pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use forebay_forecast::{Forecaster, KindReport, StepForecast};
+use forebay_forecast::{EventForecast, Forecaster, KindReport, StepForecast};
 use forebay_plan::Key;
 
 use super::lifecycle::{Lifecycle, Shadow};
@@ -127,6 +127,8 @@ pub(crate) struct KeyDemand {
     /// What of a step was hostile and is no part of `raw`, by step.
     hostile: BTreeMap<i64, f64>,
     issued: BTreeMap<i64, Vec<Issued>>,
+    /// The newest forecast as a whole, with events in it, where there is a forecaster.
+    pub(crate) ahead: Option<EventForecast>,
     settled_until: i64,
     excursion_steps: i32,
     bursts: u64,
@@ -159,6 +161,7 @@ impl KeyDemand {
             caps: Vec::new(),
             hostile: BTreeMap::new(),
             issued: BTreeMap::new(),
+            ahead: None,
             settled_until: first_step,
             excursion_steps: 0,
             bursts: 0,
@@ -252,6 +255,16 @@ impl KeyDemand {
     /// What shadow is bought for in a step, by its newest forecast.
     pub(crate) fn bought(&self, step: i64) -> Option<f64> {
         self.issued.get(&step).and_then(|issued| issued.last()).map(|newest| newest.bought)
+    }
+
+    /// What a step's demand does not exceed with probability `p`, about, where there is no forecast to draw paths from: read
+    /// off the middle and the upper bound of a borrowed one, else what came last; NaN where nothing is known.
+    pub(crate) fn quantile_without_paths(&self, step: i64, p: f64) -> f64 {
+        match self.bound(step) {
+            Some((_, upper)) if p >= self.quantiles.upper => upper,
+            Some((point, upper)) => point + (upper - point) * ((p - 0.5) / (self.quantiles.upper - 0.5)).max(0.0),
+            None => self.raw.iter().rev().copied().find(|value| value.is_finite()).unwrap_or(f64::NAN),
+        }
     }
 
     /// Which quantiles of its forecasts count.

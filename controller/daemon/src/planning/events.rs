@@ -6,17 +6,20 @@
 //! and counted, and the gauge of the feed is 0 until it is read again. A controller starts with a broken feed, too.
 //!
 //! Demand: a key's calendar holds the events of all feeds that concern it; its own [`demand`](super::demand) learns from
-//! it. Capacity: a pool has in each slot the least share that is there at any moment of it.
+//! it. Capacity: a pool has in each slot the least share that is there at any moment of it; what instances are in has fewer
+//! of them, which is for the planning of capacity to know.
 
 use std::time::SystemTime;
 
 use forebay_forecast::{Event, EventCalendar, EventError};
+use forebay_plan::capacity::{Maintenance, Off};
 use forebay_plan::{Contract, Inputs};
 
 use super::Planner;
 use crate::config::FeedSettings;
 use crate::events::{self, FeedError};
 use crate::metrics::{FeedLabel, Metrics};
+use crate::state::lock;
 
 /// How far ahead events are laid out: the longest plan, of a day, and the day until they are laid out again, twice.
 const AHEAD_S: i64 = 4 * DAY_S;
@@ -109,6 +112,17 @@ impl Feeds {
         EventCalendar::new(feeds.flat_map(|feed| feed.calendar.events()).filter(concerns).cloned().collect())
     }
 
+    /// The windows in which a pool that instances are in has less.
+    fn maintenance(&self, pool: &str) -> Result<Vec<Maintenance>, EventError> {
+        let window = |event: &Event| Maintenance {
+            pool: pool.to_owned(),
+            from_s: event.from_s.max(0).unsigned_abs(),
+            to_s: event.to_s.max(0).unsigned_abs(),
+            off: Off::Share(1.0 - event.effect.capacity_factor),
+        };
+        Ok(self.of_pool(pool, &[])?.events().iter().map(window).collect())
+    }
+
     /// Lowers what the pools have ready in the slots that are maintained.
     pub(super) fn lower(&self, inputs: &mut Inputs, step_s: i64) {
         for (name, calendar) in &self.pools {
@@ -119,8 +133,10 @@ impl Feeds {
             };
             let shares: Vec<f64> = inputs.slots.iter().map(share).collect();
             if shares.iter().any(|share| *share < 1.0) {
-                let ready = shares.iter().map(|share| (pool.ready_milli_per_s as f64 * share) as u64).collect();
-                inputs.reduced.insert(name.clone(), ready);
+                let reduced = inputs.reduced.remove(name).unwrap_or_default();
+                let ready = |slot: usize| reduced.get(slot).map_or(pool.ready_milli_per_s, |ready| *ready) as f64;
+                let lowered = shares.iter().enumerate().map(|(slot, share)| (ready(slot) * share) as u64).collect();
+                inputs.reduced.insert(name.clone(), lowered);
             }
         }
     }
@@ -158,6 +174,11 @@ impl Planner {
         let pool = |name: &String| Ok((name.clone(), self.feeds.of_pool(name, &config.contracts)?));
         match config.pools.iter().map(|pool| &pool.name).map(pool).collect::<Result<Vec<_>, EventError>>() {
             Ok(pools) => self.feeds.pools = pools,
+            Err(error) => return too_many(error),
+        }
+        let physical = config.capacity.iter().flat_map(|capacity| &capacity.pools).map(|offer| &offer.pool.name);
+        match physical.map(|name| self.feeds.maintenance(name)).collect::<Result<Vec<_>, EventError>>() {
+            Ok(windows) => *lock(&self.shared.capacity.maintenance) = windows.concat(),
             Err(error) => too_many(error),
         }
     }

@@ -26,6 +26,7 @@ impl Planner {
             Vec::new()
         };
         *lock(&self.shared.outlook) = Outlook { first_step: step, rows };
+        self.look_at_capacity(step);
     }
 
     pub(super) fn forecast_key(&mut self, index: usize, step: i64, known_to: i64, estimate: Option<f64>) {

@@ -8,6 +8,7 @@
 //! and cursors together. A file of version 1 of the schema is changed when it is opened.
 
 mod anomalies;
+mod capacity;
 mod choices;
 mod contests;
 mod cursors;
@@ -100,6 +101,7 @@ impl SqliteStore {
         transaction.execute_batch(anomalies::TABLES).map_err(failed("create schema"))?;
         transaction.execute_batch(choices::TABLE).map_err(failed("create schema"))?;
         transaction.execute_batch(contests::TABLE).map_err(failed("create schema"))?;
+        transaction.execute_batch(capacity::TABLES).map_err(failed("create schema"))?;
         transaction.execute_batch(hostile::TABLE).map_err(failed("create schema"))?;
         transaction.commit().map_err(failed("open history"))?;
         Ok(Self { connection, file, knows_hostile: true })

@@ -1,6 +1,6 @@
 //! Sample paths: margins are the forecast's, and sums are as far from the sum of quantiles as dependence says.
 
-use forebay_forecast::{Forecast, Forecaster, ModelKind, Paths, PathsError, Series, Settings, fit_as};
+use forebay_forecast::{Draws, Forecast, Forecaster, ModelKind, Paths, PathsError, Series, Settings, fit_as};
 use proptest::prelude::*;
 
 use crate::generated::Random;
@@ -164,4 +164,20 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_added_may_be_cut_off() {
+    let members: Vec<_> = (0..4).map(|seed| fitted(ModelKind::LastValue, &noisy(seed, 1.0))).collect();
+    let forecasters: Vec<&Forecaster> = members.iter().map(|(forecaster, _)| forecaster).collect();
+    let cut = |member: usize, lead: usize, p: f64| members[member].1.steps[lead].quantile(p).clamp(98.0, 103.0);
+    let draws = Draws { count: 500, seed: 3 };
+    let paths = Paths::of_pool_as(&forecasters, 2, draws, cut).unwrap();
+    assert!(paths.at(1).iter().all(|sum| (4.0 * 98.0..=4.0 * 103.0).contains(sum)));
+    assert!(paths.mean_quantile(0..1, 0.99).unwrap() < pool(&members, 500, 3).mean_quantile(0..1, 0.99).unwrap());
+    assert_eq!(
+        Paths::of_pool_as(&forecasters, 0, draws, cut),
+        Err(PathsError::Nothing { series: 4, count: 500 }),
+        "no lead"
+    );
 }

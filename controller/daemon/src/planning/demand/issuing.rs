@@ -35,7 +35,7 @@ impl KeyDemand {
         let cleared = self.events.cleared(series);
         let forecast = self.events.applied(fitted.forecaster.predict(&cleared)?);
         let mut shadows = self.life.shadows(&cleared);
-        for step_forecast in forecast.steps {
+        for step_forecast in &forecast.steps {
             let in_event = step_forecast.uplift.is_some();
             let shadow = shadows.next().filter(|_| !in_event);
             let step = step_forecast.plain.start_s.div_euclid(i64::from(self.step_s));
@@ -49,11 +49,12 @@ impl KeyDemand {
                 upper: step_forecast.quantile(self.quantiles.upper),
                 bought: step_forecast.quantile(self.quantiles.shadow),
                 lead: step_forecast.plain.lead,
-                forecast: (!in_event).then_some(step_forecast.plain),
+                forecast: (!in_event).then(|| step_forecast.plain.clone()),
                 shadow,
             };
             issue(&mut self.issued, step, issued);
         }
+        self.ahead = Some(forecast);
         Ok(())
     }
 

@@ -135,3 +135,23 @@ fn an_event_lifts_the_forecast_of_its_slots_and_a_window_lowers_their_capacity()
     let calm = planning.planner.keys[0].bound(FIRST_STEP + 2).unwrap().0;
     assert!((70.0..90.0).contains(&calm), "{calm}");
 }
+
+#[test]
+fn what_instances_are_in_has_fewer_of_them_in_a_window_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let rack = event("rack", FIRST_STEP + 2..FIRST_STEP + 4, "X-FOREBAY-CAPACITY:0.25\n");
+    write(&folder.path().join("racks.ics"), &[rack]);
+    let text = "
+contracts: [ { tenant: shop, resource: requests, rate_per_s: 100, pool: web } ]
+forecast: { events: [ { file: racks.ics, pools: [ near ] } ] }
+capacity:
+  manager: dry_run
+  shapes: [ { name: Small, offers: { cpu: 1 }, price_per_h: 1 } ]
+  pools: [ { name: near, location: here, max_instances: 8, lead_s: 60 }, { name: far, location: there, max_instances: 8, lead_s: 60 } ]
+  services: [ { name: web, need_per_unit: { cpu: 0.1 }, shortage_per_unit_h: 1 } ]
+";
+    let planning = Loop::with(folder, text);
+    let windows = lock(&planning.shared.capacity.maintenance).clone();
+    assert_eq!(windows.len(), 1, "{windows:?}");
+    assert_eq!((windows[0].pool.as_str(), windows[0].takes(8, windows[0].from_s, windows[0].to_s)), ("near", 6));
+}

@@ -1,0 +1,254 @@
+//! Capacity: the loop that sees what there is, plans what is to be, and has an instance manager make it so.
+//!
+//! ```text
+//! observe -> pay -> plan -> check -> apply -> publish (endpoints, ready capacity, the view for people)
+//! ```
+//!
+//! Level-triggered like the planning of quotas: each turn looks at what is, so a turn that is lost is made up by the next,
+//! and an order is said again until it is so. It runs on a thread of its own with a small runtime, because a manager may
+//! take its time, and planning computes.
+//!
+//! What goes wrong is answered so that capacity stays: a manager that does not answer changes nothing, and what is known
+//! of its instances stands; a plan that breaks an invariant is not carried out; a pool that refuses, or says that it does
+//! and nothing comes, is done without for a while ([`refusals`]). A controller that was killed between decision and order
+//! decides again from what it then sees: instances are counted at the manager, never remembered here.
+//!
+//! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start; a manager that
+//! knows a higher one raises it, so that a restored store is never refused for good.
+
+pub(crate) mod allocations;
+pub(crate) mod asks;
+mod assembling;
+pub(crate) mod board;
+pub(crate) mod endpoints;
+mod learned;
+pub(crate) mod ledger;
+mod observed;
+mod publishing;
+mod refusals;
+pub(crate) mod starting;
+
+pub(crate) mod spending;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tuning;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_plan::capacity::{
+    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, check_capacity,
+    plan_capacity,
+};
+use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Order, ProvisionError};
+use tokio::sync::mpsc::Receiver;
+
+use crate::clock::wall_now_ms;
+use crate::config::capacity::CapacitySettings;
+use crate::state::{Shared, lock};
+use crate::store::capacity::CapacityStore;
+use allocations::Allocations;
+use asks::Ask;
+use endpoints::EndpointFiles;
+use learned::Learned;
+use refusals::Refusals;
+use spending::{Instant, Spending};
+use tuning::Tunings;
+
+/// What was learned of pools is stored under this name.
+const POOLS: &str = "pools";
+/// And of headroom under this one.
+const HEADROOM: &str = "headroom";
+
+/// Everything that only the loop touches.
+pub(crate) struct CapacityLoop<M> {
+    shared: Arc<Shared>,
+    settings: CapacitySettings,
+    manager: M,
+    store: Box<dyn CapacityStore>,
+    asks: Receiver<Ask>,
+    generation: Generation,
+    /// What was ordered last; `None` before the first order.
+    ordered: Option<Vec<Target>>,
+    instances: Vec<Instance>,
+    refusals: Refusals,
+    learned: Learned,
+    dwell: DwellMemory,
+    spending: Spending,
+    allocations: Allocations,
+    recorder: ledger::Recorder,
+    tunings: Tunings,
+    endpoints: Option<EndpointFiles>,
+    /// Wall time at the start, and steady time then: a clock that jumps neither costs money nor ends a wait.
+    started: (u64, Duration),
+}
+
+impl<M: InstanceManager> CapacityLoop<M> {
+    /// Reads what must survive a restart. `epoch` is a new one.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        settings: CapacitySettings,
+        manager: M,
+        store: Box<dyn CapacityStore>,
+        asks: Receiver<Ask>,
+        epoch: u64,
+    ) -> Result<Self, crate::store::StoreError> {
+        let started = (wall_now_ms(), shared.clock.steady_now());
+        Ok(Self {
+            spending: store.spending()?.unwrap_or_default(),
+            allocations: Allocations::of(store.allocations()?),
+            endpoints: settings.endpoints.clone().map(EndpointFiles::in_folder),
+            shared,
+            manager,
+            asks,
+            generation: Generation { epoch, sequence: 0 },
+            ordered: None,
+            instances: Vec::new(),
+            refusals: Refusals::default(),
+            learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
+            dwell: DwellMemory::default(),
+            recorder: ledger::Recorder::default(),
+            tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
+            started,
+            settings,
+            store,
+        })
+    }
+
+    /// Runs until the daemon stops. What runs then goes on running.
+    pub(crate) async fn run(mut self) {
+        while !self.shared.is_stopping() {
+            self.turn().await;
+            let pause = tokio::time::sleep(self.settings.decide_every);
+            tokio::pin!(pause);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    ask = self.asks.recv() => match ask {
+                        // What was asked for is planned for at once.
+                        Some(ask) => if self.answer(ask) { break },
+                        None => return,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) async fn turn(&mut self) {
+        let observed = match tokio::time::timeout(CALL_WITHIN, self.manager.observe()).await {
+            Ok(Ok(observed)) => observed,
+            Ok(Err(error)) => return self.note_silence(&error),
+            Err(_) => return self.note_silence(&timed_out("observe instances")),
+        };
+        let now = self.now();
+        self.see(observed, now);
+        self.spending.pay(&self.settings, &self.instances, now);
+        let inputs = self.inputs(now, None);
+        let plan = plan_capacity(&inputs, &PlanningLimits::default());
+        let findings = self.check(&inputs, &plan);
+        self.note_supply(&inputs, now);
+        self.tune(&inputs, &plan, now);
+        self.allocations.move_on(&inputs, &plan, &self.instances, now);
+        let mut error = None;
+        if findings.is_empty() {
+            self.dwell.remember(&plan, inputs.now_s);
+            error = self.carry_out(&plan, now).await.err();
+        }
+        self.store_all();
+        self.publish(Arc::new(inputs), plan, findings, error.map(|error| error.to_string()), now);
+    }
+
+    /// Invariants that the plan breaks, in words; such a plan is not carried out.
+    fn check(&self, inputs: &CapacityInputs, plan: &CapacityPlan) -> Vec<String> {
+        let findings: Vec<String> = check_capacity(inputs, plan)
+            .iter()
+            .filter(|finding| finding.is_violation())
+            .map(ToString::to_string)
+            .collect();
+        if !findings.is_empty() {
+            self.shared.metrics.capacity.plans_refused.inc();
+            tracing::error!(?findings, "the plan of capacity failed its check and is not carried out");
+        }
+        findings
+    }
+
+    /// Says the order of a plan; a new one under a new generation, the same one again as it was.
+    async fn carry_out(&mut self, plan: &CapacityPlan, now: Instant) -> Result<(), ProvisionError> {
+        if self.ordered.as_ref() != Some(&plan.targets) {
+            self.generation.sequence += 1;
+            // Written down before it is said: an order is always of a generation that a successor knows of.
+            self.ordered = Some(plan.targets.clone());
+            let targets: Vec<String> =
+                plan.targets.iter().map(|target| format!("{}={}", target.group, target.count)).collect();
+            tracing::info!(generation = %self.generation, ?targets, "capacity ordered");
+            self.note_decision(plan, now);
+        }
+        let order = Order { generation: self.generation, targets: plan.targets.clone() };
+        let applied = match tokio::time::timeout(CALL_WITHIN, self.manager.apply(&order)).await {
+            Ok(Ok(applied)) => applied,
+            Ok(Err(ProvisionError::StaleGeneration { asked, taken })) => {
+                self.generation = Generation { epoch: taken.epoch + 1, sequence: 0 };
+                self.ordered = None;
+                tracing::warn!(%asked, %taken, epoch = self.generation.epoch, "the manager knows a newer order; epoch raised");
+                let error = ProvisionError::StaleGeneration { asked, taken };
+                self.count_error(&error);
+                return Err(error);
+            }
+            Ok(Err(error)) => {
+                self.count_error(&error);
+                tracing::error!(%error, "order capacity; it is said again");
+                return Err(error);
+            }
+            Err(_) => {
+                let error = timed_out("order instances");
+                self.count_error(&error);
+                tracing::error!(%error, "order capacity; it is said again");
+                return Err(error);
+            }
+        };
+        self.take_failures(applied, now);
+        Ok(())
+    }
+
+    fn take_failures(&mut self, applied: Applied, now: Instant) {
+        self.shared.metrics.capacity.started.inc_by(u64::from(applied.started));
+        self.shared.metrics.capacity.stopped.inc_by(u64::from(applied.stopped));
+        for failure in applied.failures {
+            self.shared.metrics.capacity.count_failure(&failure.group.pool, failure.kind.name());
+            if failure.kind == FailureKind::Failed {
+                self.learned.failed(&failure.group.pool, now);
+            }
+            let why = format!("{}: {}", failure.kind.name(), failure.detail);
+            if self.refusals.refused(&failure.group.pool, why, now.wall_ms) {
+                tracing::error!(group = %failure.group, kind = failure.kind.name(), detail = failure.detail,
+                    "a pool does not give what it was asked for; it is done without for a while");
+            }
+        }
+    }
+
+    /// A manager that does not answer: what is known stands, and nothing is given up.
+    fn note_silence(&self, error: &ProvisionError) {
+        self.count_error(error);
+        tracing::error!(%error, "instances are not seen; what is known of them stands");
+        lock(&self.shared.capacity.view).error = Some(error.to_string());
+    }
+
+    fn count_error(&self, error: &ProvisionError) {
+        self.shared.metrics.capacity.count_error(error.name());
+    }
+
+    fn now(&self) -> Instant {
+        let (wall_ms, steady) = self.started;
+        let passed = self.shared.clock.steady_now().saturating_sub(steady);
+        Instant {
+            wall_ms: wall_ms + passed.as_millis() as u64,
+            calendar_s: self.shared.clock.calendar_now_s(),
+            speed: self.shared.clock.speed(),
+        }
+    }
+}
+
+fn timed_out(operation: &'static str) -> ProvisionError {
+    ProvisionError::Unreachable { operation, detail: format!("no answer within {} s", CALL_WITHIN.as_secs()) }
+}

@@ -1,0 +1,324 @@
+//! What people and programs ask of the capacity loop: allocations, their change and their end.
+//!
+//! One at a time and in the loop, so that two requests never get the same last capacity. A request is tried on the planner:
+//! the plan of this moment is made once without and once with it, and what the second is short of that the first is not is
+//! the constraint that stands against it. A window beyond the planned horizon is held against what pools have in all and
+//! what is promised of it. Source: seeds 11997021 and 11372686 (request, prediction, shape, capacity check, provisioning,
+//! answer), SPEC C6 and C11.
+
+use std::collections::BTreeMap;
+
+use forebay_plan::capacity::{CapacityInputs, PlanningLimits, ServiceReason, plan_capacity};
+use forebay_provision::InstanceManager;
+use tokio::sync::oneshot;
+
+use super::CapacityLoop;
+use super::allocations::{Allocation, AllocationState, Wanted, matches};
+use super::board::serves_per_s;
+use super::spending::Instant;
+use super::tuning::TunerWord;
+use crate::state::lock;
+
+/// Most allocations that are not over.
+const MAX_OPEN: usize = 1000;
+/// Longest window, and how far ahead it may begin, calendar seconds: 90 days.
+const FARTHEST_S: i64 = 90 * 86_400;
+
+/// Something that is asked of the loop.
+pub(crate) enum Ask {
+    Allocate { wanted: Wanted, idempotency_key: Option<String>, answer: Answer },
+    Extend { id: String, to_s: i64, answer: Answer },
+    Cancel { id: String, answer: Answer },
+    Tune { service: String, word: TunerWord, answer: oneshot::Sender<Result<(), Denied>> },
+}
+
+type Answer = oneshot::Sender<Result<Allocation, Denied>>;
+
+/// Why something that was asked is not done.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("no {what} is called {name:?}; GET /v1/availability lists what there is")]
+    Unknown { what: &'static str, name: String },
+    #[error("{0}")]
+    Wrong(String),
+    #[error("{detail}")]
+    Impossible { constraint: &'static str, detail: String },
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl<M: InstanceManager> CapacityLoop<M> {
+    /// Answers; whether that changed what is to be planned.
+    pub(super) fn answer(&mut self, ask: Ask) -> bool {
+        let (decided, answer) = match ask {
+            Ask::Allocate { wanted, idempotency_key, answer } => (self.allocate(wanted, idempotency_key), answer),
+            Ask::Extend { id, to_s, answer } => (self.extend(&id, to_s), answer),
+            Ask::Cancel { id, answer } => (self.cancel(&id), answer),
+            Ask::Tune { service, word, answer } => {
+                let _ = answer.send(self.tune_as_told(service, word));
+                return false;
+            }
+        };
+        let changed = decided.is_ok();
+        // Written down before it is told: a promise survives a crash.
+        self.store_all();
+        // Who asked may have gone; the promise stands.
+        let _ = answer.send(decided);
+        changed
+    }
+
+    fn tune_as_told(&mut self, service: String, word: TunerWord) -> Result<(), Denied> {
+        let Some(done) = self.tunings.say(&service, word) else {
+            return Err(Denied::Unknown { what: "tuned service", name: service });
+        };
+        done.map_err(Denied::Conflict)?;
+        tracing::info!(service, ?word, "the tuner of headroom was told");
+        self.store_tunings();
+        lock(&self.shared.capacity.view).tuning = self.tunings.as_json();
+        Ok(())
+    }
+
+    fn allocate(&mut self, wanted: Wanted, idempotency_key: Option<String>) -> Result<Allocation, Denied> {
+        if let Some(made) = idempotency_key.as_deref().and_then(|key| self.allocations.by_key(key)) {
+            let same = made.wanted == wanted;
+            let conflict = "this idempotency key was used for another request; use a new one".to_owned();
+            return if same { Ok(made.clone()) } else { Err(Denied::Conflict(conflict)) };
+        }
+        if self.allocations.open() >= MAX_OPEN {
+            let detail = format!("{MAX_OPEN} allocations are open; cancel some first");
+            return Err(Denied::Impossible { constraint: "allocations", detail });
+        }
+        let now = self.now();
+        let id = self.allocations.next_id(self.generation.epoch);
+        let mut allocation = Allocation {
+            id,
+            idempotency_key,
+            wanted,
+            state: AllocationState::Pending,
+            made_ms: now.wall_ms,
+            eta_s: 0,
+            confidence: 0.0,
+            planned: BTreeMap::new(),
+        };
+        self.promise(&mut allocation)?;
+        self.allocations.put(allocation.clone());
+        Ok(allocation)
+    }
+
+    fn extend(&mut self, id: &str, to_s: i64) -> Result<Allocation, Denied> {
+        let mut longer = self.open(id)?;
+        if to_s <= longer.wanted.from_s {
+            return Err(Denied::Wrong("to must be after from; to end an allocation, DELETE it".to_owned()));
+        }
+        let (was, before) = (longer.wanted.to_s, self.open(id)?);
+        longer.wanted.to_s = to_s;
+        if to_s > was {
+            // Tried as if the old one were not there.
+            self.allocations.put(Allocation { state: AllocationState::Cancelled, ..before.clone() });
+            if let Err(denied) = self.promise(&mut longer) {
+                self.allocations.put(before);
+                return Err(denied);
+            }
+            longer.state = before.state;
+        }
+        self.allocations.put(longer.clone());
+        Ok(longer)
+    }
+
+    fn cancel(&mut self, id: &str) -> Result<Allocation, Denied> {
+        let cancelled = Allocation { state: AllocationState::Cancelled, ..self.open(id)? };
+        self.allocations.put(cancelled.clone());
+        Ok(cancelled)
+    }
+
+    fn open(&self, id: &str) -> Result<Allocation, Denied> {
+        let Some(found) = self.allocations.get(id) else {
+            return Err(Denied::Unknown { what: "allocation", name: id.to_owned() });
+        };
+        match found.state {
+            AllocationState::Pending | AllocationState::Allocated => Ok(found.clone()),
+            state => Err(Denied::Conflict(format!("allocation {id} is {} already", state.name()))),
+        }
+    }
+
+    /// Finds out whether and when an allocation can be kept, and notes that in it.
+    fn promise(&self, allocation: &mut Allocation) -> Result<(), Denied> {
+        let now = self.now();
+        let inputs = self.inputs(now, None);
+        let wanted = &allocation.wanted;
+        check(wanted, &inputs, now.calendar_s as i64)?;
+        let room = Room::of(wanted, &inputs);
+        room.check(wanted, &self.allocations.reservations_in(wanted, &inputs))?;
+        let horizon_s = (inputs.steps as u64 * u64::from(inputs.step_s)) as i64;
+        let is_soon = wanted.from_s < now.calendar_s as i64 + horizon_s;
+        if is_soon {
+            let with = self.inputs(now, Some(allocation.reservation()));
+            let (before, after) =
+                (plan_capacity(&inputs, &PlanningLimits::default()), plan_capacity(&with, &PlanningLimits::default()));
+            let line = |plan: &forebay_plan::capacity::CapacityPlan| {
+                plan.report.services.iter().find(|line| line.service == wanted.service).cloned()
+            };
+            let reasons = line(&before).zip(line(&after));
+            if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason)) {
+                return Err(denied);
+            }
+            let had =
+                |group| before.targets.iter().find(|target| target.group == group).map_or(0, |target| target.count);
+            allocation.planned = after
+                .targets
+                .iter()
+                .filter(|target| target.count > had(target.group.clone()))
+                .map(|target| {
+                    (format!("{}/{}", target.group.pool, target.group.shape), target.count - had(target.group.clone()))
+                })
+                .collect();
+        }
+        let lead_s = room.lead_s;
+        let is_ready = is_soon && allocation.planned.is_empty();
+        let earliest_s = now.calendar_s as i64 + if is_ready { 0 } else { lead_s.ceil() as i64 };
+        allocation.eta_s = earliest_s.max(allocation.wanted.from_s);
+        let within_s = (allocation.eta_s as f64 - now.calendar_s) / now.speed;
+        allocation.confidence = if is_ready { 1.0 } else { self.confidence(&room, within_s, now) };
+        Ok(())
+    }
+
+    /// How probable it is that an instance asked for now is ready within `within_s` real seconds, in the least sure group of
+    /// those that may be chosen.
+    fn confidence(&self, room: &Room, within_s: f64, now: Instant) -> f64 {
+        let sure = |(pool, shape): &(String, String)| self.learned.confidence(pool, shape, within_s, now);
+        room.groups.iter().map(sure).fold(1.0, f64::min)
+    }
+}
+
+/// What is new of the second reason beside the first.
+fn denied(before: &ServiceReason, after: &ServiceReason) -> Option<Denied> {
+    if before == after {
+        return None;
+    }
+    let impossible = |constraint, detail: String| Some(Denied::Impossible { constraint, detail });
+    match after {
+        ServiceReason::PoolsExhausted { .. } | ServiceReason::ReservationUnmet { .. } => impossible(
+            "capacity",
+            "the pools that match have no more in that window; ask for less, for another window or region".to_owned(),
+        ),
+        ServiceReason::BudgetShort { budget } | ServiceReason::BelowFloorByBudget { budget } => {
+            impossible("budget", format!("budget {budget:?} does not allow it; raise its limit or ask for less"))
+        }
+        ServiceReason::NoAdequateGroup => {
+            impossible("shape", "no shape in any pool that the service may use serves it".to_owned())
+        }
+        ServiceReason::LatencyUnreachable { origin } => {
+            impossible("latency", format!("no pool is near enough to {origin:?}"))
+        }
+        ServiceReason::Met | ServiceReason::LateForLead { .. } | ServiceReason::NoOutlook => None,
+    }
+}
+
+/// Whether a request makes sense at all.
+fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Result<(), Denied> {
+    let unknown = |what, name: &str| Err(Denied::Unknown { what, name: name.to_owned() });
+    if !inputs.services.iter().any(|service| service.name == wanted.service) {
+        return unknown("service", &wanted.service);
+    }
+    if let Some(region) =
+        wanted.region.as_ref().filter(|region| inputs.pools.iter().all(|one| one.pool.location != **region))
+    {
+        return unknown("region", region);
+    }
+    if let Some(pool) = wanted.pool.as_ref().filter(|pool| inputs.pools.iter().all(|one| one.pool.name != **pool)) {
+        return unknown("pool", pool);
+    }
+    if let Some(shape) = wanted.shape.as_ref().filter(|shape| inputs.shapes.iter().all(|one| one.name != **shape)) {
+        return unknown("shape", shape);
+    }
+    if wanted.from_s >= wanted.to_s || wanted.to_s <= now_s {
+        return Err(Denied::Wrong("the window must end after it begins, and not in the past".to_owned()));
+    }
+    if wanted.to_s - now_s > FARTHEST_S {
+        return Err(Denied::Wrong(format!("the window must end within {} days", FARTHEST_S / 86_400)));
+    }
+    Ok(())
+}
+
+/// What the pools that match a request have in all.
+pub(super) struct Room {
+    pub(super) pools: Vec<String>,
+    /// Pool and shape of all groups that match.
+    groups: Vec<(String, String)>,
+    /// The longest lead time of them, calendar seconds.
+    pub(super) lead_s: f64,
+    instances: u32,
+    /// Most that an instance serves, units per second.
+    serves_per_s: f64,
+}
+
+impl Room {
+    pub(super) fn of(wanted: &Wanted, inputs: &CapacityInputs) -> Self {
+        let mut room = Self { pools: Vec::new(), groups: Vec::new(), lead_s: 0.0, instances: 0, serves_per_s: 0.0 };
+        for offer in &inputs.pools {
+            let mut is_of_use = false;
+            for shape in &inputs.shapes {
+                let group = forebay_plan::capacity::Group {
+                    service: wanted.service.clone(),
+                    pool: offer.pool.name.clone(),
+                    shape: shape.name.clone(),
+                };
+                let serves = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0);
+                if let Some(serves) = serves.filter(|_| matches(wanted, inputs, &group)) {
+                    room.serves_per_s = room.serves_per_s.max(serves);
+                    room.groups.push((offer.pool.name.clone(), shape.name.clone()));
+                    is_of_use = true;
+                }
+            }
+            if is_of_use {
+                room.pools.push(offer.pool.name.clone());
+                room.lead_s = room.lead_s.max(offer.pool.lead_s);
+                room.instances = room.instances.saturating_add(offer.pool.max_instances);
+            }
+        }
+        room
+    }
+
+    /// Instances that `wanted` takes of these pools at least.
+    pub(super) fn takes(&self, wanted: &Wanted) -> u32 {
+        match (wanted.replicas, wanted.capacity_per_s) {
+            (Some(count), _) => count,
+            (None, per_s) if self.serves_per_s > 0.0 => (per_s.unwrap_or(0.0) / self.serves_per_s).ceil() as u32,
+            (None, _) => u32::MAX,
+        }
+    }
+
+    fn check(&self, wanted: &Wanted, promised: &u32) -> Result<(), Denied> {
+        if self.pools.is_empty() {
+            let detail = "no pool that matches has a shape that serves this service".to_owned();
+            return Err(Denied::Impossible { constraint: "shape", detail });
+        }
+        let (takes, left) = (self.takes(wanted), self.instances.saturating_sub(*promised));
+        if takes > left {
+            let detail = format!(
+                "it takes {takes} instances, and of the {} of pools {} {promised} are promised in that window",
+                self.instances,
+                self.pools.join(", ")
+            );
+            return Err(Denied::Impossible { constraint: "capacity", detail });
+        }
+        Ok(())
+    }
+}
+
+impl super::allocations::Allocations {
+    /// Instances that are promised, within the window of `wanted`, of the pools that match it.
+    pub(super) fn reservations_in(&self, wanted: &Wanted, inputs: &CapacityInputs) -> u32 {
+        let room = Room::of(wanted, inputs);
+        let overlapping = self.all().filter(|one| {
+            matches!(one.state, AllocationState::Pending | AllocationState::Allocated)
+                && one.wanted.from_s < wanted.to_s
+                && one.wanted.to_s > wanted.from_s
+        });
+        let shares = overlapping.filter_map(|one| {
+            let theirs = Room::of(&one.wanted, inputs);
+            theirs.pools.iter().any(|pool| room.pools.contains(pool)).then(|| theirs.takes(&one.wanted))
+        });
+        shares.fold(0, u32::saturating_add)
+    }
+}

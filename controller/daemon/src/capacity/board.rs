@@ -1,0 +1,146 @@
+//! What the capacity loop and the rest of the daemon tell each other: demand in, ready capacity and the view out.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Group, Instance, Maintenance};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::mpsc::Sender;
+
+use super::allocations::Allocation;
+use super::asks::Ask;
+use crate::planning::capacity::CapacityDemand;
+use crate::state::lock;
+
+/// What the parts tell each other. Each lock is held for a copy only.
+#[derive(Default)]
+pub(crate) struct Board {
+    /// What provisioned pools are to be ready for.
+    pub(crate) demand: Mutex<CapacityDemand>,
+    /// When what instances are in has less.
+    pub(crate) maintenance: Mutex<Vec<Maintenance>>,
+    ready: Mutex<Ready>,
+    /// The newest turn, for people and tools.
+    pub(crate) view: Mutex<View>,
+    /// To the loop; `None` where nothing is provisioned.
+    pub(crate) asks: Mutex<Option<Sender<Ask>>>,
+}
+
+/// What provisioned pools have ready, now and as the plan in force expects it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Ready {
+    /// By pool: milli-units per second, now and by step of the plan from the moment on that it was made.
+    pub(crate) milli_per_s: BTreeMap<String, Vec<u64>>,
+    /// Steady time for which that holds.
+    pub(crate) at: Duration,
+    /// Rises when anything but the time changes.
+    pub(crate) version: u64,
+}
+
+/// A turn of the loop.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    /// Wall time, unix milliseconds; 0 before the first turn.
+    pub(crate) at_ms: u64,
+    pub(crate) generation: Generation,
+    pub(crate) instances: Vec<Instance>,
+    /// Pools that refuse at present, and why.
+    pub(crate) refusals: Vec<(String, String)>,
+    pub(crate) allocations: Vec<Allocation>,
+    /// What tuners of headroom do.
+    pub(crate) tuning: Vec<Value>,
+    pub(crate) inputs: Option<Arc<CapacityInputs>>,
+    pub(crate) plan: CapacityPlan,
+    /// Invariants that the plan breaks; it was not carried out.
+    pub(crate) findings: Vec<String>,
+    /// Why the manager did not do as it was told, or was not heard of.
+    pub(crate) error: Option<String>,
+}
+
+impl Board {
+    /// What is ready, as last told.
+    pub(crate) fn ready(&self) -> Ready {
+        lock(&self.ready).clone()
+    }
+
+    pub(super) fn set_ready(&self, milli_per_s: BTreeMap<String, Vec<u64>>, at: Duration) {
+        let mut ready = lock(&self.ready);
+        let version = ready.version + u64::from(ready.milli_per_s != milli_per_s);
+        *ready = Ready { milli_per_s, at, version };
+    }
+}
+
+/// Work that an instance of a group does for its service, in units per second; `None` of an unknown group.
+pub(crate) fn serves_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64> {
+    let service = inputs.services.iter().find(|service| service.name == group.service)?;
+    let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape)?;
+    let offer = inputs.pools.iter().find(|offer| offer.pool.name == group.pool)?;
+    let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
+    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier))
+}
+
+/// By service: what is ready now, then by step of the plan; milli-units per second.
+pub(super) fn ready_milli_per_s(inputs: &CapacityInputs, plan: &CapacityPlan) -> BTreeMap<String, Vec<u64>> {
+    let milli = |group: &Group, count: u32| {
+        let per_s = serves_per_s(inputs, group).unwrap_or(0.0) * f64::from(count);
+        (1000.0 * per_s) as u64
+    };
+    let mut ready: BTreeMap<String, Vec<u64>> =
+        inputs.services.iter().map(|service| (service.name.clone(), vec![0; inputs.steps + 1])).collect();
+    for (group, fleet) in &inputs.fleet {
+        if let Some(of) = ready.get_mut(&group.service).and_then(|steps| steps.first_mut()) {
+            *of = of.saturating_add(milli(group, fleet.ready));
+        }
+    }
+    for schedule in &plan.schedule {
+        let Some(of) = ready.get_mut(&schedule.group.service) else { continue };
+        for (of, count) in of.iter_mut().skip(1).zip(&schedule.ready) {
+            *of = of.saturating_add(milli(&schedule.group, *count));
+        }
+    }
+    ready
+}
+
+/// A decision for the audit trail and for people.
+pub(crate) fn decision_json(generation: Generation, plan: &CapacityPlan, at_ms: u64) -> Value {
+    let groups: Vec<Value> = plan
+        .report
+        .groups
+        .iter()
+        .map(|line| {
+            json!({
+                "service": line.group.service, "pool": line.group.pool, "shape": line.group.shape,
+                "from": line.from, "to": line.to, "wanted": line.wanted, "reason": line.reason.name(),
+            })
+        })
+        .collect();
+    let services: Vec<Value> = plan
+        .report
+        .services
+        .iter()
+        .map(|line| {
+            json!({
+                "service": line.service, "reason": line.reason.name(), "level": line.level,
+                "floor_per_s": line.floor_per_s, "need_per_s": line.need_per_s, "peak_per_s": line.peak_per_s,
+                "ready_per_s": line.ready_per_s, "planned_per_s": line.planned_per_s, "short_per_s": line.short_per_s,
+            })
+        })
+        .collect();
+    let budgets: Vec<Value> = plan
+        .report
+        .budgets
+        .iter()
+        .map(|line| {
+            json!({
+                "name": line.name, "limit_micros": line.limit_micros, "spent_micros": line.spent_micros,
+                "committed_micros": line.committed_micros, "expected_micros": line.expected_micros,
+            })
+        })
+        .collect();
+    json!({
+        "at_unix_ms": at_ms, "generation": { "epoch": generation.epoch, "sequence": generation.sequence },
+        "services": services, "groups": groups, "budgets": budgets,
+    })
+}

@@ -1,0 +1,189 @@
+//! The counterfactual ledger: what operation has cost and served, beside what other policies would have on the same demand.
+//!
+//! The loop notes for each service and calendar step what was ready and what was paid ([`Recorder`]). Asked, the ledger lays
+//! that beside the offered demand of the same steps and lets the policies that people run today live through it
+//! ([`forebay_plan::simulation`]): a static peak, Kubernetes' autoscaler, the last value, last week, and an oracle. All have
+//! the lead time that the planner counts with, and instances of one size: the cheapest for what they serve.
+//!
+//! A policy here has the number that it is given, and is not tuned: `forebay simulate` tunes.
+
+use std::collections::BTreeMap;
+
+use forebay_plan::capacity::CapacityInputs;
+use forebay_plan::capacity::price::{list_micros, units_per_s};
+use forebay_plan::simulation::{
+    Course, Horizontal, LastValue, Measures, Oracle, Policy, Seasonal, Static, World, simulate,
+};
+use serde_json::{Value, json};
+
+const WEEK_S: u32 = 7 * 86_400;
+
+/// What was ready and paid of a service in a step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Supply {
+    pub(crate) service: String,
+    /// When the step begins, calendar unix seconds.
+    pub(crate) start_s: i64,
+    /// Mean of what ready instances served at once, units per second.
+    pub(crate) ready_per_s: f64,
+    /// What all instances cost in it, at list prices, reserved ones too.
+    pub(crate) cost_micros: f64,
+}
+
+/// What adds up in the running step.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    step: Option<i64>,
+    /// By service: seconds, ready units x seconds, micros.
+    sums: BTreeMap<String, [f64; 3]>,
+    last_s: f64,
+}
+
+impl Recorder {
+    /// Notes that since the last call this was ready and paid, by service: units per second and micros an hour of the
+    /// calendar. Returns what was supplied in the step that has ended, if one has.
+    pub(super) fn note(&mut self, now_s: f64, step_s: u32, supplied: &BTreeMap<String, (f64, f64)>) -> Vec<Supply> {
+        let step = (now_s / f64::from(step_s)).floor() as i64;
+        let passed_s = now_s - self.last_s;
+        let ended = match self.step {
+            Some(open) if open != step => self.take(open, step_s),
+            _ => Vec::new(),
+        };
+        // A turn that begins a step tells of the one before; at the first there is nothing to tell of.
+        if self.step.is_some() && passed_s > 0.0 {
+            for (service, (ready_per_s, micros_per_h)) in supplied {
+                let [seconds, units, micros] = self.sums.entry(service.clone()).or_default();
+                *seconds += passed_s;
+                *units += ready_per_s * passed_s;
+                *micros += micros_per_h * passed_s / 3600.0;
+            }
+        }
+        (self.step, self.last_s) = (Some(step), now_s);
+        ended
+    }
+
+    fn take(&mut self, step: i64, step_s: u32) -> Vec<Supply> {
+        let supply = |(service, [seconds, units, micros]): (String, [f64; 3])| Supply {
+            service,
+            start_s: step * i64::from(step_s),
+            ready_per_s: units / seconds.max(f64::MIN_POSITIVE),
+            cost_micros: micros,
+        };
+        std::mem::take(&mut self.sums).into_iter().map(supply).collect()
+    }
+}
+
+/// By service: what is ready now, units per second, and what all instances cost, micros an hour of the calendar.
+pub(super) fn supplied(inputs: &CapacityInputs) -> BTreeMap<String, (f64, f64)> {
+    let mut supplied: BTreeMap<String, (f64, f64)> =
+        inputs.services.iter().map(|service| (service.name.clone(), (0.0, 0.0))).collect();
+    for (group, fleet) in &inputs.fleet {
+        let serves = super::board::serves_per_s(inputs, group);
+        let (Some(of), Some(serves)) = (supplied.get_mut(&group.service), serves) else { continue };
+        let paid = f64::from(fleet.wanted() + fleet.draining);
+        of.0 += serves * f64::from(fleet.ready);
+        of.1 += paid * price_micros_per_h(inputs, &group.pool, &group.shape).unwrap_or(0.0);
+    }
+    supplied
+}
+
+fn price_micros_per_h(inputs: &CapacityInputs, pool: &str, shape: &str) -> Option<f64> {
+    let shape = inputs.shapes.iter().find(|one| one.name == shape)?;
+    let pool = &inputs.pools.iter().find(|offer| offer.pool.name == pool)?.pool;
+    let tier = inputs.tiers.iter().find(|tier| tier.name == pool.tier)?;
+    Some(list_micros(shape, tier, pool.price_milli) as f64)
+}
+
+/// The size of instance that all policies have: the cheapest for what it serves.
+pub(super) struct Unit {
+    pub(super) serves_per_s: f64,
+    /// Of the calendar.
+    pub(super) micros_per_h: f64,
+    pub(super) lead_s: f64,
+}
+
+pub(super) fn unit(inputs: &CapacityInputs, service: &str) -> Option<Unit> {
+    let service = inputs.services.iter().find(|one| one.name == service)?;
+    let units = inputs.pools.iter().flat_map(|offer| inputs.shapes.iter().map(move |shape| (offer, shape)));
+    let units = units.filter_map(|(offer, shape)| {
+        let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
+        let serves_per_s = units_per_s(service, shape, tier);
+        let micros_per_h = price_micros_per_h(inputs, &offer.pool.name, &shape.name)?;
+        (serves_per_s > 0.0).then_some(Unit { serves_per_s, micros_per_h, lead_s: offer.pool.lead_s })
+    });
+    units.min_by(|a, b| (a.micros_per_h / a.serves_per_s).total_cmp(&(b.micros_per_h / b.serves_per_s)))
+}
+
+/// The ledger of a service: `demand` and `supply` by step, from the same step on; NaN and `None` where nothing is known.
+/// `None` where no instance serves the service.
+pub(crate) fn ledger(
+    inputs: &CapacityInputs,
+    service: &str,
+    demand: &[f64],
+    supply: &[Option<Supply>],
+) -> Option<Value> {
+    let unit = unit(inputs, service)?;
+    let step_s = inputs.step_s;
+    let lead_steps = (unit.lead_s / f64::from(step_s)).ceil().max(1.0) as usize;
+    let per_step_micros = (unit.micros_per_h * f64::from(step_s) / 3600.0).max(f64::MIN_POSITIVE);
+    // What is not known of supply is not compared, by anybody.
+    let compared: Vec<f64> =
+        demand.iter().zip(supply).map(|(demand, supply)| if supply.is_some() { *demand } else { f64::NAN }).collect();
+    let world = World { demand: &compared, step_s, per_replica: unit.serves_per_s, lead_steps };
+    let known = compared.iter().filter(|demand| !demand.is_nan());
+    let peak = known.map(|demand| world.replicas(*demand)).max().unwrap_or(0);
+    let of = |supply: &Option<Supply>, figure: &dyn Fn(&Supply) -> f64| supply.as_ref().map_or(0.0, figure);
+    let own = Course {
+        steps: 0..compared.len(),
+        // A hair more, so that an instance that was there all the time counts.
+        ready: supply.iter().map(|one| (of(one, &|one| one.ready_per_s) / unit.serves_per_s + 1e-6) as usize).collect(),
+        paid: supply.iter().map(|one| (of(one, &|one| one.cost_micros) / per_step_micros).round() as usize).collect(),
+    };
+    let season_steps = (WEEK_S / step_s.max(1)) as usize;
+    let mut others: Vec<(String, Box<dyn Policy>)> =
+        vec![("static peak of this window".to_owned(), Box::new(Static(peak)))];
+    for target in [0.5, 0.7, 0.9] {
+        others.push((format!("autoscaler at {:.0} %", 100.0 * target), Box::new(Horizontal::at(target))));
+    }
+    for factor in [1.0, 1.2] {
+        others.push((format!("last value x {factor}"), Box::new(LastValue { factor })));
+    }
+    others.push(("last week x 1.2".to_owned(), Box::new(Seasonal { season_steps, factor: 1.2 })));
+    others.push(("oracle".to_owned(), Box::new(Oracle)));
+    let row = |policy: &str, course: &Course| {
+        let of = Measures::of(&world, course);
+        json!({
+            "policy": policy, "cost": of.replica_steps * per_step_micros / 1e6, "cost_over_oracle": of.cost_over_oracle(),
+            "tau_u": of.violations, "tau_o": of.over, "theta_u": of.missing, "theta_o": of.idle,
+            "instability": of.instability, "unserved_share": of.unserved,
+            "violation_minutes_per_day": 1440.0 * of.violations,
+        })
+    };
+    let mut rows = vec![row("forebay", &own)];
+    for (name, mut policy) in others {
+        rows.push(row(&name, &simulate(&world, 0..compared.len(), policy.as_mut())));
+    }
+    Some(json!({
+        "service": service, "step_s": step_s, "steps": compared.len(),
+        "compared_steps": compared.iter().filter(|demand| !demand.is_nan()).count(),
+        "serves_per_s_each": unit.serves_per_s, "lead_steps": lead_steps, "policies": rows,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_what_was_there_while_it_ran() {
+        let mut recorder = Recorder::default();
+        let with = |ready: f64| BTreeMap::from([("shop".to_owned(), (ready, 3600.0))]);
+        assert_eq!(recorder.note(600.0, 60, &with(10.0)), []);
+        assert_eq!(recorder.note(620.0, 60, &with(10.0)), []);
+        assert_eq!(recorder.note(650.0, 60, &with(40.0)), []);
+        let ended = recorder.note(665.0, 60, &with(40.0));
+        assert_eq!(ended.len(), 1);
+        assert_eq!((ended[0].start_s, ended[0].cost_micros), (600, 50.0));
+        assert!((ended[0].ready_per_s - (20.0 * 10.0 + 30.0 * 40.0) / 50.0).abs() < 1e-9);
+    }
+}

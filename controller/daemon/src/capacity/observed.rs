@@ -1,0 +1,110 @@
+//! What a turn sees: the instances of the manager, the demand of this moment, and what both mean for pools.
+
+use std::collections::BTreeMap;
+
+use forebay_plan::capacity::{CapacityInputs, Fleet, Instance, InstanceState, PoolOffer, Reservation};
+use forebay_provision::{InstanceManager, Observed};
+
+use super::spending::Instant;
+use super::{CapacityLoop, assembling};
+use crate::planning::capacity::Bounds;
+use crate::state::lock;
+
+/// An instance that is on its way for so many lead times is not counted on any more.
+const LEADS_UNTIL_STUCK: f64 = 3.0;
+/// And at least so long.
+const SHORTEST_UNTIL_STUCK_MS: f64 = 10_000.0;
+
+impl<M: InstanceManager> CapacityLoop<M> {
+    /// Takes in what the manager sees.
+    pub(super) fn see(&mut self, observed: Observed, now: Instant) {
+        if let Some(taken) = observed.generation.filter(|taken| *taken > self.generation) {
+            tracing::warn!(%taken, own = %self.generation, "the manager knows a newer order; epoch raised");
+            self.generation.epoch = taken.epoch.max(self.generation.epoch) + 1;
+            self.generation.sequence = 0;
+            self.ordered = None;
+        }
+        let was_ready = |id: &str| self.instances.iter().any(|one| one.id == id && one.state == InstanceState::Ready);
+        for one in observed.instances.iter().filter(|one| one.state == InstanceState::Ready && !was_ready(&one.id)) {
+            self.refusals.delivered(&one.group.pool);
+        }
+        for seen in self.learned.look(&observed.instances, now) {
+            self.shared.metrics.capacity.count_seen(&seen);
+        }
+        let mut instances = observed.instances;
+        let leads = self.lead_by_pool(now);
+        for one in &mut instances {
+            one.is_interrupted |= is_stuck(one, leads.get(&one.group.pool).copied().unwrap_or(0.0), now);
+        }
+        if self.ordered.is_none() {
+            // After a restart it is not known since when groups have their number; dwell begins anew.
+            for group in Fleet::count(&instances).into_keys() {
+                self.dwell.note(group, now.calendar_s.max(0.0) as u64);
+            }
+        }
+        let fleet = Fleet::count(&instances);
+        self.instances = instances;
+        let asked = self.ordered.clone().unwrap_or_default();
+        let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
+        for group in self.refusals.look(&fleet, &asked, lead_s, now.wall_ms) {
+            let why = "it was asked for instances, and none came".to_owned();
+            if self.refusals.refused(&group.pool, why, now.wall_ms) {
+                self.shared.metrics.capacity.count_failure(&group.pool, "lost");
+                tracing::error!(%group, "instances that were asked for did not come; the pool is done without for a while");
+            }
+        }
+    }
+
+    /// Lead times by pool, real seconds: as declared, or as learned where that is longer.
+    fn lead_by_pool(&self, now: Instant) -> BTreeMap<String, f64> {
+        let lead_s = |offer: &PoolOffer| offer.pool.lead_s.max(self.learned.lead_s(&offer.pool.name, now));
+        self.settings.pools.iter().map(|offer| (offer.pool.name.clone(), lead_s(offer))).collect()
+    }
+
+    /// Offered demand now, by service, within what contracts may use; units per second.
+    fn observed_per_s(&self) -> BTreeMap<String, f64> {
+        let config = &self.shared.config;
+        let recent = self.shared.observer().recent(self.shared.clock.steady_now());
+        let mut by_key = vec![0.0; config.contracts.len()];
+        for seen in recent.values().flatten() {
+            if let Some(offered) = by_key.get_mut(seen.key) {
+                *offered += seen.offered_milli_per_s as f64 / 1000.0;
+            }
+        }
+        let mut by_service: BTreeMap<String, f64> = BTreeMap::new();
+        for (contract, offered_per_s) in config.contracts.iter().zip(by_key) {
+            if let Some(pool) = &contract.pool {
+                // No flood keeps capacity: what no contract admits needs none.
+                *by_service.entry(pool.clone()).or_default() += Bounds::of(contract, 0.0).hold(offered_per_s);
+            }
+        }
+        by_service
+    }
+
+    /// What a plan of this moment is made of, with one more reservation if it is asked what that would do.
+    pub(super) fn inputs(&self, now: Instant, further: Option<Reservation>) -> CapacityInputs {
+        let demand = lock(&self.shared.capacity.demand).clone();
+        let mut reservations = self.allocations.reservations(now.calendar_s as i64);
+        reservations.extend(further);
+        let known = assembling::Known {
+            now,
+            instances: &self.instances,
+            demand: &demand,
+            observed_per_s: &self.observed_per_s(),
+            refusals: &self.refusals,
+            reservations,
+            maintenance: lock(&self.shared.capacity.maintenance).clone(),
+            headroom: &|service| self.tunings.headroom(service),
+            dwell: &self.dwell,
+            spending: &self.spending,
+            pools: self.learned.offers(&self.settings.pools, now),
+        };
+        assembling::inputs(&self.shared.config, &self.settings, known)
+    }
+}
+
+/// Whether it should have been ready long ago.
+fn is_stuck(one: &Instance, lead_s: f64, now: Instant) -> bool {
+    let patience_ms = (LEADS_UNTIL_STUCK * 1000.0 * lead_s).max(SHORTEST_UNTIL_STUCK_MS);
+    one.state < InstanceState::Ready && now.wall_ms.saturating_sub(one.requested_ms) as f64 > patience_ms
+}

@@ -1,0 +1,126 @@
+//! What a turn leaves behind: what a restart must not lose, and what the rest of the daemon, Envoy and people read.
+
+use std::sync::Arc;
+
+use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Instance};
+use forebay_provision::InstanceManager;
+
+use super::board::View;
+use super::endpoints::{Place, discovery_response};
+use super::spending::Instant;
+use super::{CapacityLoop, HEADROOM, POOLS, board, ledger};
+use crate::state::lock;
+
+impl<M: InstanceManager> CapacityLoop<M> {
+    /// Writes down what a restart must not lose; what fails is written with the next turn.
+    pub(super) fn store_all(&mut self) {
+        let stored = self
+            .store
+            .set_spending(&self.spending)
+            .and_then(|()| self.store.set_allocations(&self.allocations.take_changed()))
+            .and_then(|()| match self.learned.take_changed() {
+                Some(learned) => self.store.set_learned(POOLS, &learned),
+                None => Ok(()),
+            });
+        if let Err(error) = stored {
+            self.shared.metrics.store_errors.inc();
+            self.allocations.all_changed();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
+    pub(super) fn note_supply(&mut self, inputs: &CapacityInputs, now: Instant) {
+        let ended = self.recorder.note(now.calendar_s, inputs.step_s, &ledger::supplied(inputs));
+        if let Err(error) = self.store.add_supply(&ended) {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
+    /// Lets headrooms follow what came of them.
+    pub(super) fn tune(&mut self, inputs: &CapacityInputs, plan: &CapacityPlan, now: Instant) {
+        let config = &self.shared.config;
+        let store = &self.store;
+        let lived = |service: &str, from_s: i64, to_s: i64| {
+            let lived = store.supply(service, from_s, to_s).and_then(|supply| {
+                let keys = config.keys_of(service);
+                let offered = store.offered(&keys, from_s, to_s)?;
+                Ok(supply.into_iter().filter_map(|one| Some((*offered.get(&one.start_s)?, one))).collect())
+            });
+            lived.unwrap_or_else(|error| {
+                tracing::error!(%error, "capacity");
+                Vec::new()
+            })
+        };
+        if self.tunings.move_on(inputs, plan, now, lived) {
+            self.store_tunings();
+        }
+    }
+
+    pub(super) fn store_tunings(&mut self) {
+        let stored = self.tunings.as_text().map(|text| self.store.set_learned(HEADROOM, &text));
+        if let Some(Err(error)) = stored {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
+    pub(super) fn note_decision(&mut self, plan: &CapacityPlan, now: Instant) {
+        let decision = board::decision_json(self.generation, plan, now.wall_ms);
+        if let Err(error) = self.store.note_decision(now.wall_ms, &decision.to_string()) {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
+    /// Endpoints, ready capacity, and the view.
+    pub(super) fn publish(
+        &mut self,
+        inputs: Arc<CapacityInputs>,
+        plan: CapacityPlan,
+        findings: Vec<String>,
+        error: Option<String>,
+        now: Instant,
+    ) {
+        self.write_endpoints(&inputs);
+        let ready = board::ready_milli_per_s(&inputs, &plan);
+        self.shared.metrics.capacity.note(&inputs, &plan, &ready);
+        self.shared.capacity.set_ready(ready, self.shared.clock.steady_now());
+        self.shared.bell.ring();
+        *lock(&self.shared.capacity.view) = View {
+            at_ms: now.wall_ms,
+            generation: self.generation,
+            instances: self.instances.clone(),
+            refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
+            allocations: self.allocations.all().cloned().collect(),
+            tuning: self.tunings.as_json(),
+            inputs: Some(inputs),
+            plan,
+            findings,
+            error,
+        };
+    }
+
+    fn write_endpoints(&mut self, inputs: &CapacityInputs) {
+        let Some(files) = &mut self.endpoints else { return };
+        for one in &self.settings.services {
+            let name = &one.service.name;
+            let place = |instance: &Instance| {
+                let offer = inputs.pools.iter().find(|offer| offer.pool.name == instance.group.pool)?;
+                Some(Place {
+                    location: offer.pool.location.clone(),
+                    tier: offer.pool.tier.clone(),
+                    serves_per_s: board::serves_per_s(inputs, &instance.group)?,
+                })
+            };
+            match files.write(name, discovery_response(name, &self.instances, place)) {
+                Ok(true) => tracing::debug!(service = name, "endpoints written"),
+                Ok(false) => {}
+                Err(error) => {
+                    self.shared.metrics.capacity.endpoint_errors.inc();
+                    tracing::error!(service = name, %error, "write endpoints; the old ones stand");
+                }
+            }
+        }
+    }
+}

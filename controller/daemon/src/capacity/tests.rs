@@ -1,0 +1,308 @@
+//! The loop against a pool that is moved by hand: what is ordered, what stays when things fail, what is promised.
+
+mod outside;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_plan::capacity::{Fleet, InstanceState};
+use tokio::sync::{mpsc, oneshot};
+
+use super::CapacityLoop;
+use super::allocations::{Allocation, AllocationState, Wanted};
+use super::asks::{Ask, Denied};
+use super::tuning::TunerWord;
+use crate::clock::{Clock, ManualClock};
+use crate::config::Config;
+use crate::observe::{Moment, Observer};
+use crate::planning::capacity::{CapacityDemand, LEVELS, PoolDemand};
+use crate::state::{Shared, lock};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, Point};
+use outside::{Fault, Outside, OutsideManager};
+
+const FIRST_STEP: i64 = 5_900_000;
+const STEP_S: i64 = 60;
+
+/// An instance serves 10 a second and costs 1 an hour; `near` is on demand, `far` dearer.
+const CONFIG: &str = "
+step_s: 60
+forecast: { horizon_steps: 8 }
+contracts: [ { tenant: acme, resource: requests, rate_per_s: 20, shadow_max_per_s: 400, pool: shop } ]
+capacity:
+  decide_every_s: 5
+  manager: dry_run
+  shapes: [ { name: Small, offers: { cpu: 1 }, price_per_h: 1 } ]
+  pools:
+    - { name: near, location: here, max_instances: 12, lead_s: 100 }
+    - { name: far, location: there, max_instances: 12, lead_s: 100, price_factor: 1.5 }
+  services:
+    - { name: shop, need_per_unit: { cpu: 0.1 }, shortage_per_unit_h: 10, guaranteed_share: 0, min_dwell_s: 120, drain_s: 10 }
+  budgets: [ { name: all, limit: 1000, per: day } ]
+";
+
+struct Rig {
+    clock: Arc<ManualClock>,
+    shared: Arc<Shared>,
+    outside: Arc<Outside>,
+    capacity: CapacityLoop<OutsideManager>,
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+        let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+        Self::in_folder(tempfile::tempdir().unwrap(), clock, outside, CONFIG)
+    }
+
+    fn in_folder(folder: tempfile::TempDir, clock: Arc<ManualClock>, outside: Arc<Outside>, text: &str) -> Self {
+        let config = Config::parse(&folder.path().join("forebay.yaml"), text).unwrap();
+        let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
+        let now = Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
+        let stale_after = config.sync.proxy_stale_after;
+        let observer = Observer::new(config.step_s, 1.0, stale_after, keys, Vec::new(), now);
+        let settings = config.capacity.clone().unwrap();
+        let shared = Arc::new(Shared::new(config, Arc::clone(&clock) as Arc<dyn Clock>, observer));
+        let store = SqliteStore::open(folder.path(), STEP_S as u32).unwrap();
+        let (_, asks) = mpsc::channel(1);
+        let manager = OutsideManager(Arc::clone(&outside));
+        let capacity = CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, 7).unwrap();
+        Self { clock, shared, outside, capacity, folder }
+    }
+
+    /// A controller that is killed and started again.
+    fn restarted(self) -> Self {
+        let Self { clock, outside, capacity, folder, .. } = self;
+        drop(capacity);
+        Self::in_folder(folder, clock, outside, CONFIG)
+    }
+
+    /// The demand of all steps from now on, the same at all quantiles but the highest ones.
+    fn expect(&self, by_step: impl Fn(usize) -> f64) {
+        let first_step = (self.clock.calendar_now_s() as i64).div_euclid(STEP_S);
+        let row = |step| LEVELS.map(|level| by_step(step) * if level > 0.9 { 1.1 } else { 1.0 });
+        let steps = (0..8).map(row).collect();
+        let pool = PoolDemand { pool: "shop".to_owned(), steps, unforecast_keys: 0 };
+        *lock(&self.shared.capacity.demand) = CapacityDemand { first_step, pools: vec![pool] };
+    }
+
+    async fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.clock.advance(Duration::from_secs(5));
+            self.capacity.turn().await;
+        }
+    }
+
+    fn count(&self, state: InstanceState) -> usize {
+        self.outside.count(|one| one.state == state)
+    }
+
+    fn ask(
+        &mut self,
+        ask: impl FnOnce(oneshot::Sender<Result<Allocation, Denied>>) -> Ask,
+    ) -> Result<Allocation, Denied> {
+        let (sender, mut answer) = oneshot::channel();
+        self.capacity.answer(ask(sender));
+        answer.try_recv().unwrap()
+    }
+
+    fn allocate(&mut self, wanted: Wanted, key: &str) -> Result<Allocation, Denied> {
+        let idempotency_key = Some(key.to_owned());
+        self.ask(|answer| Ask::Allocate { wanted, idempotency_key, answer })
+    }
+
+    fn wanted(&self, replicas: u32, from: i64, to: i64) -> Wanted {
+        let now_s = self.clock.calendar_now_s() as i64;
+        Wanted {
+            service: "shop".to_owned(),
+            replicas: Some(replicas),
+            capacity_per_s: None,
+            region: None,
+            pool: None,
+            shape: None,
+            from_s: now_s + from,
+            to_s: now_s + to,
+            is_on_top: true,
+        }
+    }
+}
+
+#[tokio::test]
+async fn capacity_is_there_before_the_demand_and_is_given_back_after_its_dwell() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3, "22 a second at the upper quantiles");
+    // Four steps from now there is twice as much.
+    rig.expect(|step| if step >= 4 { 50.0 } else { 20.0 });
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3, "not before it is needed");
+    rig.turns(27).await;
+    assert!(rig.count(InstanceState::Ready) >= 5, "and ready when it comes: {}", rig.count(InstanceState::Ready));
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    assert!(rig.count(InstanceState::Ready) >= 5, "within the dwell time");
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3);
+}
+
+#[tokio::test]
+async fn a_manager_that_is_down_or_hangs_changes_nothing() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let before = rig.shared.capacity.ready();
+    for fault in [Fault::Down, Fault::Nonsense] {
+        rig.outside.set(Some(fault));
+        rig.turns(3).await;
+        assert_eq!(rig.shared.capacity.ready(), before, "{fault:?}");
+        assert!(lock(&rig.shared.capacity.view).error.is_some());
+    }
+    rig.outside.set(None);
+    rig.turns(1).await;
+    assert!(lock(&rig.shared.capacity.view).error.is_none());
+    assert_eq!(rig.outside.started(), 3);
+}
+
+#[tokio::test]
+async fn lost_answers_and_a_kill_between_decision_and_order_start_nothing_twice() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.outside.set(Some(Fault::AnswerLost));
+    rig.turns(2).await;
+    let mut rig = rig.restarted();
+    rig.expect(|_| 20.0);
+    rig.turns(3).await;
+    rig.outside.set(None);
+    rig.turns(20).await;
+    assert_eq!((rig.outside.started(), rig.count(InstanceState::Ready)), (3, 3));
+}
+
+#[tokio::test]
+async fn a_pool_that_lies_or_refuses_is_done_without() {
+    for fault in [Fault::Lies("near"), Fault::Quota("near")] {
+        let mut rig = Rig::new();
+        rig.expect(|_| 20.0);
+        rig.outside.set(Some(fault));
+        rig.turns(80).await;
+        let far = rig.outside.count(|one| one.group.pool == "far" && one.state == InstanceState::Ready);
+        assert_eq!(far, 3, "{fault:?}");
+        assert!(rig.shared.metrics.text().contains("forebay_capacity_failures_total{pool=\"near\""));
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_taken_away_at_once_comes_again() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    rig.outside.interrupt_all();
+    rig.turns(1).await;
+    let fleet = Fleet::count(&rig.outside.instances());
+    assert_eq!(fleet.values().map(|of| of.coming).sum::<u32>(), 3, "ordered at once, while the others still run");
+    rig.outside.end_interrupted();
+    rig.turns(20).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+}
+
+#[tokio::test]
+async fn a_manager_that_knows_a_newer_order_is_obeyed_with_a_newer_one() {
+    let mut rig = Rig::new();
+    rig.outside.take_generation(99, 3);
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3);
+}
+
+#[tokio::test]
+async fn a_budget_ends_what_it_does_not_pay() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let text = CONFIG.replace("limit: 1000", "limit: 0.05");
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(60).await;
+    assert_eq!(rig.count(InstanceState::Ready), 0, "three an hour cost 5 cents in a minute");
+    let view = lock(&rig.shared.capacity.view).clone();
+    let budget = &view.plan.report.budgets[0];
+    assert!(budget.spent_micros <= 50_000 && budget.spent_micros > 0, "{budget:?}");
+}
+
+#[tokio::test]
+async fn an_allocation_is_promised_once_provisioned_and_ended() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let wanted = rig.wanted(4, 0, 1200);
+    let made = rig.allocate(wanted.clone(), "k").unwrap();
+    assert_eq!(made.state, AllocationState::Pending);
+    assert!(made.eta_s >= rig.clock.calendar_now_s() as i64 + 60 && made.confidence > 0.0, "{made:?}");
+    assert_eq!(made.planned.values().sum::<u32>(), 4, "{made:?}");
+    assert_eq!(rig.allocate(wanted.clone(), "k").unwrap().id, made.id, "the same request is the same allocation");
+    assert!(matches!(rig.allocate(rig.wanted(5, 0, 60), "k"), Err(Denied::Conflict(_))));
+    rig.turns(20).await;
+    let state = |rig: &Rig| rig.capacity.allocations.get(&made.id).map(|one| one.state);
+    assert_eq!((rig.count(InstanceState::Ready), state(&rig)), (7, Some(AllocationState::Allocated)));
+    let mut rig = rig.restarted();
+    rig.expect(|_| 20.0);
+    rig.turns(1).await;
+    assert_eq!(state(&rig), Some(AllocationState::Allocated), "a promise survives a restart");
+    let id = made.id.clone();
+    assert_eq!(rig.ask(|answer| Ask::Cancel { id, answer }).unwrap().state, AllocationState::Cancelled);
+    rig.turns(60).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3, "and is given back");
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_refused_with_what_stands_against_it() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let constraint = |refused: Result<Allocation, Denied>| match refused.unwrap_err() {
+        Denied::Impossible { constraint, .. } => constraint,
+        Denied::Unknown { what, .. } => what,
+        other => panic!("{other}"),
+    };
+    assert_eq!(constraint(rig.allocate(rig.wanted(25, 0, 600), "a")), "capacity");
+    let only_near = |rig: &Rig, replicas| Wanted { pool: Some("near".to_owned()), ..rig.wanted(replicas, 0, 600) };
+    assert_eq!(constraint(rig.allocate(only_near(&rig, 13), "b")), "capacity");
+    assert!(rig.allocate(only_near(&rig, 8), "c").is_ok());
+    assert_eq!(constraint(rig.allocate(only_near(&rig, 8), "d")), "capacity", "what is promised is promised once");
+    let nowhere = Wanted { region: Some("moon".to_owned()), ..rig.wanted(1, 0, 600) };
+    assert_eq!(constraint(rig.allocate(nowhere, "e")), "region");
+    assert!(matches!(rig.allocate(rig.wanted(1, -600, -1), "f"), Err(Denied::Wrong(_))));
+    // Days ahead there is nothing planned yet, and still no more than there is.
+    assert!(rig.allocate(rig.wanted(20, 86_400, 90_000), "g").is_ok());
+    assert_eq!(constraint(rig.allocate(rig.wanted(5, 86_400, 90_000), "h")), "capacity");
+}
+
+#[tokio::test]
+async fn a_tuner_watches_what_its_headrooms_would_have_come_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let text = CONFIG.replace("guaranteed_share: 0,", "guaranteed_share: 0, tuning: {},");
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    let key = forebay_plan::Key::new("acme", "requests");
+    let mut points =
+        (0..240).map(|step| Point { key: key.clone(), start_s: (FIRST_STEP + step) * STEP_S, value: 20.0 });
+    SqliteStore::open(rig.folder.path(), STEP_S as u32).unwrap().replace(&mut points).unwrap();
+    for _ in 0..200 {
+        rig.expect(|_| 20.0);
+        rig.clock.advance(Duration::from_secs(60));
+        rig.capacity.turn().await;
+    }
+    let tuning = lock(&rig.shared.capacity.view).tuning[0].clone();
+    assert_eq!((tuning["state"].as_str(), tuning["headroom"].as_f64()), (Some("watching"), Some(1.0)), "{tuning}");
+    assert_eq!(tuning["settled"], 3, "{tuning}");
+    let refused = |rig: &mut Rig, word| {
+        let (sender, mut answer) = oneshot::channel();
+        rig.capacity.answer(Ask::Tune { service: "shop".to_owned(), word, answer: sender });
+        answer.try_recv().unwrap()
+    };
+    assert!(matches!(refused(&mut rig, TunerWord::Accept), Err(Denied::Conflict(_))), "nothing is proposed");
+    assert_eq!(refused(&mut rig, TunerWord::Kill), Ok(()));
+    assert_eq!(lock(&rig.shared.capacity.view).tuning[0]["state"], "killed");
+}

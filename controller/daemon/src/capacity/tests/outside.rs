@@ -1,0 +1,170 @@
+//! What is outside of the loop: instances that start, run and end on a clock moved by hand, with faults.
+
+use std::sync::{Arc, Mutex};
+
+use forebay_plan::capacity::{Generation, Instance, InstanceState};
+use forebay_provision::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
+
+use crate::clock::wall_now_ms;
+use crate::clock::{Clock, ManualClock};
+
+/// Real milliseconds until an instance is ready.
+const LEAD_MS: u64 = 60_000;
+const DRAIN_MS: u64 = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fault {
+    /// Nothing answers.
+    Down,
+    /// What is answered makes no sense.
+    Nonsense,
+    /// Orders are carried out, and their answers lost.
+    AnswerLost,
+    /// A pool says it does, and does nothing.
+    Lies(&'static str),
+    /// A pool has no more.
+    Quota(&'static str),
+}
+
+#[derive(Default)]
+struct World {
+    instances: Vec<Instance>,
+    generation: Option<Generation>,
+    fault: Option<Fault>,
+    started: usize,
+    drained_ms: Vec<(String, u64)>,
+}
+
+pub(super) struct Outside {
+    clock: Arc<ManualClock>,
+    began_ms: u64,
+    world: Mutex<World>,
+}
+
+/// The manager; the outside lives on when it does not.
+pub(super) struct OutsideManager(pub(super) Arc<Outside>);
+
+impl Outside {
+    pub(super) fn new(clock: Arc<ManualClock>) -> Self {
+        Self { clock, began_ms: wall_now_ms(), world: Mutex::default() }
+    }
+
+    pub(super) fn set(&self, fault: Option<Fault>) {
+        self.world.lock().unwrap().fault = fault;
+    }
+
+    pub(super) fn take_generation(&self, epoch: u64, sequence: u64) {
+        self.world.lock().unwrap().generation = Some(Generation { epoch, sequence });
+    }
+
+    pub(super) fn instances(&self) -> Vec<Instance> {
+        self.world.lock().unwrap().instances.clone()
+    }
+
+    pub(super) fn count(&self, which: impl Fn(&Instance) -> bool) -> usize {
+        self.instances().iter().filter(|one| which(one)).count()
+    }
+
+    pub(super) fn started(&self) -> usize {
+        self.world.lock().unwrap().started
+    }
+
+    pub(super) fn interrupt_all(&self) {
+        self.world.lock().unwrap().instances.iter_mut().for_each(|one| one.is_interrupted = true);
+    }
+
+    pub(super) fn end_interrupted(&self) {
+        self.world.lock().unwrap().instances.retain(|one| !one.is_interrupted);
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.began_ms + self.clock.steady_now().as_millis() as u64
+    }
+
+    fn pass(&self, world: &mut World) {
+        let now_ms = self.now_ms();
+        for one in &mut world.instances {
+            if one.state < InstanceState::Ready && now_ms >= one.requested_ms + LEAD_MS {
+                one.state = InstanceState::Ready;
+                one.ready_ms = Some(now_ms);
+            }
+        }
+        let ended = |id: &str| world.drained_ms.iter().any(|(one, at_ms)| one == id && now_ms >= at_ms + DRAIN_MS);
+        world.instances.retain(|one| !ended(&one.id));
+    }
+}
+
+impl InstanceManager for OutsideManager {
+    async fn observe(&self) -> Result<Observed, ProvisionError> {
+        let mut world = self.0.world.lock().unwrap();
+        let operation = "observe";
+        match world.fault {
+            Some(Fault::Down) => return Err(ProvisionError::Unreachable { operation, detail: "down".to_owned() }),
+            Some(Fault::Nonsense) => return Err(ProvisionError::Malformed { operation, detail: "?".to_owned() }),
+            _ => {}
+        }
+        self.0.pass(&mut world);
+        Ok(Observed { generation: world.generation, instances: world.instances.clone() })
+    }
+
+    async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
+        let mut world = self.0.world.lock().unwrap();
+        if let Some(taken) = world.generation.filter(|taken| *taken > order.generation) {
+            return Err(ProvisionError::StaleGeneration { asked: order.generation, taken });
+        }
+        world.generation = Some(order.generation);
+        let mut applied = Applied::default();
+        let now_ms = self.0.now_ms();
+        let mut groups: Vec<_> = order.targets.clone();
+        for one in &world.instances {
+            if !groups.iter().any(|target| target.group == one.group) {
+                groups.push(forebay_plan::capacity::Target { group: one.group.clone(), count: 0 });
+            }
+        }
+        for target in groups {
+            let there = world.instances.iter().filter(|one| one.group == target.group && one.state.is_wanted()).count();
+            let missing = (target.count as usize).saturating_sub(there);
+            let pool = target.group.pool.as_str();
+            if missing > 0 && world.fault == Some(Fault::Quota(if pool == "near" { "near" } else { "far" })) {
+                let (group, detail) = (target.group.clone(), "10 of 10".to_owned());
+                applied.failures.push(GroupFailure { group, kind: FailureKind::QuotaExceeded, detail });
+                continue;
+            }
+            applied.started += missing as u32;
+            if world.fault == Some(Fault::Lies(if pool == "near" { "near" } else { "far" })) {
+                continue;
+            }
+            for _ in 0..missing {
+                world.started += 1;
+                let id = format!("i{}", world.started);
+                let port = 1000 + world.started as u16;
+                world.instances.push(Instance {
+                    id,
+                    group: target.group.clone(),
+                    state: InstanceState::Starting,
+                    requested_ms: now_ms,
+                    ready_ms: None,
+                    address: Some(([127, 0, 0, 1], port).into()),
+                    is_interrupted: false,
+                });
+            }
+            for _ in 0..there.saturating_sub(target.count as usize) {
+                let youngest = world
+                    .instances
+                    .iter_mut()
+                    .filter(|one| one.group == target.group && one.state.is_wanted())
+                    .max_by_key(|one| (one.is_interrupted, one.requested_ms));
+                let Some(youngest) = youngest else { break };
+                youngest.state = InstanceState::Draining;
+                let id = youngest.id.clone();
+                world.drained_ms.push((id, now_ms));
+                applied.stopped += 1;
+            }
+        }
+        if world.fault == Some(Fault::AnswerLost) {
+            let detail = "connection closed".to_owned();
+            return Err(ProvisionError::Unreachable { operation: "apply", detail });
+        }
+        Ok(applied)
+    }
+}

@@ -1,0 +1,228 @@
+//! Who keeps the instances: `capacity.manager`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Secret, Template, Warming};
+use serde::Deserialize;
+
+use super::{seconds, within};
+use crate::config::file::{Problem, problem};
+
+/// Most paths and rounds of warming.
+const MOST_WARMING: usize = 1000;
+
+/// What fails at once is tried again after a second, and after a minute at the longest.
+const BACKOFF: Backoff = Backoff { first_ms: 1_000, most_ms: 60_000, forgotten_after_ms: 300_000 };
+/// A server that needs longer for a health check is no help to anybody.
+const CHECK_WITHIN_MS: u64 = 2_000;
+/// As Kubernetes' probes do by default.
+const UNHEALTHY_AFTER: u32 = 3;
+/// Twice a megabyte each; 64 instances keep 128 MB.
+const MAX_OUTPUT_BYTES: u64 = 1 << 20;
+
+/// Who keeps the instances.
+#[derive(Clone, Debug)]
+pub(crate) enum ManagerSettings {
+    /// Nobody: what would be done is said.
+    DryRun,
+    /// Processes of this machine; a folder without one is made beside the history.
+    Process(ProcessSettings),
+    /// Whoever answers at this URL, with the secret that signs what is said.
+    Webhook { url: String, secret: Secret },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub(super) enum ManagerPart {
+    DryRun,
+    Process(ProcessPart),
+    Webhook(WebhookPart),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WebhookPart {
+    url: String,
+    /// A file, so that the configuration can be shown to anybody.
+    secret_file: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProcessPart {
+    folder: Option<PathBuf>,
+    ports: Option<PortsPart>,
+    #[serde(default = "most_processes")]
+    max_processes: u32,
+    run: Vec<RunPart>,
+}
+
+fn most_processes() -> u32 {
+    64
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PortsPart {
+    first: u16,
+    last: u16,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunPart {
+    service: String,
+    pool: Option<String>,
+    shape: Option<String>,
+    program: PathBuf,
+    #[serde(default)]
+    arguments: Vec<String>,
+    #[serde(default)]
+    environment: BTreeMap<String, String>,
+    #[serde(default)]
+    health: HealthPart,
+    #[serde(default)]
+    warming: WarmingPart,
+    #[serde(default = "a_minute")]
+    start_within_s: f64,
+    #[serde(default)]
+    drain: DrainPart,
+    max_processes: Option<u32>,
+}
+
+fn a_minute() -> f64 {
+    60.0
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum HealthPart {
+    #[default]
+    Connect,
+    Http(String),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WarmingPart {
+    paths: Vec<String>,
+    rounds: u32,
+    minimum_age_s: f64,
+}
+
+impl Default for WarmingPart {
+    fn default() -> Self {
+        Self { paths: Vec::new(), rounds: 1, minimum_age_s: 0.0 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DrainPart {
+    serve_s: f64,
+    end_within_s: f64,
+}
+
+impl Default for DrainPart {
+    fn default() -> Self {
+        Self { serve_s: 1.0, end_within_s: 10.0 }
+    }
+}
+
+impl ManagerPart {
+    pub(super) fn check(self, services: &[&str]) -> Result<ManagerSettings, Problem> {
+        match self {
+            Self::DryRun => Ok(ManagerSettings::DryRun),
+            Self::Process(part) => part.check(services).map(ManagerSettings::Process),
+            Self::Webhook(part) => part.check(),
+        }
+    }
+}
+
+impl WebhookPart {
+    fn check(self) -> Result<ManagerSettings, Problem> {
+        let at = || "capacity.manager.webhook.secret_file".to_owned();
+        let remedy = "give a file with at least 32 random bytes, as of head -c 32 /dev/urandom";
+        let read = std::fs::read(&self.secret_file);
+        let bytes = read.map_err(|error| problem(at(), format!("{}: {error}", self.secret_file.display()), remedy))?;
+        let secret = Secret::new(bytes).map_err(|error| problem(at(), error.to_string(), remedy))?;
+        Ok(ManagerSettings::Webhook { url: self.url, secret })
+    }
+}
+
+impl ProcessPart {
+    fn check(self, services: &[&str]) -> Result<ProcessSettings, Problem> {
+        const AT: &str = "capacity.manager.process";
+        let ports = match self.ports {
+            None => Ports::Free,
+            Some(PortsPart { first, last }) if first > 0 && first <= last => Ports::Range(first, last),
+            Some(PortsPart { first, last }) => {
+                let reason = format!("{first} to {last} is no range");
+                return Err(problem(format!("{AT}.ports"), reason, "give the first and the last port"));
+            }
+        };
+        if let Some(name) = services.iter().find(|name| self.run.iter().all(|run| run.service != **name)) {
+            let remedy = "add an entry with its program";
+            return Err(problem(format!("{AT}.run"), format!("nothing says how to run service {name:?}"), remedy));
+        }
+        let templates: Result<Vec<Template>, Problem> =
+            self.run.into_iter().enumerate().map(|(i, run)| run.check(&format!("{AT}.run[{i}]"), services)).collect();
+        Ok(ProcessSettings {
+            folder: self.folder.unwrap_or_default(),
+            templates: templates?,
+            ports,
+            max_processes: self.max_processes,
+            backoff: BACKOFF,
+            check_within_ms: CHECK_WITHIN_MS,
+            unhealthy_after: UNHEALTHY_AFTER,
+            max_output_bytes: MAX_OUTPUT_BYTES,
+        })
+    }
+}
+
+impl RunPart {
+    fn check(self, at: &str, services: &[&str]) -> Result<Template, Problem> {
+        if !services.contains(&self.service.as_str()) {
+            let remedy = "name one of capacity.services";
+            return Err(problem(format!("{at}.service"), format!("no service is called {:?}", self.service), remedy));
+        }
+        let path = |field: String, path: &String| {
+            let remedy = "write a path like /healthz";
+            if path.starts_with('/') { Ok(()) } else { Err(problem(field, format!("{path:?} is no path"), remedy)) }
+        };
+        let health = match self.health {
+            HealthPart::Connect => Health::Connect,
+            HealthPart::Http(asked) => {
+                path(format!("{at}.health.http"), &asked)?;
+                Health::Http(asked)
+            }
+        };
+        for asked in &self.warming.paths {
+            path(format!("{at}.warming.paths"), asked)?;
+        }
+        let requests = self.warming.paths.len().saturating_mul(self.warming.rounds as usize);
+        within(format!("{at}.warming.rounds"), requests as f64, 0.0..=MOST_WARMING as f64)?;
+        let milliseconds = |field: &str, value: f64| Ok((seconds(format!("{at}.{field}"), value)? * 1000.0) as u64);
+        Ok(Template {
+            warming: Warming {
+                minimum_age_ms: milliseconds("warming.minimum_age_s", self.warming.minimum_age_s)?,
+                paths: self.warming.paths,
+                rounds: self.warming.rounds,
+            },
+            start_within_ms: milliseconds("start_within_s", self.start_within_s)?,
+            drain: Drain {
+                serve_ms: milliseconds("drain.serve_s", self.drain.serve_s)?,
+                end_within_ms: milliseconds("drain.end_within_s", self.drain.end_within_s)?,
+            },
+            service: self.service,
+            pool: self.pool,
+            shape: self.shape,
+            program: self.program,
+            arguments: self.arguments,
+            environment: self.environment.into_iter().collect(),
+            health,
+            max_processes: self.max_processes.unwrap_or(u32::MAX),
+        })
+    }
+}

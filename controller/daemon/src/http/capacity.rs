@@ -1,0 +1,235 @@
+//! Capacity over HTTP: what there is, why, what it cost, and what may be had. Asking for it is [`super::allocations`].
+//!
+//! | path | what |
+//! |---|---|
+//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse |
+//! | `GET /v1/capacity/decisions` | the newest orders, newest first |
+//! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
+//! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
+//! | `GET /v1/availability?service=S` | what may be had, by pool and shape, now or between `from` and `to` |
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use forebay_plan::capacity::{CapacityInputs, Group, Instance};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::allocations::{DEFAULT_LENGTH_S, Time, told};
+use super::json_answer;
+use super::problem::Problem;
+use crate::capacity::asks::{Ask, Denied};
+use crate::capacity::board::{View, decision_json, serves_per_s};
+use crate::capacity::ledger::{self, Supply};
+use crate::capacity::tuning::TunerWord;
+use crate::state::{Shared, lock};
+use crate::store::StoreError;
+use crate::store::capacity::CapacityStore;
+use crate::store::sqlite::SqliteStore;
+
+/// Decisions that are shown.
+const SHOWN_DECISIONS: u32 = 100;
+/// As far back as the ledger reaches.
+const MOST_DAYS: u32 = 365;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    service: String,
+    region: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
+    match inputs(&shared) {
+        Ok((view, inputs)) => json_answer(&view_json(&view, &inputs)),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+pub(super) async fn decisions(State(shared): State<Arc<Shared>>) -> Response {
+    let data_dir = shared.config.data_dir.clone();
+    let read = move || SqliteStore::open_to_read(&data_dir)?.decisions(SHOWN_DECISIONS);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(decisions)) => {
+            let decisions: Vec<Value> = decisions.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+            json_answer(&json!({ "decisions": decisions }))
+        }
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LedgerAsked {
+    service: String,
+    #[serde(default = "a_week")]
+    days: u32,
+}
+
+fn a_week() -> u32 {
+    7
+}
+
+/// Reads beside the planner, on a connection of its own.
+pub(super) async fn ledger_of(State(shared): State<Arc<Shared>>, Query(asked): Query<LedgerAsked>) -> Response {
+    let inputs = match inputs(&shared) {
+        Ok((_, inputs)) => inputs,
+        Err(problem) => return problem.into_response(),
+    };
+    if inputs.services.iter().all(|service| service.name != asked.service) {
+        return Problem::from(Denied::Unknown { what: "service", name: asked.service }).into_response();
+    }
+    if !(1..=MOST_DAYS).contains(&asked.days) {
+        return Problem::bad(format!("days: give 1 to {MOST_DAYS}")).into_response();
+    }
+    let name = asked.service.clone();
+    let compared = tokio::task::spawn_blocking(move || compare(&shared, &inputs, &asked)).await;
+    match compared {
+        Ok(Ok(Some(ledger))) => json_answer(&ledger),
+        Ok(Ok(None)) => Problem::bad(format!("no shape in any pool serves {name:?}")).into_response(),
+        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn compare(shared: &Shared, inputs: &CapacityInputs, asked: &LedgerAsked) -> Result<Option<Value>, StoreError> {
+    let config = &shared.config;
+    let step_s = i64::from(config.step_s);
+    let to_s = (shared.now().calendar_s as i64).div_euclid(step_s) * step_s;
+    let from_s = to_s - i64::from(asked.days) * 86_400;
+    let steps = ((to_s - from_s) / step_s) as usize;
+    let store = SqliteStore::open_to_read(&config.data_dir)?;
+    let place = |start_s: i64| usize::try_from((start_s - from_s) / step_s).ok().filter(|place| *place < steps);
+    let mut demand = vec![f64::NAN; steps];
+    for (start_s, offered_per_s) in store.offered(&config.keys_of(&asked.service), from_s, to_s)? {
+        if let Some(place) = place(start_s) {
+            demand[place] = offered_per_s;
+        }
+    }
+    let mut supply: Vec<Option<Supply>> = vec![None; steps];
+    for one in store.supply(&asked.service, from_s, to_s)? {
+        if let Some(place) = place(one.start_s) {
+            supply[place] = Some(one);
+        }
+    }
+    Ok(ledger::ledger(inputs, &asked.service, &demand, &supply))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TuningBody {
+    service: String,
+    word: TunerWord,
+}
+
+pub(super) async fn tune(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    let TuningBody { service, word } = match serde_json::from_slice(&body) {
+        Ok(body) => body,
+        Err(error) => return Problem::bad(error.to_string()).into_response(),
+    };
+    match told(&shared, |answer| Ask::Tune { service, word, answer }).await {
+        Ok(()) => json_answer(&json!({ "tuning": lock(&shared.capacity.view).tuning })),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The newest turn with its inputs.
+fn inputs(shared: &Shared) -> Result<(View, Arc<CapacityInputs>), Problem> {
+    if shared.config.capacity.is_none() {
+        return Err(Problem::nothing_provisioned());
+    }
+    let view = lock(&shared.capacity.view).clone();
+    match view.inputs.clone() {
+        Some(inputs) => Ok((view, inputs)),
+        None => {
+            let detail = view.error.unwrap_or_else(|| "instances were not looked at yet; ask again".to_owned());
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Problem { status, title: "Nothing is known yet", detail, constraint: None })
+        }
+    }
+}
+
+fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
+    let mut answer = decision_json(view.generation, &view.plan, view.at_ms);
+    answer["instances"] = view.instances.iter().map(|one| instance_json(one, inputs)).collect();
+    answer["refusing"] = view.refusals.iter().map(|(pool, why)| json!({ "pool": pool, "why": why })).collect();
+    answer["findings"] = json!(view.findings);
+    answer["error"] = json!(view.error);
+    answer["tuning"] = json!(view.tuning);
+    answer["choice_gap"] = json!(view.plan.report.choice.gap());
+    answer
+}
+
+fn instance_json(one: &Instance, inputs: &CapacityInputs) -> Value {
+    json!({
+        "id": one.id, "service": one.group.service, "pool": one.group.pool, "shape": one.group.shape,
+        "state": one.state.name(), "requested_unix_ms": one.requested_ms, "ready_unix_ms": one.ready_ms,
+        "address": one.address, "interrupted": one.is_interrupted, "serves_per_s": serves_per_s(inputs, &one.group),
+    })
+}
+
+pub(super) async fn availability(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
+    let answer = inputs(&shared).and_then(|(view, inputs)| available(&shared, &view, &inputs, &asked));
+    match answer {
+        Ok(answer) => json_answer(&answer),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// What may be had of each group that serves the service: what its pool has beyond what is planned and promised.
+fn available(shared: &Shared, view: &View, inputs: &CapacityInputs, asked: &Asked) -> Result<Value, Problem> {
+    let Some(service) = inputs.services.iter().find(|service| service.name == asked.service) else {
+        return Err(Denied::Unknown { what: "service", name: asked.service.clone() }.into());
+    };
+    let now_s = shared.now().calendar_s as i64;
+    let time = |text: &Option<String>, otherwise: i64, field| {
+        text.as_ref().map_or(Ok(otherwise), |text| Time::Text(text.clone()).read(field))
+    };
+    let from_s = time(&asked.from, now_s, "from")?;
+    let to_s = time(&asked.to, from_s + DEFAULT_LENGTH_S, "to")?;
+    if from_s >= to_s || to_s <= now_s {
+        return Err(Problem::bad("the window must end after it begins, and not in the past".to_owned()));
+    }
+    let mut rows = Vec::new();
+    for offer in inputs.pools.iter().filter(|offer| asked.region.as_ref().is_none_or(|one| *one == offer.pool.location))
+    {
+        let used = used(view, inputs, &offer.pool.name, (from_s, to_s));
+        let startable = if offer.startable == Some(0) && from_s <= now_s {
+            0
+        } else {
+            offer.pool.max_instances.saturating_sub(used)
+        };
+        for shape in &inputs.shapes {
+            let group =
+                Group { service: service.name.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
+            let Some(serves) = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0) else { continue };
+            let ready_from_s = from_s.max(now_s + offer.pool.lead_s.ceil() as i64);
+            rows.push(json!({
+                "pool": offer.pool.name, "location": offer.pool.location, "class": offer.pool.class.name(),
+                "compute": offer.pool.compute.name(), "tier": offer.pool.tier, "shape": shape.name,
+                "instances": startable, "serves_per_s_each": serves, "eta_s": ready_from_s,
+            }));
+        }
+    }
+    Ok(json!({ "service": service.name, "from_s": from_s, "to_s": to_s, "now_s": now_s, "offers": rows }))
+}
+
+/// Instances of a pool that are planned within a window, or else what it has now.
+fn used(view: &View, inputs: &CapacityInputs, pool: &str, (from_s, to_s): (i64, i64)) -> u32 {
+    let step_s = i64::from(inputs.step_s.max(1));
+    let begins_s = inputs.now_s as i64;
+    let step = |at_s: i64| usize::try_from((at_s - begins_s).div_euclid(step_s)).unwrap_or(0);
+    let steps = step(from_s)..(step(to_s - 1) + 1).min(inputs.steps);
+    let of_pool: Vec<_> = view.plan.schedule.iter().filter(|schedule| schedule.group.pool == pool).collect();
+    let planned = |step: usize| of_pool.iter().filter_map(|schedule| schedule.asked.get(step)).sum::<u32>();
+    match steps.map(planned).max() {
+        Some(most) => most,
+        None => view.plan.targets.iter().filter(|target| target.group.pool == pool).map(|target| target.count).sum(),
+    }
+}

@@ -1,0 +1,56 @@
+//! What stands against a request, as a problem document (RFC 9457): `application/problem+json` with a status, a title, what
+//! is wrong here and what to do, and the constraint where one stands against it.
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::capacity::asks::Denied;
+
+/// A problem document (RFC 9457).
+#[derive(Debug, PartialEq)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    pub(super) constraint: Option<&'static str>,
+}
+
+impl Problem {
+    pub(super) fn bad(detail: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, title: "The request makes no sense", detail, constraint: None }
+    }
+
+    pub(super) fn nothing_provisioned() -> Self {
+        let detail =
+            "this controller provisions nothing; declare services under capacity in its configuration".to_owned();
+        Self { status: StatusCode::NOT_FOUND, title: "Nothing is provisioned", detail, constraint: None }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let detail = denied.to_string();
+        let (status, title, constraint) = match denied {
+            Denied::Unknown { what, .. } => (StatusCode::NOT_FOUND, "There is no such thing", Some(what)),
+            Denied::Wrong(_) => (StatusCode::BAD_REQUEST, "The request makes no sense", None),
+            Denied::Impossible { constraint, .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "It cannot be had", Some(constraint))
+            }
+            Denied::Conflict(_) => (StatusCode::CONFLICT, "It contradicts what is there", None),
+        };
+        Self { status, title, detail, constraint }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = json!({
+            "type": "about:blank", "title": self.title, "status": self.status.as_u16(), "detail": self.detail,
+        });
+        if let Some(constraint) = self.constraint {
+            body["constraint"] = json!(constraint);
+        }
+        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    }
+}

@@ -1,0 +1,228 @@
+//! Where plans of quotas and plans of capacity meet: what capacity is to be ready for, and what is ready to be lent.
+//!
+//! The demand of each provisioned pool, step by step, as a distribution:
+//! the sum of what its contracts may use. A contract counts with at least the guaranteed share of its standard rate, whether
+//! it is used or not, and with no more than its standard rate and `shadow_max`: so a guarantee is covered at all times, and no
+//! flood buys capacity. Between these two lies the forecast. How the keys of a pool move together is taken from what their
+//! forecasters remember ([`Paths`]), so that a pool is not provisioned for the day on which all are high at once, unless they
+//! are. Keys whose forecasts do not begin with the others', that are forecast from similar keys or not at all, are added
+//! at the same quantile: the cautious answer. A key whose forecasts are worse than a naive one counts with the naive one,
+//! which is what came last and how far that is usually off: where no forecast helps, scaling is reactive.
+
+use std::collections::BTreeMap;
+
+use forebay_forecast::{Draws, EventForecast, Forecaster, Paths};
+use forebay_plan::{Contract, ReadyCapacity};
+
+use super::Planner;
+use super::demand::KeyDemand;
+use crate::config::Config;
+use crate::state::lock;
+
+/// The quantiles of demand that capacity is planned by, ascending.
+pub(crate) const LEVELS: [f64; 9] = [0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.998, 0.999];
+/// Paths of a sum: the highest level rests on the highest of them. At 1,000 keys and 12 steps they take about a second.
+const PATHS: usize = 500;
+const SEED: u64 = 1;
+
+/// The demand of one pool's contracts.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PoolDemand {
+    pub(crate) pool: String,
+    /// By step from [`CapacityDemand::first_step`]: units per real second, one per level of [`LEVELS`].
+    pub(crate) steps: Vec<[f64; LEVELS.len()]>,
+    /// Keys without any forecast, which count with what came last.
+    pub(crate) unforecast_keys: usize,
+}
+
+/// The newest of it, of all pools that are provisioned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct CapacityDemand {
+    /// The calendar step that the first stands for.
+    pub(crate) first_step: i64,
+    pub(crate) pools: Vec<PoolDemand>,
+}
+
+/// Between what a contract counts with, in units per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bounds {
+    pub(crate) least_per_s: f64,
+    pub(crate) most_per_s: f64,
+}
+
+impl Bounds {
+    /// Of a contract of which `guaranteed_share` is covered at all times, 0 to 1.
+    pub(crate) fn of(contract: &Contract, guaranteed_share: f64) -> Self {
+        let rate_per_s = contract.rate_milli_per_s as f64 / 1000.0;
+        let shadow_max_per_s = contract.shadow_max_milli_per_s as f64 / 1000.0;
+        Self { least_per_s: guaranteed_share * rate_per_s, most_per_s: rate_per_s + shadow_max_per_s }
+    }
+
+    pub(crate) fn hold(self, demand_per_s: f64) -> f64 {
+        demand_per_s.max(self.least_per_s).min(self.most_per_s)
+    }
+}
+
+/// A key with its forecast from the first planned step on.
+struct Member<'a> {
+    forecaster: &'a Forecaster,
+    forecast: &'a EventForecast,
+    /// Leads before the first planned step.
+    passed: usize,
+    bounds: Bounds,
+}
+
+impl Member<'_> {
+    fn quantile(&self, lead: usize, p: f64) -> f64 {
+        let step = &self.forecast.steps[lead];
+        let is_worse = self.forecaster.is_worse_than_naive();
+        self.bounds.hold(if is_worse { step.plain.naive().quantile(p) } else { step.quantile(p) })
+    }
+}
+
+impl Planner {
+    /// Notes what capacity is to be ready for from `step` on.
+    pub(super) fn look_at_capacity(&self, step: i64) {
+        let Some(capacity) = &self.shared.config.capacity else { return };
+        let config = &self.shared.config;
+        let of_pool = |pool: &str, guaranteed_share: f64| {
+            let keys = self.keys.iter().zip(&config.contracts);
+            let keys = keys.filter(|(_, contract)| contract.pool.as_deref() == Some(pool));
+            let bounded: Vec<(&KeyDemand, Bounds)> =
+                keys.map(|(key, contract)| (key, Bounds::of(contract, guaranteed_share))).collect();
+            demand_of(pool, &bounded, step, config.forecast.horizon_steps, i64::from(config.step_s))
+        };
+        let pools = capacity.services.iter().map(|one| of_pool(&one.service.name, one.guaranteed_share));
+        *lock(&self.shared.capacity.demand) = CapacityDemand { first_step: step, pools: pools.collect() };
+    }
+}
+
+impl Planner {
+    /// The pools that contracts name with what they have ready, and by pool what they have less of in some slot from `step` on.
+    ///
+    /// A provisioned pool has in the running slot what is ready now, and in a later one the least that the plan in force
+    /// expects between its begin and that of the slot before: capacity that comes a little late is not lent yet. What is
+    /// promised and not covered counts as if it were ready: an operator who declares overcommit wants it sold.
+    pub(super) fn ready_pools(&mut self, step: i64, slots: usize) -> (Vec<ReadyCapacity>, BTreeMap<String, Vec<u64>>) {
+        let shared = &self.shared;
+        let ready = shared.capacity.ready();
+        self.ready_version = ready.version;
+        let step_s = f64::from(shared.config.step_s);
+        let now = shared.now();
+        // Steps of the plan that have passed since it was made, at the begin of the running slot.
+        let since = shared.clock.to_real(step_s).as_secs_f64();
+        let passed_s = now.steady.saturating_sub(ready.at).as_secs_f64()
+            - shared.clock.to_real((now.calendar_s - step as f64 * step_s).max(0.0)).as_secs_f64();
+        let mut reduced = BTreeMap::new();
+        let of_pool = |pool: &ReadyCapacity| match self.instances.ready_capacity(&pool.name) {
+            Ok(declared) if !ready.milli_per_s.contains_key(&pool.name) => Some(declared),
+            Ok(_) => {
+                let by_step = &ready.milli_per_s[&pool.name];
+                let at = |slot: usize| {
+                    let from = (passed_s / since + slot as f64).max(0.0);
+                    let [first, last] = [from.floor(), from.ceil()].map(|step| (step as usize).min(by_step.len() - 1));
+                    if slot == 0 { by_step[0] } else { by_step[first].min(by_step[last]) }
+                };
+                if by_step.is_empty() {
+                    return None;
+                }
+                let overcommitted = overcommitted_milli_per_s(&shared.config, &pool.name);
+                let by_slot: Vec<u64> = (0..slots).map(|slot| at(slot).saturating_add(overcommitted)).collect();
+                let ready_milli_per_s = by_slot.iter().copied().max().unwrap_or(0);
+                reduced.insert(pool.name.clone(), by_slot);
+                Some(ReadyCapacity { name: pool.name.clone(), ready_milli_per_s })
+            }
+            Err(error) => {
+                tracing::error!(pool = pool.name, %error, "the pool lends nothing");
+                None
+            }
+        };
+        let pools = shared.config.pools.iter().filter_map(of_pool).collect();
+        (pools, reduced)
+    }
+
+    /// Whether provisioned pools have other capacity ready than the last plan knew.
+    pub(super) fn ready_has_changed(&self) -> bool {
+        self.shared.capacity.ready().version != self.ready_version
+    }
+}
+
+fn demand_of(pool: &str, keys: &[(&KeyDemand, Bounds)], step: i64, horizon_steps: usize, step_s: i64) -> PoolDemand {
+    let mut members = Vec::new();
+    let mut others = Vec::new();
+    for (key, bounds) in keys {
+        let fitted = key.fitted.as_ref().zip(key.ahead.as_ref());
+        let passed = |forecast: &EventForecast| usize::try_from(step - forecast.first_s.div_euclid(step_s)).ok();
+        match fitted.and_then(|(fitted, forecast)| Some((fitted, forecast, passed(forecast)?))) {
+            Some((fitted, forecast, passed)) if forecast.steps.len() >= passed + horizon_steps => {
+                members.push(Member { forecaster: &fitted.forecaster, forecast, passed, bounds: *bounds });
+            }
+            _ => others.push((*key, *bounds)),
+        }
+    }
+    // Remembered moments are looked up by lead, so only keys whose leads mean the same steps are drawn together.
+    let passed = most_common(members.iter().map(|member| member.passed));
+    let (members, late): (Vec<_>, Vec<_>) = members.into_iter().partition(|member| Some(member.passed) == passed);
+    let forecasters: Vec<&Forecaster> = members.iter().map(|member| member.forecaster).collect();
+    let passed = passed.unwrap_or(0);
+    let drawn = Paths::of_pool_as(
+        &forecasters,
+        passed + horizon_steps,
+        Draws { count: PATHS, seed: SEED },
+        |member, lead, p| members[member].quantile(lead, p),
+    );
+    let sum = |ahead: usize, p: f64| -> f64 {
+        let drawn = drawn.as_ref().ok().and_then(|paths| paths.mean_quantile(passed + ahead..passed + ahead + 1, p));
+        let late = late.iter().map(|one| one.quantile(one.passed + ahead, p));
+        let others = others.iter().map(|(key, bounds)| bounds.hold(key.quantile_without_paths(step + ahead as i64, p)));
+        drawn.unwrap_or(0.0) + late.sum::<f64>() + others.sum::<f64>()
+    };
+    let steps = (0..horizon_steps).map(|ahead| LEVELS.map(|p| sum(ahead, p))).collect();
+    let unforecast_keys = others.iter().filter(|(key, _)| key.bound(step).is_none()).count();
+    PoolDemand { pool: pool.to_owned(), steps, unforecast_keys }
+}
+
+/// What of the standard rates of a pool's contracts is promised without being covered: the declared overcommit.
+fn overcommitted_milli_per_s(config: &Config, pool: &str) -> u64 {
+    let service = config.capacity.iter().flat_map(|capacity| &capacity.services).find(|one| one.service.name == pool);
+    let share = service.map_or(0.0, |service| 1.0 - service.guaranteed_share);
+    let of_pool = config.contracts.iter().filter(|contract| contract.pool.as_deref() == Some(pool));
+    (of_pool.map(|contract| contract.rate_milli_per_s as f64).sum::<f64>() * share) as u64
+}
+
+/// The value that occurs most often; of equals the lowest.
+fn most_common(values: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_insert(0_usize) += 1;
+    }
+    counts.into_iter().max_by_key(|&(value, count)| (count, std::cmp::Reverse(value))).map(|(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contract_counts_between_its_guarantee_and_what_it_may_use() {
+        let contract = Contract {
+            key: forebay_plan::Key::new("shop", "requests"),
+            rate_milli_per_s: 10_000,
+            burst: 10,
+            shadow_max_milli_per_s: 5_000,
+            pool: None,
+            weight: 1,
+        };
+        let bounds = Bounds::of(&contract, 0.5);
+        assert_eq!([0.0, 7.0, 90.0].map(|demand| bounds.hold(demand)), [5.0, 7.0, 15.0]);
+        // A demand that is not known asks for what is guaranteed.
+        assert_eq!(bounds.hold(f64::NAN), 5.0);
+    }
+
+    #[test]
+    fn of_equally_common_values_the_lowest() {
+        assert_eq!(most_common([2, 0, 1, 1, 0].into_iter()), Some(0));
+        assert_eq!(most_common([2, 2, 1].into_iter()), Some(2));
+        assert_eq!(most_common(std::iter::empty()), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! What of capacity must survive a restart, in tables beside the history. Documents are JSON, so that people can query
+//! them too. The tables are made where they are missing, in files of any version.
+
+use std::collections::BTreeMap;
+
+use forebay_plan::Key;
+use rusqlite::{OptionalExtension, params};
+
+use super::SqliteStore;
+use crate::capacity::allocations::Allocation;
+use crate::capacity::ledger::Supply;
+use crate::capacity::spending::Spending;
+use crate::store::capacity::CapacityStore;
+use crate::store::{HistoryStore, StoreError};
+
+/// Decisions kept: at one every five minutes three months, and about 50 MB at 2 KB each.
+const MAX_DECISIONS: u32 = 25_000;
+
+/// How far back the ledger reaches, calendar seconds: a year, of which five-minute steps take about 4 MB a service.
+const SUPPLY_KEPT_S: i64 = 366 * 86_400;
+
+pub(super) const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS capacity_state (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS allocations (id TEXT PRIMARY KEY, made_ms INTEGER NOT NULL, allocation TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS capacity_decisions (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, decision TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS capacity_supply (
+  service TEXT NOT NULL, start_s INTEGER NOT NULL, ready_per_s REAL NOT NULL, cost_micros REAL NOT NULL,
+  PRIMARY KEY (service, start_s)
+) WITHOUT ROWID;
+";
+
+const SPENDING: &str = "spending";
+
+impl SqliteStore {
+    fn state(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.connection
+            .prepare_cached("SELECT state FROM capacity_state WHERE name = ?1")
+            .and_then(|mut query| query.query_row([name], |row| row.get(0)).optional())
+            .map_err(self.failed("read what is known of capacity"))
+    }
+
+    fn set_state(&mut self, name: &str, state: &str) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO capacity_state (name, state) VALUES (?1, ?2)")
+            .and_then(|mut insert| insert.execute([name, state]))
+            .map_err(self.failed("note what is known of capacity"))?;
+        Ok(())
+    }
+
+    /// A document that this build wrote; one of another shape is an error, because money must not be forgotten.
+    fn parsed<T: serde::de::DeserializeOwned>(&self, text: &str) -> Result<T, StoreError> {
+        let unread = |error: serde_json::Error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+        };
+        serde_json::from_str(text).map_err(unread).map_err(self.failed("read what is known of capacity"))
+    }
+}
+
+fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+impl CapacityStore for SqliteStore {
+    fn spending(&self) -> Result<Option<Spending>, StoreError> {
+        self.state(SPENDING)?.map(|stored| self.parsed(&stored)).transpose()
+    }
+
+    fn set_spending(&mut self, spending: &Spending) -> Result<(), StoreError> {
+        let stored = text(spending).map_err(self.failed("note what was spent"))?;
+        self.set_state(SPENDING, &stored)
+    }
+
+    fn allocations(&self) -> Result<Vec<Allocation>, StoreError> {
+        let failed = self.failed("read allocations");
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT allocation FROM allocations ORDER BY made_ms, id")
+            .map_err(&failed)?;
+        let rows = query.query_map([], |row| row.get::<_, String>(0)).map_err(&failed)?;
+        let stored: Vec<String> = rows.collect::<Result<_, _>>().map_err(&failed)?;
+        stored.iter().map(|stored| self.parsed(stored)).collect()
+    }
+
+    fn set_allocations(&mut self, allocations: &[Allocation]) -> Result<(), StoreError> {
+        if allocations.is_empty() {
+            return Ok(());
+        }
+        let failed = self.failed("note allocations");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for one in allocations {
+            let stored = text(one).map_err(&failed)?;
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO allocations (id, made_ms, allocation) VALUES (?1, ?2, ?3)")
+                .and_then(|mut insert| insert.execute(params![one.id, one.made_ms as i64, stored]))
+                .map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn note_decision(&mut self, at_ms: u64, decision: &str) -> Result<(), StoreError> {
+        let failed = self.failed("note a decision");
+        self.connection
+            .prepare_cached("INSERT INTO capacity_decisions (at_ms, decision) VALUES (?1, ?2)")
+            .and_then(|mut insert| insert.execute(params![at_ms as i64, decision]))
+            .map_err(&failed)?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM capacity_decisions
+                 WHERE id <= (SELECT id FROM capacity_decisions ORDER BY id DESC LIMIT 1 OFFSET ?1)",
+            )
+            .and_then(|mut delete| delete.execute([MAX_DECISIONS]))
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    fn decisions(&self, most: u32) -> Result<Vec<String>, StoreError> {
+        let failed = self.failed("read decisions");
+        let mut query = self
+            .connection
+            .prepare_cached("SELECT decision FROM capacity_decisions ORDER BY id DESC LIMIT ?1")
+            .map_err(&failed)?;
+        let rows = query.query_map([most], |row| row.get(0)).map_err(&failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn add_supply(&mut self, supply: &[Supply]) -> Result<(), StoreError> {
+        let failed = self.failed("note supply");
+        for one in supply {
+            self.connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO capacity_supply (service, start_s, ready_per_s, cost_micros)
+                     VALUES (?1, ?2, ?3, ?4)",
+                )
+                .and_then(|mut insert| {
+                    insert.execute(params![one.service, one.start_s, one.ready_per_s, one.cost_micros])
+                })
+                .map_err(&failed)?;
+            self.connection
+                .prepare_cached("DELETE FROM capacity_supply WHERE service = ?1 AND start_s < ?2")
+                .and_then(|mut delete| delete.execute(params![one.service, one.start_s - SUPPLY_KEPT_S]))
+                .map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    fn supply(&self, service: &str, from_s: i64, to_s: i64) -> Result<Vec<Supply>, StoreError> {
+        let failed = self.failed("read supply");
+        let mut query = self
+            .connection
+            .prepare_cached(
+                "SELECT start_s, ready_per_s, cost_micros FROM capacity_supply
+                 WHERE service = ?1 AND start_s >= ?2 AND start_s < ?3 ORDER BY start_s",
+            )
+            .map_err(&failed)?;
+        let rows = query.query_map(params![service, from_s, to_s], |row| {
+            let (start_s, ready_per_s, cost_micros) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(Supply { service: service.to_owned(), start_s, ready_per_s, cost_micros })
+        });
+        rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn offered(&self, keys: &[Key], from_s: i64, to_s: i64) -> Result<BTreeMap<i64, f64>, StoreError> {
+        let mut offered = BTreeMap::new();
+        for key in keys {
+            for point in self.range(key, from_s, to_s)? {
+                *offered.entry(point.start_s).or_insert(0.0) += point.value.max(0.0);
+            }
+        }
+        Ok(offered)
+    }
+
+    fn learned(&self, name: &str) -> Result<Option<String>, StoreError> {
+        self.state(&format!("learned {name}"))
+    }
+
+    fn set_learned(&mut self, name: &str, learned: &str) -> Result<(), StoreError> {
+        self.set_state(&format!("learned {name}"), learned)
+    }
+}

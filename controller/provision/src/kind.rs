@@ -1,0 +1,43 @@
+//! Which manager is configured, behind the one trait. Adding a manager is one file, one row here and one in the suite.
+
+use crate::{Applied, DryRun, InstanceManager, Observed, Order, Process, ProvisionError, Webhook};
+
+/// Any manager.
+pub enum Manager {
+    /// Processes of this machine.
+    Process(Process),
+    /// Says what it would do.
+    DryRun(DryRun),
+    /// Whoever speaks the protocol of orders.
+    Webhook(Box<Webhook>),
+}
+
+impl Manager {
+    /// The name in configuration, answers and labels.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Process(_) => "process",
+            Self::DryRun(_) => "dry_run",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+}
+
+impl InstanceManager for Manager {
+    async fn observe(&self) -> Result<Observed, ProvisionError> {
+        match self {
+            Self::Process(manager) => manager.observe().await,
+            Self::DryRun(manager) => manager.observe().await,
+            Self::Webhook(manager) => manager.observe().await,
+        }
+    }
+
+    async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
+        match self {
+            Self::Process(manager) => manager.apply(order).await,
+            Self::DryRun(manager) => manager.apply(order).await,
+            Self::Webhook(manager) => manager.apply(order).await,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! From the wire to the domain and back: what makes no sense is named, and nothing of it is used.
+
+use std::collections::BTreeSet;
+
+use forebay_plan::capacity::{Group, Instance, InstanceState, Target};
+
+use super::protocol::{
+    ApplyAnswer, ApplyRequest, MAX_INSTANCES, ObserveAnswer, WireFailure, WireFailureKind, WireGroup, WireInstance,
+    WireState,
+};
+use crate::{Applied, FailureKind, GroupFailure, Observed, Order};
+
+/// Longest id, in bytes.
+const ID_BYTES_MAX: usize = 256;
+/// Characters of a failure's detail that are kept.
+const DETAIL_CHARS_MAX: usize = 1_000;
+
+impl TryFrom<ObserveAnswer> for Observed {
+    type Error = String;
+
+    fn try_from(answer: ObserveAnswer) -> Result<Self, String> {
+        if answer.instances.len() > MAX_INSTANCES {
+            return Err(format!("{} instances, where {MAX_INSTANCES} are the most", answer.instances.len()));
+        }
+        let mut ids = BTreeSet::new();
+        for instance in &answer.instances {
+            if !ids.insert(&instance.id) {
+                return Err(format!("instance {:?} is there twice", instance.id));
+            }
+        }
+        let instances = answer.instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { generation: answer.generation.map(Into::into), instances })
+    }
+}
+
+impl TryFrom<WireInstance> for Instance {
+    type Error = String;
+
+    fn try_from(wire: WireInstance) -> Result<Self, String> {
+        let WireInstance { id, group, state, requested_ms, ready_ms, address, is_interrupted } = wire;
+        if id.is_empty() || id.len() > ID_BYTES_MAX {
+            return Err(format!("an id of {} bytes, where 1 to {ID_BYTES_MAX} are allowed", id.len()));
+        }
+        if state == WireState::Ready && ready_ms.is_none() {
+            return Err(format!("instance {id:?} is ready and has no ready_ms"));
+        }
+        if ready_ms.is_some_and(|ready_ms| ready_ms < requested_ms) {
+            return Err(format!("instance {id:?} was ready before it was asked for"));
+        }
+        let (group, state) = (group.into(), state.into());
+        Ok(Self { id, group, state, requested_ms, ready_ms, address, is_interrupted })
+    }
+}
+
+impl From<Instance> for WireInstance {
+    fn from(instance: Instance) -> Self {
+        let Instance { id, group, state, requested_ms, ready_ms, address, is_interrupted } = instance;
+        Self { id, group: group.into(), state: state.into(), requested_ms, ready_ms, address, is_interrupted }
+    }
+}
+
+impl TryFrom<ApplyAnswer> for Applied {
+    type Error = String;
+
+    fn try_from(answer: ApplyAnswer) -> Result<Self, String> {
+        let mut groups = BTreeSet::new();
+        let mut failures = Vec::with_capacity(answer.failures.len());
+        for failure in answer.failures {
+            let failure = GroupFailure::from(failure);
+            if !groups.insert(failure.group.clone()) {
+                return Err(format!("{} failed twice", failure.group));
+            }
+            failures.push(failure);
+        }
+        Ok(Self { started: answer.started, stopped: answer.stopped, failures })
+    }
+}
+
+impl From<WireFailure> for GroupFailure {
+    fn from(wire: WireFailure) -> Self {
+        let detail = wire.detail.chars().take(DETAIL_CHARS_MAX).collect();
+        Self { group: wire.group.into(), kind: wire.kind.into(), detail }
+    }
+}
+
+impl From<GroupFailure> for WireFailure {
+    fn from(failure: GroupFailure) -> Self {
+        Self { group: failure.group.into(), kind: failure.kind.into(), detail: failure.detail }
+    }
+}
+
+impl From<&ApplyRequest> for Order {
+    fn from(request: &ApplyRequest) -> Self {
+        let targets =
+            request.targets.iter().map(|t| Target { group: t.group.clone().into(), count: t.count }).collect();
+        Self { generation: request.generation.into(), targets }
+    }
+}
+
+impl From<WireGroup> for Group {
+    fn from(WireGroup { service, pool, shape }: WireGroup) -> Self {
+        Self { service, pool, shape }
+    }
+}
+
+impl From<Group> for WireGroup {
+    fn from(Group { service, pool, shape }: Group) -> Self {
+        Self { service, pool, shape }
+    }
+}
+
+/// One name on both sides.
+macro_rules! same_names {
+    ($wire:ident, $domain:ident: $($name:ident),+) => {
+        impl From<$wire> for $domain {
+            fn from(wire: $wire) -> Self {
+                match wire { $($wire::$name => Self::$name,)+ }
+            }
+        }
+        impl From<$domain> for $wire {
+            fn from(domain: $domain) -> Self {
+                match domain { $($domain::$name => Self::$name,)+ }
+            }
+        }
+    };
+}
+
+same_names!(WireState, InstanceState: Requested, Starting, Warming, Ready, Draining, Gone);
+same_names!(WireFailureKind, FailureKind: QuotaExceeded, OutOfCapacity, Unknown, Failed);
