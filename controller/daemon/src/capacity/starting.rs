@@ -40,7 +40,7 @@ fn manager(settings: &CapacitySettings, data_dir: &std::path::Path) -> anyhow::R
         ManagerSettings::DryRun => Manager::DryRun(DryRun::new(most_by_group(settings), wall_now_ms)),
         ManagerSettings::Process(process) => {
             let is_named = !process.folder.as_os_str().is_empty();
-            let folder = if is_named { process.folder.clone() } else { data_dir.join("instances") };
+            let folder = if is_named { process.folder.clone() } else { data_dir.join("processes") };
             Manager::Process(Process::open(ProcessSettings { folder, ..process })?)
         }
         ManagerSettings::Webhook { url, secret } => {
