@@ -115,6 +115,25 @@ fn a_budget_is_not_ignored_when_demand_asks_for_more() {
 }
 
 #[test]
+fn capacity_is_asked_for_in_time_wherever_in_a_step_the_plan_is_made() {
+    // Demand rises once, a day ahead is not looked at: asked for when the lead time and the next decision leave no later one.
+    let mut inputs = plain();
+    let rows = inputs.outlooks["shop"].steps.clone();
+    let outlook = inputs.outlooks.get_mut("shop").expect("the service has an outlook");
+    outlook.steps.extend(rows);
+    outlook.steps.iter_mut().skip(3).for_each(|row| row.fill(400.0));
+    let rises_s = outlook.first_step_s + 3 * u64::from(inputs.step_s);
+    let reach_s = inputs.pools[0].pool.lead_s as u64 + u64::from(inputs.decide_every_s);
+    for ahead_s in [reach_s, reach_s - 1, reach_s - 30, 1] {
+        inputs.now_s = rises_s - ahead_s;
+        let made = plan(&inputs);
+        let served: u32 =
+            count(&made).iter().map(|(shape, count)| if *shape == "large" { 40 * count } else { 10 * count }).sum();
+        assert!(served >= 400, "{ahead_s} s before: {served} a second");
+    }
+}
+
+#[test]
 fn negative_and_absurd_forecasts_change_nothing() {
     // ai-dynamo #14493: a Kalman filter forecast negative demand.
     let mut inputs = plain();
