@@ -5,6 +5,7 @@ mod capacity_faults;
 mod capacity_rig;
 mod envoy_answers;
 mod envoy_counts;
+mod envoy_endpoints;
 mod envoy_faults;
 mod envoy_forecast;
 mod envoy_guard;
