@@ -20,6 +20,7 @@ pub(crate) mod allocations;
 pub(crate) mod asks;
 mod assembling;
 pub(crate) mod board;
+mod coming;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;

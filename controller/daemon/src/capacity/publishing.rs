@@ -8,7 +8,7 @@ use forebay_provision::InstanceManager;
 use super::board::View;
 use super::endpoints::{Place, discovery_response};
 use super::spending::Instant;
-use super::{CapacityLoop, HEADROOM, POOLS, board, ledger};
+use super::{CapacityLoop, HEADROOM, POOLS, board, coming, ledger};
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -85,7 +85,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.write_endpoints(&inputs);
         let ready = board::ready_milli_per_s(&inputs, &plan);
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
-        self.shared.capacity.set_ready(ready, self.shared.clock.steady_now());
+        let more_in = coming::more_in(&inputs, &plan, &self.instances, &ready, now);
+        self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
         self.shared.bell.ring();
         *lock(&self.shared.capacity.view) = View {
             at_ms: now.wall_ms,
