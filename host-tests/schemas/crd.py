@@ -32,6 +32,8 @@ ISTIO = {
     "WasmPlugin": "extensions/v1alpha1.py",
     "TrafficExtension": "extensions/v1alpha1.py",
     "EnvoyFilter": "networking/v1alpha3.py",
+    "DestinationRule": "networking/v1.py",
+    "VirtualService": "networking/v1.py",
 }
 GATEWAY = ["EnvoyExtensionPolicy", "EnvoyProxy", "BackendTrafficPolicy"]
 
@@ -80,7 +82,7 @@ def fetch(folder):
 class Pydantic:
     """Pydantic classes, read from their source, as schemas."""
 
-    SCALARS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+    SCALARS = {"str": "string", "Base64Str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
     def __init__(self, module):
         self.classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -136,6 +137,8 @@ pub struct Listener {
     pub direct_response: bool,
     /// Routes that match nothing in front of the one that does: what a route lookup costs in a larger table.
     pub other_routes: usize,
+    /// Endpoints that are `warm` come first: the route asks for that subset of its cluster.
+    pub warm_first: bool,
 }
 
 impl Listener {
@@ -150,6 +153,7 @@ impl Listener {
             stream_idle_timeout_s: 30,
             direct_response: false,
             other_routes: 0,
+            warm_first: false,
         }
     }
 
@@ -195,6 +199,13 @@ impl Listener {
         self
     }
 
+    /// Routes to warm endpoints first.
+    #[must_use]
+    pub fn warm_first(mut self) -> Self {
+        self.warm_first = true;
+        self
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let mut filters = self.filters.clone();
         filters.push(json!({
@@ -209,6 +220,9 @@ impl Listener {
             route["direct_response"] = json!({ "status": 200 });
         } else {
             route["route"] = json!({ "cluster": self.cluster });
+            if self.warm_first {
+                route["route"]["metadata_match"] = json!({ "filter_metadata": { "envoy.lb": { "warm": true } } });
+            }
         }
         let other = |number| json!({ "match": { "prefix": format!("/other/{number}/") }, "redirect": {} });
         let routes: Vec<Value> = (0..self.other_routes).map(other).chain([route]).collect();
@@ -249,12 +263,20 @@ pub struct Cluster {
     pub endpoints: Vec<SocketAddr>,
     /// They speak HTTP/2, as gRPC servers do.
     pub http2: bool,
+    /// Instead of fixed endpoints: those that the controller writes to this file, as `envoy/standalone/prewarmed.yaml` has
+    /// them. The file must be there when Envoy starts.
+    pub endpoints_file: Option<PathBuf>,
 }
 
 impl Cluster {
     /// A cluster.
     pub fn new(name: &str, endpoints: &[SocketAddr]) -> Self {
-        Self { name: name.to_owned(), endpoints: endpoints.to_vec(), http2: false }
+        Self { name: name.to_owned(), endpoints: endpoints.to_vec(), http2: false, endpoints_file: None }
+    }
+
+    /// A cluster whose endpoints are read from a file whenever it is replaced, warm ones first.
+    pub fn prewarmed(name: &str, endpoints_file: &Path) -> Self {
+        Self { endpoints_file: Some(endpoints_file.to_path_buf()), ..Self::new(name, &[]) }
     }
 
     /// Speaks HTTP/2 to the endpoints.
@@ -282,6 +304,9 @@ impl Cluster {
             "circuit_breakers": { "thresholds": [threshold] },
             "load_assignment": { "cluster_name": self.name, "endpoints": [{ "lb_endpoints": endpoints }] },
         });
+        if let Some(file) = &self.endpoints_file {
+            read_from(&mut cluster, &self.name, file);
+        }
         if self.http2 {
             let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
             cluster["typed_extension_protocol_options"][options] = json!({
@@ -291,6 +316,30 @@ impl Cluster {
         }
         cluster
     }
+}
+
+/// Makes a cluster one whose endpoints come from a file, as `envoy/standalone/prewarmed.yaml` has it.
+fn read_from(cluster: &mut Value, name: &str, file: &Path) {
+    if let Some(fields) = cluster.as_object_mut() {
+        fields.remove("load_assignment");
+    }
+    cluster["type"] = json!("EDS");
+    cluster["eds_cluster_config"] = json!({
+        "service_name": name,
+        "eds_config": { "resource_api_version": "V3", "path_config_source": { "path": file } },
+    });
+    cluster["lb_policy"] = json!("LEAST_REQUEST");
+    cluster["least_request_lb_config"] = json!({ "slow_start_config": { "slow_start_window": "2s" } });
+    cluster["lb_subset_config"] = json!({
+        "fallback_policy": "ANY_ENDPOINT",
+        "subset_selectors": [
+            { "keys": ["warm"] },
+            { "keys": ["warm", "tier"], "fallback_policy": "KEYS_SUBSET", "fallback_keys_subset": ["warm"] },
+        ],
+        "locality_weight_aware": false,
+    });
+    // Else endpoints that drain would be given requests as soon as they are most of the cluster.
+    cluster["common_lb_config"] = json!({ "healthy_panic_threshold": { "value": 0 } });
 }
 
 fn loopback_port(port: u16) -> Value {

@@ -39,6 +39,11 @@ impl Request {
         Self { method: Method::POST, path: path.to_owned(), headers: Vec::new(), body: body.into() }
     }
 
+    /// A DELETE of a path.
+    pub fn delete(path: &str) -> Self {
+        Self { method: Method::DELETE, ..Self::get(path) }
+    }
+
     /// Adds a header; the value may be any bytes that HTTP/1.1 can carry, also such as are no UTF-8.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {

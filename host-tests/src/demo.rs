@@ -6,7 +6,10 @@
 //! capacity. What is compared is therefore only *when* and *to whom* the same capacity is given.
 //!
 //! One place scales time: the controller's clock port. Filter, sync path and buckets run as in production.
+//!
+//! The second part ([`capacity`]) is about capacity that is started ahead of a burst.
 
+pub mod capacity;
 pub mod checks;
 pub mod outcome;
 pub mod run;

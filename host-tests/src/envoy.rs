@@ -39,15 +39,33 @@ pub struct Envoy {
 impl Envoy {
     /// Starts Envoy and waits until it serves. When it refuses its configuration the error carries its log.
     pub async fn start(artefacts: &Artefacts, bootstrap: &Bootstrap) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("forebay-envoy-").tempdir().context("no folder for Envoy")?;
-        let file = |name: &str| folder.path().join(name);
-        let listeners_file = file("listeners.json");
+        let folder = folder()?;
+        let listeners_file = folder.path().join("listeners.json");
         let config = bootstrap.to_json(&listeners_file.to_string_lossy());
-        fs::write(file("envoy.json"), config.to_string()).context("cannot write Envoy's bootstrap")?;
         if bootstrap.listeners_replaceable {
             fs::write(&listeners_file, listeners_resource(&bootstrap.listeners, 1)?)
                 .context("cannot write Envoy's listeners")?;
         }
+        // With replaceable listeners a refused one never comes; the caller sees that it has no address, and the log.
+        let awaited = if bootstrap.listeners_replaceable { &[] } else { bootstrap.listeners.as_slice() };
+        let names: Vec<&str> = awaited.iter().map(|listener| listener.name.as_str()).collect();
+        Self::launch(artefacts, folder, &config, bootstrap.workers, &names).await
+    }
+
+    /// Starts Envoy with a configuration as it is, which is to have all ports 0, and waits until these listeners are bound.
+    pub async fn start_configured(artefacts: &Artefacts, config: &Value, listeners: &[&str]) -> Result<Self> {
+        Self::launch(artefacts, folder()?, config, 2, listeners).await
+    }
+
+    async fn launch(
+        artefacts: &Artefacts,
+        folder: TempDir,
+        config: &Value,
+        workers: u32,
+        names: &[&str],
+    ) -> Result<Self> {
+        let file = |name: &str| folder.path().join(name);
+        fs::write(file("envoy.json"), config.to_string()).context("cannot write Envoy's bootstrap")?;
         let mut command = Command::new(&artefacts.envoy);
         command
             .arg("-c")
@@ -55,14 +73,14 @@ impl Envoy {
             .arg("--admin-address-path")
             .arg(file("admin-address"))
             .args(["--disable-hot-restart", "--use-dynamic-base-id", "-l", "warning", "--concurrency"])
-            .arg(bootstrap.workers.to_string());
+            .arg(workers.to_string());
         let mut process = Process::start("Envoy", &mut command, &file("envoy.log"))?;
         let admin_file = file("admin-address");
         let (admin, listeners) = poll::until("ready Envoy", START_DEADLINE, async || {
             if let Some(status) = process.exit_status()? {
                 bail!("it ended ({status})");
             }
-            Ok(serving(&admin_file, bootstrap).await)
+            Ok(serving(&admin_file, names).await)
         })
         .await
         .with_context(|| format!("Envoy did not start; its log:\n{}", process.log()))?;
@@ -157,7 +175,7 @@ impl Envoy {
 
 /// Asks Envoy whether it would take a bootstrap (JSON is YAML); the error is what it logged.
 pub fn validate(artefacts: &Artefacts, bootstrap: &str) -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("forebay-envoy-").tempdir().context("no folder for Envoy")?;
+    let folder = folder()?;
     let path = folder.path().join("envoy.yaml");
     fs::write(&path, bootstrap).context("cannot write Envoy's bootstrap")?;
     let output = Command::new(&artefacts.envoy)
@@ -172,17 +190,19 @@ pub fn validate(artefacts: &Artefacts, bootstrap: &str) -> Result<()> {
     Ok(())
 }
 
+fn folder() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("forebay-envoy-").tempdir().context("no folder for Envoy")
+}
+
 /// The addresses once everything is up; until then any of the questions may fail, and is asked again.
-async fn serving(admin_file: &Path, bootstrap: &Bootstrap) -> Option<(SocketAddr, BTreeMap<String, SocketAddr>)> {
+async fn serving(admin_file: &Path, names: &[&str]) -> Option<(SocketAddr, BTreeMap<String, SocketAddr>)> {
     let admin: SocketAddr = fs::read_to_string(admin_file).ok()?.trim().parse().ok()?;
     let ready = send_once(admin, &Request::get("/ready")).await.ok()?;
     if !ready.status.is_success() {
         return None;
     }
     let listeners = bound_listeners(admin).await.ok()?;
-    let all_bound = bootstrap.listeners.iter().all(|listener| listeners.contains_key(&listener.name));
-    // With replaceable listeners a refused one never comes; the caller sees that it has no address, and the log.
-    (all_bound || bootstrap.listeners_replaceable).then_some((admin, listeners))
+    names.iter().all(|name| listeners.contains_key(*name)).then_some((admin, listeners))
 }
 
 async fn bound_listeners(admin: SocketAddr) -> Result<BTreeMap<String, SocketAddr>> {

@@ -19,6 +19,7 @@ pub mod controller;
 pub mod demo;
 pub mod envoy;
 pub mod filters;
+pub mod instance;
 pub mod poll;
 pub mod process;
 pub mod spread;

@@ -56,7 +56,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || planner.run())
         .context("start the planning thread")?;
 
-    let provisioning = capacity::starting::start(&shared)?;
+    let provisioning = capacity::starting::start(&shared).await?;
 
     let (stop, stopping) = watch::channel(false);
     let router = http::router(Arc::clone(&shared), stopping.clone());

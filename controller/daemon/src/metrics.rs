@@ -259,8 +259,12 @@ mod tests {
     #[test]
     fn the_shipped_rules_ask_for_metrics_that_exist() {
         let rules = include_str!("../../../examples/prometheus/forebay.rules.yaml");
-        let sources =
-            [include_str!("metrics.rs"), include_str!("metrics/counts.rs"), include_str!("metrics/lifecycle.rs")];
+        let sources = [
+            include_str!("metrics.rs"),
+            include_str!("metrics/capacity.rs"),
+            include_str!("metrics/counts.rs"),
+            include_str!("metrics/lifecycle.rs"),
+        ];
         let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let names: BTreeSet<&str> = words.filter_map(|word| word.strip_prefix("forebay_")).collect();
         assert!(names.len() > 12, "{names:?}");

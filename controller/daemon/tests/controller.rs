@@ -1,5 +1,7 @@
 //! The real controller binary, over the real protocol: what filters rely on, and what operators see.
 
+#[path = "controller/capacity.rs"]
+mod capacity;
 #[path = "controller/contest.rs"]
 mod contest;
 #[path = "controller/daemon.rs"]
@@ -12,6 +14,8 @@ mod hostile;
 mod policy;
 #[path = "controller/rules.rs"]
 mod rules;
+#[path = "controller/simulate.rs"]
+mod simulate;
 
 use std::fmt::Write as _;
 use std::path::Path;

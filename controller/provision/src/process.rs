@@ -38,6 +38,7 @@ pub use settings::{Drain, Health, Ports, ProcessSettings, Template, Warming};
 
 use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
 use backoff::Failing;
+use health::Warmings;
 use record::{Folder, Record};
 
 /// The manager.
@@ -61,6 +62,7 @@ struct State {
     children: BTreeMap<String, Child>,
     /// Groups whose instances ended by themselves or would not start.
     failing: BTreeMap<Group, Failing>,
+    warmings: Warmings,
 }
 
 impl Process {
@@ -82,7 +84,13 @@ impl Process {
                 alive::end_group(*pid);
             }
         }
-        let state = State { folder, records, children: BTreeMap::new(), failing: BTreeMap::new() };
+        let state = State {
+            folder,
+            records,
+            children: BTreeMap::new(),
+            failing: BTreeMap::new(),
+            warmings: Warmings::default(),
+        };
         Ok(Self { settings, state: Mutex::new(state), clock })
     }
 
@@ -96,7 +104,7 @@ impl InstanceManager for Process {
         let checks = {
             let mut state = self.locked();
             state.move_on(&self.settings, self.clock.now_ms())?;
-            state.checks(&self.settings, self.clock.now_ms())
+            state.checks(&self.settings)
         };
         let results = health::run(checks, &self.settings).await;
         let mut state = self.locked();
@@ -106,6 +114,7 @@ impl InstanceManager for Process {
         for (id, result) in results {
             state.note(&id, result, &self.settings, now_ms)?;
         }
+        state.warm(&self.settings, now_ms);
         Ok(state.observed())
     }
 

@@ -4,12 +4,35 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use super::capacity::findings::CapacityFindings;
 use super::checks::{self, Bursts, Check};
 use super::outcome::{Coverages, Replay};
 use super::run::{FOREBAY, LRL, LRL_SCALED, TARGETS};
 use super::scenario::Scenario;
 
-/// Everything that the demo found.
+/// Both parts, as `--json` prints them; one that was not asked for is left out.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// The first part.
+    #[serde(flatten)]
+    pub admission: Option<Findings>,
+    /// The second part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityFindings>,
+    /// Whether everything that was checked holds.
+    pub ok: bool,
+}
+
+impl Outcome {
+    /// Of the parts that were played.
+    pub fn of(admission: Option<Findings>, capacity: Option<CapacityFindings>) -> Self {
+        let ok =
+            admission.as_ref().is_none_or(Findings::holds) && capacity.as_ref().is_none_or(CapacityFindings::holds);
+        Self { admission, capacity, ok }
+    }
+}
+
+/// Everything that the first part found.
 #[derive(Debug, Serialize)]
 pub struct Findings {
     /// Sum of the contracted rates, requests per second.
@@ -24,8 +47,6 @@ pub struct Findings {
     pub surprising_bursts: Bursts,
     /// What must hold.
     pub checks: Vec<Check>,
-    /// Whether all of it does.
-    pub ok: bool,
 }
 
 /// One tenant's line.
@@ -96,12 +117,16 @@ impl Findings {
         Ok(Self {
             contracts_per_s: scenario.contracts_per_s(),
             capacity_per_s: scenario.capacity_per_s,
-            ok: checks.iter().all(|check| check.holds),
             tenants,
             forecastable_bursts: forecastable,
             surprising_bursts: surprising,
             checks,
         })
+    }
+
+    /// Whether all checks hold.
+    pub fn holds(&self) -> bool {
+        self.checks.iter().all(|check| check.holds)
     }
 
     /// The table and the checks, as text.

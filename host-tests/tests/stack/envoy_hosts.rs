@@ -15,13 +15,15 @@ use forebay_host_tests::envoy::validate;
 use forebay_host_tests::filters;
 use serde_json::{Value, json};
 
-const RESOURCES: [&str; 6] = [
+const RESOURCES: [&str; 8] = [
     "envoy/istio/wasmplugin.yaml",
     "envoy/istio/trafficextension.yaml",
     "envoy/istio/envoyfilter.yaml",
     "envoy/istio/stats.yaml",
     "envoy/gateway/envoyextensionpolicy.yaml",
     "envoy/gateway/envoyproxy.yaml",
+    "envoy/istio/destinationrule.yaml",
+    "envoy/istio/virtualservice.yaml",
 ];
 
 /// A YAML file of the repository.
@@ -76,7 +78,7 @@ fn the_schemas_find_what_is_wrong() -> Result<()> {
         parent[field] = value;
         findings(&[document])
     };
-    let [plugin, extension, filter, _, policy, proxy] = RESOURCES;
+    let [plugin, extension, filter, _, policy, proxy, rule, service] = RESOURCES;
     let cases = [
         (plugin, "/spec/failStrategy", json!("FAIL_RESTART"), "FAIL_RELOAD"),
         (plugin, "/spec/sha256", json!("zz"), "does not match"),
@@ -87,10 +89,29 @@ fn the_schemas_find_what_is_wrong() -> Result<()> {
         (policy, "/spec/wasm/0/failStrategy", json!("FAIL_RELOAD"), "no such field"),
         (policy, "/spec/wasm/0/code/type", json!("File"), "HTTP, Image"),
         (proxy, "/spec/bootstrap/type", json!("Patch"), "JSONPatch"),
+        (rule, "/spec/trafficPolicy/loadBalancer/simple", json!("LEAST"), "LEAST_REQUEST"),
+        (rule, "/spec/subsets/0/label", json!({}), "no such field"),
+        (service, "/spec/http/0/route/0/destination/subset", json!(1), "int instead of string"),
     ];
     for (path, pointer, value, said) in cases {
         let found = wrong(path, pointer, value)?;
         assert!(found.contains(said) && found.lines().count() == 1, "{path} {pointer}: {found}");
+    }
+    Ok(())
+}
+
+/// A subset that no rule declares is a route to nowhere.
+#[test]
+fn the_routes_of_the_virtual_service_lead_to_what_the_destination_rule_declares() -> Result<()> {
+    let (rule, service) = (document("envoy/istio/destinationrule.yaml")?, document("envoy/istio/virtualservice.yaml")?);
+    let group = &rule["spec"]["subsets"][0]["labels"]["forebay.dev/group"];
+    let preferred = &rule["spec"]["trafficPolicy"]["loadBalancer"]["localityLbSetting"]["failoverPriority"][0];
+    assert_eq!(preferred, &json!(format!("forebay.dev/group={}", group.as_str().context("a name")?)));
+    for route in service["spec"]["http"].as_array().context("routes")? {
+        let destination = &route["route"][0]["destination"];
+        assert_eq!(destination["host"], rule["spec"]["host"]);
+        let subset = &destination["subset"];
+        assert!(subset.is_null() || *subset == rule["spec"]["subsets"][0]["name"], "{subset}");
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The tests of the whole: the layering of the workspace, the real wasm file on the deterministic host, and the real
 //! stack on a real Envoy. One binary, so that it links once.
 
+mod capacity_faults;
+mod capacity_rig;
 mod envoy_answers;
 mod envoy_counts;
 mod envoy_faults;
@@ -15,6 +17,7 @@ mod envoy_mixes;
 mod envoy_outages;
 mod envoy_policy_shadow;
 mod envoy_pools;
+mod envoy_prewarmed;
 mod envoy_push;
 mod envoy_queue;
 mod envoy_reload;

@@ -4,6 +4,7 @@
 //! its instances serve. Prices are in a currency of the operator's choice, per hour.
 
 mod demand;
+mod kubernetes;
 mod manager;
 mod supply;
 
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 use super::file::{Problem, check_name, problem};
 use demand::{BudgetPart, ServicePart};
+use kubernetes::Declared;
 use manager::ManagerPart;
 pub(crate) use manager::ManagerSettings;
 use supply::{CapacityPoolPart, STANDARD, ShapePart, TierPart};
@@ -138,10 +140,12 @@ impl CapacityPart {
             })
         };
         let budgets = listed("budgets", self.budgets, budget, |budget| &budget.name)?;
+        let names: Vec<&str> = services.iter().map(|one| one.service.name.as_str()).collect();
+        let manager = self.manager.check(Declared { services: &names, pools: &pools, shapes: &shapes })?;
         let decide_every_s = within("capacity.decide_every_s".to_owned(), self.decide_every_s, 0.1..=3600.0)?;
         Ok(CapacitySettings {
             decide_every: Duration::from_secs_f64(decide_every_s),
-            manager: self.manager.check(&services.iter().map(|one| one.service.name.as_str()).collect::<Vec<_>>())?,
+            manager,
             endpoints: self.endpoints,
             tiers,
             shapes,
@@ -257,6 +261,30 @@ capacity:
         assert_eq!(capacity.services[0].scaling, Scaling::Reactive { target: 0.7 });
         assert_eq!(capacity.latencies.ms("us", "eu"), 40.0);
         assert_eq!(capacity.budgets[0].limit_micros, 12_500_000);
+    }
+
+    #[test]
+    fn clusters_are_read_and_held_against_what_is_declared() {
+        let kubernetes =
+            "{ kubernetes: { clusters: [ { location: eu, namespace: shop, kubeconfig: { context: eu-1 } } ],
+            pools: { b: { node_selector: { capacity: spot }, node_pool: spot, tolerations: [ { key: spot } ],
+              placeholders: { shape: Small, count: 2, priority_class: low, image: pause } } },
+            services: { shop: { deployment: shop, port: 8080, warm_after_s: 5 } } } }";
+        let with = |part: &str| WHOLE.replace("manager: dry_run", &format!("manager: {part}"));
+        let settings = parse(&with(kubernetes)).unwrap().capacity.unwrap();
+        let ManagerSettings::Kubernetes(settings) = settings.manager else { panic!() };
+        assert_eq!((settings.clusters.len(), settings.pools.len(), settings.shapes.len()), (1, 2, 1));
+        assert_eq!(settings.pools[1].node_pool.as_deref(), Some("spot"));
+        for (right, wrong, part) in [
+            ("location: eu", "location: us", "capacity.manager.kubernetes.clusters"),
+            ("pools: { b:", "pools: { x:", "capacity.manager.kubernetes.pools"),
+            ("services: { shop:", "services: { shot:", "capacity.manager.kubernetes.services"),
+            ("shape: Small", "shape: Huge", "capacity.manager.kubernetes.pools.b.placeholders.shape"),
+            ("warm_after_s: 5", "warm_after_s: -5", "capacity.manager.kubernetes.services.shop.warm_after_s"),
+        ] {
+            let error = parse(&with(&kubernetes.replacen(right, wrong, 1))).expect_err(wrong);
+            assert!(error.contains(part), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use super::health::{Check, CheckResult};
 use super::record::Record;
-use super::settings::{Drain, ProcessSettings};
+use super::settings::{Drain, ProcessSettings, Template};
 use super::{State, alive};
 use crate::ProvisionError;
 
@@ -106,22 +106,27 @@ impl State {
     }
 
     /// What there is to ask of instances that are not draining.
-    pub(super) fn checks(&self, settings: &ProcessSettings, now_ms: u64) -> Vec<Check> {
+    pub(super) fn checks(&self, settings: &ProcessSettings) -> Vec<Check> {
         let records = self.records.values().filter(|record| record.state.is_wanted());
         records
             .filter_map(|record| {
                 let template = settings.template(&record.group)?;
-                let is_warming = record.state == InstanceState::Warming;
-                let age_ms = now_ms.saturating_sub(record.answered_ms.unwrap_or(now_ms));
-                let is_old_enough = age_ms >= template.warming.minimum_age_ms;
-                Some(Check {
-                    id: record.id.clone(),
-                    address: record.address(),
-                    health: template.health.clone(),
-                    warming: (is_warming && is_old_enough).then(|| template.warming.clone()),
-                })
+                Some(Check { id: record.id.clone(), address: record.address(), health: template.health.clone() })
             })
             .collect()
+    }
+
+    /// Begins the warming of instances that are old enough for it.
+    pub(super) fn warm(&mut self, settings: &ProcessSettings, now_ms: u64) {
+        let Self { records, warmings, .. } = self;
+        warmings.keep(|id| records.get(id).is_some_and(|record| record.state == InstanceState::Warming));
+        for record in records.values().filter(|record| record.state == InstanceState::Warming) {
+            let Some(Template { warming, .. }) = settings.template(&record.group) else { continue };
+            let age_ms = now_ms.saturating_sub(record.answered_ms.unwrap_or(now_ms));
+            if age_ms >= warming.minimum_age_ms {
+                warmings.begin(&record.id, record.address(), warming, settings.check_within_ms);
+            }
+        }
     }
 
     /// What a check makes of its instance.
@@ -135,11 +140,11 @@ impl State {
         let Some(record) = self.records.get_mut(id) else { return Ok(()) };
         let before = record.state;
         match (record.state, result) {
-            (InstanceState::Starting, CheckResult::Answers | CheckResult::IsWarm) => {
+            (InstanceState::Starting, CheckResult::Answers) => {
                 record.state = InstanceState::Warming;
                 record.answered_ms = Some(now_ms);
             }
-            (InstanceState::Warming, CheckResult::IsWarm) => {
+            (InstanceState::Warming, CheckResult::Answers) if self.warmings.is_done(id) => {
                 record.state = InstanceState::Ready;
                 record.ready_ms = Some(now_ms);
             }

@@ -56,7 +56,9 @@ fn level(world: &World<'_>, service: usize, factor: f64) -> f64 {
     if short + price > 0.0 { short / (short + price) } else { 0.0 }
 }
 
-/// The quantile of each step, in units per second. Beyond its last row an outlook stays as it is there.
+/// The quantile of each step, in units per second. Steps of a plan begin now and those of an outlook with the clock, so a
+/// step of the plan may lie in two rows: it needs what the higher one does, else capacity would come late by up to a step.
+/// Beyond its last row an outlook stays as it is there.
 fn quantiles(world: &World<'_>, service: usize, level: f64) -> Vec<Option<f64>> {
     let inputs: &CapacityInputs = world.inputs;
     let Some(outlook) = inputs.outlooks.get(&inputs.services[service].name) else {
@@ -64,7 +66,9 @@ fn quantiles(world: &World<'_>, service: usize, level: f64) -> Vec<Option<f64>> 
     };
     let mut last = None;
     let mut of_step = |step| {
-        last = outlook.quantile_per_s(world.begins_s(step), inputs.step_s, level).or(last);
+        let ends_s = world.begins_s(step + 1) - 1;
+        let rows = [world.begins_s(step), ends_s].map(|at_s| outlook.quantile_per_s(at_s, inputs.step_s, level));
+        last = rows.into_iter().flatten().reduce(f64::max).or(last);
         last
     };
     (0..world.steps).map(&mut of_step).collect()

@@ -1,0 +1,63 @@
+//! Capacity as people would try it first: the example's configuration, with real processes.
+
+use std::path::Path;
+
+use crate::daemon::Daemon;
+use serde_json::Value;
+
+/// Ends what the process manager has started, which outlives the controller.
+struct Instances<'a>(&'a Path);
+
+impl Drop for Instances<'_> {
+    fn drop(&mut self) {
+        let records = std::fs::read_dir(self.0.join("data/processes/instances")).into_iter().flatten().flatten();
+        for record in records {
+            let text = std::fs::read_to_string(record.path()).unwrap_or_default();
+            let record: Value = serde_json::from_str(&text).unwrap_or_default();
+            if let Some(pid) = record["process"]["pid"].as_u64() {
+                let _ = std::process::Command::new("kill").args(["-9", "--", &format!("-{pid}")]).status();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_example_of_capacity_runs_and_keeps_its_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = include_str!("../../../../examples/capacity/forebay.yaml");
+    let kept = |line: &&str| !["listen:", "data_dir:"].iter().any(|key| line.starts_with(key));
+    let config: Vec<_> = example.lines().filter(kept).collect();
+    let _instances = Instances(folder.path());
+    let daemon = Daemon::start(folder.path(), &config.join("\n"));
+    let capacity = || serde_json::from_str::<Value>(&daemon.text("/v1/capacity")).unwrap_or_default();
+    let ready = |capacity: &Value| {
+        let instances = capacity["instances"].as_array().cloned().unwrap_or_default();
+        instances.iter().filter(|one| one["state"] == "ready").count()
+    };
+    daemon.eventually("instances", || (ready(&capacity()) >= 1).then_some(()));
+    let eds = std::fs::read_to_string(folder.path().join("forebay-data/eds/web.json")).unwrap();
+    assert!(eds.contains("\"warm\":true"), "{eds}");
+    // All of the contract's 40 a second is covered: that much the pool has, and the shadow is lent beyond it.
+    assert!(daemon.metric("forebay_capacity_ready{service=\"web\"}").is_some_and(|ready| ready >= 40.0));
+
+    let asked = r#"{"service": "web", "capacity_per_s": 100, "to": "2100-01-01 00:00:00"}"#;
+    let (status, answer) = daemon.post_json("/v1/allocations", asked);
+    assert_eq!(status, 400, "{answer}");
+    let problem: Value = serde_json::from_str(&answer).unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("90 days"), "{answer}");
+    let (status, answer) = daemon.post_json("/v1/allocations", r#"{"service": "web", "capacity_per_s": 100}"#);
+    assert_eq!(status, 202, "{answer}");
+    let made: Value = serde_json::from_str(&answer).unwrap();
+    assert!(made["confidence"].as_f64().unwrap() > 0.5 && made["state"] == "pending", "{answer}");
+    let path = format!("/v1/allocations/{}", made["id"].as_str().unwrap());
+    daemon.eventually("the allocation", || {
+        let now: Value = serde_json::from_str(&daemon.text(&path)).ok()?;
+        (now["state"] == "allocated").then_some(())
+    });
+    let (status, answer) = daemon.post_json("/v1/allocations", r#"{"service": "web", "replicas": 1000}"#);
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer.contains("\"constraint\":\"capacity\""), "{answer}");
+    let offers: Value = serde_json::from_str(&daemon.text("/v1/availability?service=web")).unwrap();
+    assert_eq!(offers["offers"].as_array().unwrap().len(), 4, "{offers}");
+    assert_eq!(daemon.terminate(), Some(0));
+}
