@@ -33,6 +33,7 @@ pub(crate) mod spending;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
+pub(crate) mod xds;
 
 use std::sync::Arc;
 use std::time::Duration;

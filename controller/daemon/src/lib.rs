@@ -18,6 +18,7 @@ mod planning;
 mod policy;
 pub mod rehearsal;
 mod serve;
+mod shapes;
 mod simulate;
 mod state;
 mod store;
@@ -56,6 +57,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Check policy documents, make one of another rate limiter's, or print their schema
     Policy(policy::PolicyArgs),
+    /// Sizes of instance that observed demand would be cheaper with
+    Shapes(shapes::ShapesArgs),
     /// Write a seeded traffic trace
     Generate(traffic::generate::GenerateArgs),
     /// Send a trace as real HTTP requests
@@ -88,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Backtest(args) => forecasting::backtest::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Shapes(args) => shapes::run(&args),
         Command::Generate(args) => traffic::generate::run(args),
         Command::Replay(args) => {
             start_log(false, tracing::Level::WARN);

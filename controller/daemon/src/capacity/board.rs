@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::allocations::Allocation;
 use super::asks::Ask;
+use super::xds::Told;
 use crate::planning::capacity::CapacityDemand;
 use crate::state::lock;
 
@@ -32,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) view: Mutex<View>,
     /// To the loop; `None` where nothing is provisioned.
     pub(crate) asks: Mutex<Option<Sender<Ask>>>,
+    /// Endpoints for proxies that ask.
+    pub(crate) endpoints: Told,
 }
 
 /// What provisioned pools have ready, now and as the plan in force expects it.

@@ -7,6 +7,7 @@ mod demand;
 mod kubernetes;
 mod manager;
 mod supply;
+mod xds;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use kubernetes::Declared;
 use manager::ManagerPart;
 pub(crate) use manager::ManagerSettings;
 use supply::{CapacityPoolPart, STANDARD, ShapePart, TierPart};
+use xds::XdsPart;
+pub(crate) use xds::XdsSettings;
 
 /// Most services, pools, shapes and tiers each; a plan of 1,000 services and 12 shapes takes two seconds.
 const MOST: usize = 1000;
@@ -37,6 +40,8 @@ pub(crate) struct CapacitySettings {
     pub(crate) manager: ManagerSettings,
     /// Folder that endpoints are written to, one file a service; `None` where nobody asks for them.
     pub(crate) endpoints: Option<PathBuf>,
+    /// Where proxies may ask for endpoints; `None` where nobody does.
+    pub(crate) xds: Option<XdsSettings>,
     pub(crate) tiers: Vec<Tier>,
     pub(crate) shapes: Vec<Shape>,
     pub(crate) pools: Vec<PoolOffer>,
@@ -94,6 +99,7 @@ pub(super) struct CapacityPart {
     decide_every_s: f64,
     manager: ManagerPart,
     endpoints: Option<PathBuf>,
+    xds: Option<XdsPart>,
     #[serde(default)]
     tiers: Vec<TierPart>,
     shapes: Vec<ShapePart>,
@@ -147,6 +153,7 @@ impl CapacityPart {
             decide_every: Duration::from_secs_f64(decide_every_s),
             manager,
             endpoints: self.endpoints,
+            xds: self.xds.map(XdsPart::check).transpose()?,
             tiers,
             shapes,
             pools,
@@ -232,6 +239,7 @@ contracts: [ { tenant: acme, resource: requests, rate_per_s: 5, pool: shop } ]
 capacity:
   manager: dry_run
   endpoints: eds
+  xds: { listen: 127.0.0.1:0, port_file: xds.port }
   tiers: [ { name: spot, price_factor: 0.3, volatility_per_h: 0.05, cpu_performance: 0.8 } ]
   shapes: [ { name: Small, offers: { cpu: 2, memory_mib: 4096 }, price_per_h: 0.085 } ]
   pools:
@@ -259,6 +267,7 @@ capacity:
         assert_eq!(capacity.pools[1].pool.interruption_per_h, 0.05, "what its tier is known for");
         assert_eq!((capacity.pools[1].pool.price_milli, capacity.pools[1].price_max_milli), (1_000, 1_500));
         assert_eq!(capacity.services[0].scaling, Scaling::Reactive { target: 0.7 });
+        assert_eq!(capacity.xds.unwrap().listen.port(), 0);
         assert_eq!(capacity.latencies.ms("us", "eu"), 40.0);
         assert_eq!(capacity.budgets[0].limit_micros, 12_500_000);
     }
@@ -307,6 +316,7 @@ capacity:
                 "\npools: [ { name: shop, capacity_per_s: 1 } ]\ncapacity:",
                 ["capacity.services[0].name", "pools"],
             ),
+            ("listen: 127.0.0.1:0", "listen: here", ["capacity.xds.listen", "127.0.0.1:18000"]),
             ("max_instances: 9", "max_instance: 9", ["forebay.yaml:", "max_instance"]),
         ] {
             assert!(WHOLE.contains(right), "{right}");
