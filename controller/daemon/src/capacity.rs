@@ -20,6 +20,7 @@ pub(crate) mod allocations;
 pub(crate) mod asks;
 mod assembling;
 pub(crate) mod board;
+mod coming;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
@@ -32,6 +33,7 @@ pub(crate) mod spending;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
+pub(crate) mod xds;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,6 +18,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::observe::{Moment, Observer};
 use crate::planning::Planner;
+use crate::serve::Speaks;
 use crate::state::{Shared, lock};
 use crate::store::HistoryStore;
 use crate::store::sqlite::SqliteStore;
@@ -56,17 +57,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .spawn(move || planner.run())
         .context("start the planning thread")?;
 
-    let provisioning = capacity::starting::start(&shared)?;
+    let provisioning = capacity::starting::start(&shared).await?;
 
     let (stop, stopping) = watch::channel(false);
+    let serving_endpoints = capacity::xds::start(&shared, &stopping).await?;
     let router = http::router(Arc::clone(&shared), stopping.clone());
-    let serving = tokio::spawn(serve::serve(listener, router, longest_hold, stopping));
+    let serving = tokio::spawn(serve::serve(listener, router, Speaks::Http(longest_hold), stopping));
     if let Some(file) = &port_file {
-        // Written beside and renamed, so that nobody reads half an address.
-        let beside = file.with_extension("new");
-        std::fs::write(&beside, format!("{address}\n"))
-            .and_then(|()| std::fs::rename(&beside, file))
-            .with_context(|| format!("write port_file {}", file.display()))?;
+        serve::write_port_file(file, address)?;
     }
     tracing::info!(%address, contracts, "controller serves");
 
@@ -77,6 +75,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(signal = name, "stopping");
     stop.send_replace(true);
     serving.await.context("serve")?;
+    if let Some(serving) = serving_endpoints {
+        serving.await.context("serve endpoints")?;
+    }
     shared.stop();
     let joined = tokio::task::spawn_blocking(move || planning.join()).await.context("stop the planning thread")?;
     anyhow::ensure!(joined.is_ok(), "the planning thread had panicked; what it observed last is not stored");

@@ -13,10 +13,10 @@ mod feeds;
 pub(crate) mod forecast;
 mod network;
 mod page;
-mod plot;
+pub(crate) mod plot;
 mod search;
 mod season;
-mod source;
+pub(crate) mod source;
 mod sum;
 
 use std::io::IsTerminal;
@@ -88,7 +88,7 @@ pub(crate) struct Question {
 
 /// What kind of quantity a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
+pub(crate) enum Kind {
     /// Events per row, added up to rates per second
     Count,
     /// Amounts per row, added up to rates per second
@@ -103,8 +103,8 @@ enum Kind {
 
 /// A length of time in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    seconds: u32,
+pub(crate) struct Span {
+    pub(crate) seconds: u32,
 }
 
 impl FromStr for Span {

@@ -18,6 +18,8 @@ mod planning;
 mod policy;
 pub mod rehearsal;
 mod serve;
+mod shapes;
+mod simulate;
 mod state;
 mod store;
 mod sync;
@@ -51,8 +53,12 @@ enum Command {
     Forecast(forecasting::forecast::ForecastArgs),
     /// How well forecasts of a CSV file or a key would have done, beside naive ones
     Backtest(forecasting::backtest::BacktestArgs),
+    /// What capacity would have cost and left unserved under scaling policies, replayed on a CSV file
+    Simulate(simulate::SimulateArgs),
     /// Check policy documents, make one of another rate limiter's, or print their schema
     Policy(policy::PolicyArgs),
+    /// Sizes of instance that observed demand would be cheaper with
+    Shapes(shapes::ShapesArgs),
     /// Write a seeded traffic trace
     Generate(traffic::generate::GenerateArgs),
     /// Send a trace as real HTTP requests
@@ -83,7 +89,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Import(args) => import::run(&args),
         Command::Forecast(args) => forecasting::forecast::run(&args),
         Command::Backtest(args) => forecasting::backtest::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Policy(args) => policy::run(&args),
+        Command::Shapes(args) => shapes::run(&args),
         Command::Generate(args) => traffic::generate::run(args),
         Command::Replay(args) => {
             start_log(false, tracing::Level::WARN);

@@ -7,6 +7,7 @@
 pub(crate) mod capacity;
 mod counts;
 mod lifecycle;
+pub(crate) mod xds;
 
 use std::sync::atomic::AtomicU64;
 
@@ -24,6 +25,7 @@ use crate::observe::counted::News;
 use capacity::CapacityMetrics;
 use counts::CountMetrics;
 use lifecycle::LifecycleMetrics;
+use xds::XdsMetrics;
 
 type Level = Gauge<f64, AtomicU64>;
 
@@ -112,6 +114,7 @@ pub(crate) struct Metrics {
     pub(crate) demand_ratio: Family<KeyLabels, Level>,
     pub(crate) lifecycle: LifecycleMetrics,
     pub(crate) capacity: CapacityMetrics,
+    pub(crate) xds: XdsMetrics,
     counts: CountMetrics,
 }
 
@@ -180,6 +183,7 @@ impl Metrics {
             ),
             lifecycle: LifecycleMetrics::registered(r),
             capacity: CapacityMetrics::registered(r),
+            xds: XdsMetrics::registered(r),
             counts: CountMetrics::registered(r),
             registry,
         }
@@ -259,8 +263,12 @@ mod tests {
     #[test]
     fn the_shipped_rules_ask_for_metrics_that_exist() {
         let rules = include_str!("../../../examples/prometheus/forebay.rules.yaml");
-        let sources =
-            [include_str!("metrics.rs"), include_str!("metrics/counts.rs"), include_str!("metrics/lifecycle.rs")];
+        let sources = [
+            include_str!("metrics.rs"),
+            include_str!("metrics/capacity.rs"),
+            include_str!("metrics/counts.rs"),
+            include_str!("metrics/lifecycle.rs"),
+        ];
         let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let names: BTreeSet<&str> = words.filter_map(|word| word.strip_prefix("forebay_")).collect();
         assert!(names.len() > 12, "{names:?}");

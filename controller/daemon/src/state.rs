@@ -31,6 +31,9 @@ pub(crate) struct Table {
     pub(crate) step: i64,
     pub(crate) plan: Arc<Plan>,
     pub(crate) findings: Vec<Finding>,
+    /// Parallel to the plan's grants: steady time of when the pool of a key that is short has more ready. Says nothing once
+    /// it has passed.
+    pub(crate) more_at: Arc<[Option<Duration>]>,
     /// Sorted.
     pub(crate) proxies: Vec<String>,
     /// What each proxy is dealt, each under a generation of its own; `None`: equal shares under this table's.

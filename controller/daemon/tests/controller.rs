@@ -14,6 +14,8 @@ mod hostile;
 mod policy;
 #[path = "controller/rules.rs"]
 mod rules;
+#[path = "controller/simulate.rs"]
+mod simulate;
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -20,6 +20,8 @@ mod pool;
 pub mod price;
 mod service;
 mod shape;
+pub mod shapes;
+pub mod strategies;
 
 pub use check::{CapacityFinding, check_capacity};
 pub use commitment::{Asked, Budget, BudgetScope, Maintenance, Off, Reservation};

@@ -88,6 +88,8 @@ pub struct Dealer {
     /// What the shares of all keys depend on beside demand.
     standing: Vec<(String, bool, bool, bool, bool)>,
     dealt_epoch: u64,
+    /// How often what is told beside the shares has changed.
+    told: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +112,7 @@ impl Dealer {
             learning: None,
             standing: Vec::new(),
             dealt_epoch: epoch,
+            told: 0,
         }
     }
 
@@ -133,6 +136,12 @@ impl Dealer {
             let over = self.epochs.len().saturating_sub(16);
             self.epochs.drain(..over);
         }
+    }
+
+    /// What proxies are told beside their shares has changed: each gets a new hand with the next deals, also where its
+    /// shares stay as they are.
+    pub fn tell_anew(&mut self) {
+        self.told += 1;
     }
 
     /// A proxy said which table is in force.
@@ -230,7 +239,7 @@ impl Dealer {
             let Some(holder) = self.holders.get_mut(name) else { continue };
             let shares = match next[at].take() {
                 Some(shares) => shares,
-                None if forced || holder.needs_hand() => match holder.newest() {
+                None if forced || holder.needs_hand() || holder.told != self.told => match holder.newest() {
                     Some(hand) => hand.shares.clone(),
                     None => continue,
                 },
@@ -243,6 +252,7 @@ impl Dealer {
             self.sequence += 1;
             let mark = Mark { epoch, sequence: self.sequence };
             holder.deal(Arc::new(Hand { mark, plan: Arc::clone(plan), shares }));
+            holder.told = self.told;
             changed = true;
         }
         changed

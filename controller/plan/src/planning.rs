@@ -104,6 +104,9 @@ pub struct KeyReport {
     pub peak_need_milli_per_s: u64,
     /// Highest shadow rate granted in a slot; milli-units per second.
     pub peak_granted_milli_per_s: u64,
+    /// Whether it gets less than it asked for because of its pool already in the first slot: more ready capacity would
+    /// help it now.
+    pub is_short_now: bool,
 }
 
 /// The report of a plan.
@@ -213,6 +216,11 @@ fn grant(inputs: &Inputs, contract: &Contract, rates: &[u64]) -> Grant {
     }
 }
 
+/// Whether a key gets less in a slot than its forecast asked for within its `shadow_max`: then its pool is short.
+fn is_cut(need_milli_per_s: u64, rate_milli_per_s: u64, max_milli_per_s: u64) -> bool {
+    rate_milli_per_s < need_milli_per_s.min(max_milli_per_s)
+}
+
 fn explain(inputs: &Inputs, spare: &[Spare<'_>], contract: &Contract, rates: &[u64]) -> KeyReport {
     let needs: Vec<u64> = (0..inputs.slots.len()).map(|slot| need_milli_per_s(inputs, contract, slot)).collect();
     let reason = match inputs.demand.get(&contract.key) {
@@ -222,7 +230,7 @@ fn explain(inputs: &Inputs, spare: &[Spare<'_>], contract: &Contract, rates: &[u
         Some(Demand::Forecast { .. }) if needs.iter().all(|need| *need == 0) => Reason::StandardSuffices,
         Some(Demand::Forecast { .. }) => {
             let max = contract.shadow_max_milli_per_s;
-            let cut = needs.iter().zip(rates).zip(spare).filter(|((need, rate), _)| **rate < (**need).min(max));
+            let cut = needs.iter().zip(rates).zip(spare).filter(|((need, rate), _)| is_cut(**need, **rate, max));
             let mut has_spare = cut.map(|(_, spare)| {
                 contract.pool.as_deref().is_none_or(|pool| spare.get(pool).is_some_and(|spare| *spare > 0))
             });
@@ -238,6 +246,11 @@ fn explain(inputs: &Inputs, spare: &[Spare<'_>], contract: &Contract, rates: &[u
     KeyReport {
         key: contract.key.clone(),
         reason,
+        is_short_now: needs
+            .iter()
+            .zip(rates)
+            .next()
+            .is_some_and(|(need, rate)| is_cut(*need, *rate, contract.shadow_max_milli_per_s)),
         peak_need_milli_per_s: needs.into_iter().max().unwrap_or(0),
         peak_granted_milli_per_s: rates.iter().copied().max().unwrap_or(0),
     }

@@ -8,19 +8,33 @@
 //! Invariants: the policy never sees the step that it decides in or a later one; what is ready and what is starting together
 //! is what was wanted last.
 //!
-//! What it does not do: several shapes or cost classes, failures, prices that change. Measures after Herbst et al. (SPEC
+//! [`simulate`] is the plain world; [`simulate_with`] adds what goes wrong: starts that are late or fail, and interruptions of a
+//! cheaper class. A [`Contest`] tunes every policy on an earlier part, judges it on the next and draws its frontier.
+//!
+//! What it does not do: several shapes, prices that change. Measures after Herbst et al. (SPEC
 //! Research Group, Ready for rain?, 2016) and Bauer et al. (Chameleon, 2018).
 
+mod contest;
+mod enough;
+mod foresight;
+mod interval;
 mod measures;
+mod mishaps;
+mod outlook;
 mod policies;
 mod tuning;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
+pub use contest::{Contest, ContestError, Demanded, Kind, Point, Standing, TUNED_SHARES};
+pub use foresight::{Aim, Foresight, GateAccount, Source};
+pub use interval::{Interval, violation_interval};
 pub use measures::Measures;
-pub use policies::{Horizontal, LastValue, Needed, Oracle, Paced, Seasonal, Static};
-pub use tuning::{Tuned, tune};
+pub use mishaps::{Mishaps, Prices, simulate_with};
+pub use outlook::{Outlook, QUANTILES};
+pub use policies::{Horizontal, LastValue, Oracle, Seasonal, Static};
+pub use tuning::{Trial, Tuned, tune};
 
 /// What is simulated.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +76,12 @@ pub trait Policy {
     fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize;
 }
 
+impl Policy for Box<dyn Policy> {
+    fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize {
+        self.as_mut().wanted(world, moment)
+    }
+}
+
 /// What came of a policy, step by step.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Course {
@@ -71,6 +91,8 @@ pub struct Course {
     pub ready: Vec<usize>,
     /// Replicas paid for in each, ready and starting.
     pub paid: Vec<usize>,
+    /// Those of them that may be interrupted; none in the plain world.
+    pub spot: Vec<usize>,
 }
 
 /// Lets `policy` scale the pool through `steps`. It begins with what it wants first, ready.
@@ -100,6 +122,7 @@ pub fn simulate(world: &World<'_>, steps: Range<usize>, policy: &mut dyn Policy)
         }
         course.ready.push(ready);
         course.paid.push(ready + starting.iter().sum::<usize>());
+        course.spot.push(0);
         served = world.demand[step].is_nan() || world.replicas(world.demand[step]) <= ready;
     }
     course

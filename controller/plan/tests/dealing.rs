@@ -239,6 +239,24 @@ fn shares_follow_demand_within_a_few_rounds_and_stay_when_it_is_steady() {
 }
 
 #[test]
+fn what_is_told_anew_reaches_everybody_once_and_moves_no_share() {
+    let mut mesh = Mesh::new();
+    (0..4).for_each(|_| round(&mut mesh));
+    let (shares, marks) = (rates(&mesh), |mesh: &Mesh| mesh.proxies.iter().map(Proxy::mark).collect::<Vec<_>>());
+    let before = marks(&mesh);
+    // Proxy 0 has a hand under way and takes no other until it has heard of that.
+    mesh.dealer.tell_anew();
+    mesh.apply(&Event::Watch { proxy: 0 });
+    mesh.dealer.tell_anew();
+    (0..3).for_each(|_| round(&mut mesh));
+    let after = marks(&mesh);
+    assert!(before.iter().zip(&after).all(|(before, after)| before < after), "{before:?} {after:?}");
+    assert_eq!(rates(&mesh), shares);
+    (0..3).for_each(|_| round(&mut mesh));
+    assert_eq!(marks(&mesh), after, "once");
+}
+
+#[test]
 fn after_a_restart_everybody_goes_on_with_what_it_has() {
     let mut mesh = Mesh::new();
     mesh.apply(&Event::Demand { proxy: 2, per_s: 5_000 });

@@ -154,6 +154,7 @@ fn a_forecast_burst_gets_what_it_needs_above_its_standard_rate() {
     assert!(made.grants[1].slots.is_empty());
     assert_eq!(made.report.keys[0].reason, Reason::Granted);
     assert_eq!(made.report.keys[1].reason, Reason::StandardSuffices);
+    assert!(!made.report.keys.iter().any(|key| key.is_short_now));
 }
 
 #[test]
@@ -162,6 +163,7 @@ fn a_short_pool_is_shared_and_the_report_says_so() {
     assert_eq!(made.grants[0].slots[0].pace.rate_milli_per_s, 70_000);
     assert_eq!(made.grants[1].slots[0].pace.rate_milli_per_s, 30_000);
     assert_eq!(made.report.keys[0].reason, Reason::PoolShort);
+    assert_eq!(made.report.keys.iter().map(|key| key.is_short_now).collect::<Vec<_>>(), [true, false]);
 }
 
 #[test]
@@ -171,6 +173,7 @@ fn oversold_standards_are_a_finding_and_contracts_stay() {
     assert_eq!(made.grants[0].standard.rate_milli_per_s, 100_000);
     assert!(made.grants.iter().all(|grant| grant.slots.is_empty()));
     assert_eq!(made.report.keys[0].reason, Reason::PoolSoldOut);
+    assert!(made.report.keys[0].is_short_now);
     let findings = check(&inputs, &made);
     assert!(matches!(findings[..], [Finding::StandardsExceedPool { .. }]), "{findings:?}");
 }
@@ -189,6 +192,7 @@ fn a_maintenance_window_lowers_what_is_lent_in_its_slots() {
     assert_eq!(rates(0).collect::<Vec<_>>(), [(10, 150_000), (11, 20_000)]);
     assert_eq!(rates(1).collect::<Vec<_>>(), [(10, 30_000), (11, 20_000)]);
     assert_eq!(made.report.keys[0].reason, Reason::PoolShort);
+    assert!(!made.report.keys[0].is_short_now, "only in later slots");
     let findings = check(&inputs, &made);
     let remark = |finding: &Finding| matches!(finding, Finding::StandardsExceedPool { ready_milli_per_s: 100_000, .. });
     assert!(findings.len() == 1 && remark(&findings[0]), "{findings:?}");

@@ -1,5 +1,7 @@
 //! Which manager is configured, behind the one trait. Adding a manager is one file, one row here and one in the suite.
 
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes::Kubernetes;
 use crate::{Applied, DryRun, InstanceManager, Observed, Order, Process, ProvisionError, Webhook};
 
 /// Any manager.
@@ -10,6 +12,9 @@ pub enum Manager {
     DryRun(DryRun),
     /// Whoever speaks the protocol of orders.
     Webhook(Box<Webhook>),
+    /// Deployments of Kubernetes clusters.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<Kubernetes>),
 }
 
 impl Manager {
@@ -20,6 +25,8 @@ impl Manager {
             Self::Process(_) => "process",
             Self::DryRun(_) => "dry_run",
             Self::Webhook(_) => "webhook",
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(_) => "kubernetes",
         }
     }
 }
@@ -30,6 +37,8 @@ impl InstanceManager for Manager {
             Self::Process(manager) => manager.observe().await,
             Self::DryRun(manager) => manager.observe().await,
             Self::Webhook(manager) => manager.observe().await,
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(manager) => manager.observe().await,
         }
     }
 
@@ -38,6 +47,8 @@ impl InstanceManager for Manager {
             Self::Process(manager) => manager.apply(order).await,
             Self::DryRun(manager) => manager.apply(order).await,
             Self::Webhook(manager) => manager.apply(order).await,
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(manager) => manager.apply(order).await,
         }
     }
 }

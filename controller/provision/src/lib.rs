@@ -16,6 +16,8 @@ mod call;
 mod declared;
 mod dry_run;
 mod kind;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 mod process;
 mod state;
 mod webhook;

@@ -2,7 +2,8 @@
 //!
 //! The intuition: a refusal that says exactly when to come back costs one retry; one that does not costs a storm. So every
 //! answer is made from the instant that the decision promises ([`Wait`], which knows of reserved slots to come), and never
-//! names a time before it. After that instant clients are spread ([`retry`]).
+//! names a time before it. After that instant clients are spread ([`retry`]). Where the pool behind a key is short and more
+//! capacity is on its way, they are told to come when it is there.
 //!
 //! Two dialects, chosen by the request: plain HTTP gets `application/problem+json` ([`problem`]), gRPC gets status 8 with
 //! `google.rpc` details ([`grpc`]). The status is 429, unless the policy says otherwise, even where the server and not the client is short of something:
@@ -141,6 +142,8 @@ pub struct Refused<'a> {
     pub quotas: &'a [Quota<'a>],
     /// When it would be admitted, from whichever bucket comes first.
     pub wait: Wait,
+    /// When more capacity is ready for what had too little; says nothing once it has passed.
+    pub more_at: Nanos,
     /// The instant of the decision.
     pub now: Nanos,
     /// Where the spread of retries comes from: different per request, the same for the same request.

@@ -41,8 +41,25 @@ pub struct Key {
     pub reported: u32,
     /// The forecast behind its grant; 0 without one.
     pub forecast_version: u64,
+    /// When its pool has more capacity ready, as in [`KeyGrant`]: clients that are refused are told to wait for it.
+    pub more_at: Nanos,
     /// What it is called in provenance; `None` when nobody asks for that.
     pub label: Option<Label>,
+}
+
+/// What a key is granted and told beside it.
+#[derive(Debug)]
+struct Granted {
+    grant: Grant,
+    forecast_version: u64,
+    more_at: Nanos,
+}
+
+impl Granted {
+    /// By the fallback policy, which knows of no forecast and of nothing that is provisioned.
+    fn fixed(grant: Grant) -> Self {
+        Self { grant, forecast_version: 0, more_at: Nanos::default() }
+    }
 }
 
 /// All keys, with this worker's account of each.
@@ -90,19 +107,21 @@ impl Keys {
         for (number, resource) in resources.iter().enumerate() {
             // Of those without contract who have buckets of their own, nobody borrows.
             let pool = resource.pool.filter(|_| !resource.each);
-            keys.put(told, OTHERS, &resource.name, number, (Grant { pool, ..Grant::fixed(resource.others) }, 0));
+            let granted = Granted::fixed(Grant { pool, ..Grant::fixed(resource.others) });
+            keys.put(told, OTHERS, &resource.name, number, granted);
         }
         for contract in &config.policy.contracts {
             if let Some(resource) = resources.get(contract.resource) {
-                let grant = Grant { pool: contract.pool, ..Grant::fixed(contract.limit) };
-                keys.put(told, &contract.tenant, &resource.name, contract.resource, (grant, 0));
+                let granted = Granted::fixed(Grant { pool: contract.pool, ..Grant::fixed(contract.limit) });
+                keys.put(told, &contract.tenant, &resource.name, contract.resource, granted);
             }
         }
         let number_of = |name: &str| resources.iter().position(|resource| resource.name == name);
         for entry in table {
             if let Some(number) = number_of(&entry.resource) {
                 let pool = resources.get(number).and_then(|resource| resource.pool);
-                let granted = (Grant { pool, ..entry.grant.clone() }, entry.forecast_version);
+                let grant = Grant { pool, ..entry.grant.clone() };
+                let granted = Granted { grant, forecast_version: entry.forecast_version, more_at: entry.more_at };
                 keys.put(told, &entry.tenant, &entry.resource, number, granted);
             }
         }
@@ -246,15 +265,9 @@ impl Keys {
         own.map(|key| key.tenant.as_str()).find(|tenant| *tenant != OTHERS).unwrap_or(OTHERS)
     }
 
-    /// Sets a grant and the version of the forecast behind it.
-    fn put(
-        &mut self,
-        told: Option<&Provenance>,
-        tenant: &str,
-        resource: &str,
-        number: usize,
-        (grant, forecast_version): (Grant, u64),
-    ) {
+    /// Sets a grant and what is told beside it.
+    fn put(&mut self, told: Option<&Provenance>, tenant: &str, resource: &str, number: usize, granted: Granted) {
+        let Granted { grant, forecast_version, more_at } = granted;
         let row = self.row_or_new(tenant);
         let Some(cell) = self.grid.get_mut(row * self.resources + number) else { return };
         if let Some(account) = self.accounts.get_mut(*cell) {
@@ -262,7 +275,7 @@ impl Keys {
             let pool = account.grant().pool;
             account.set_grant(Grant { pool, ..grant });
             if let Some(key) = self.keys.get_mut(*cell) {
-                key.forecast_version = forecast_version;
+                (key.forecast_version, key.more_at) = (forecast_version, more_at);
             }
             return;
         }
@@ -275,6 +288,7 @@ impl Keys {
             hostile: Count::default(),
             reported: 0,
             forecast_version,
+            more_at,
             label: told.map(|told| told.label(tenant)),
         });
         self.accounts.push(Account::new(grant));
@@ -312,7 +326,8 @@ mod tests {
 
     fn granted(tenant: &str, resource: &str, rate: u64) -> KeyGrant {
         let grant = Grant::fixed(Limit::new(Rate::per_s(rate), rate));
-        KeyGrant { tenant: tenant.into(), resource: resource.into(), grant, forecast_version: 0 }
+        let more_at = Nanos::default();
+        KeyGrant { tenant: tenant.into(), resource: resource.into(), grant, forecast_version: 0, more_at }
     }
 
     fn name(keys: &Keys, tenant: &str, rule: usize) -> String {

@@ -208,7 +208,14 @@ impl Record {
             Reason::MissingTenant(_) => Reason::MissingTenant(&source),
             reason => reason,
         };
-        let refused = Refused { reason, quotas: &quotas, wait: refusing.wait, now: when.1, seed: refusing.seed };
+        let refused = Refused {
+            reason,
+            quotas: &quotas,
+            wait: refusing.wait,
+            more_at: more_at(keys, decision, when),
+            now: when.1,
+            seed: refusing.seed,
+        };
         let read = |host: &mut H| Dialect::of_content_type(host.header("content-type").as_deref());
         let dialect = refusing.dialect.unwrap_or_else(|| read(host));
         let mut answer = answer::refused(&refused, dialect, &decision.rule.answer);
@@ -230,6 +237,13 @@ impl Record {
             self.told.extend(answer::admitted(&quotas, &decision.rule.answer));
         }
     }
+}
+
+/// When there is more capacity for the key that had too little; the origin when nothing is known. Where no key had too
+/// little, more capacity would not have helped; and what a table says ends with its validity.
+fn more_at(keys: &Keys, decision: &Decision<'_>, (conditions, now): (&Conditions<'_>, Nanos)) -> Nanos {
+    let key = decision.violated.filter(|_| now < conditions.valid_until);
+    key.and_then(|key| keys.keys.get(keys.named(key))).map_or(Nanos::default(), |key| key.more_at)
 }
 
 /// The quotas of a request's charges as they stand now, at one look at shared data each.

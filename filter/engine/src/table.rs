@@ -4,9 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use forebay_admission::{Grant, Limit, Nanos, Rate, Slot};
-use forebay_protocol::{GrantTable, v1};
-
+use forebay_protocol::extension::{MAX_READY_IN_MS, PROVISIONING, find};
 use forebay_protocol::policy::MAX_NAME_BYTES;
+use forebay_protocol::{GrantTable, Provisioning, v1};
 
 /// Longest answer in bytes that is looked at.
 pub const MAX_ANSWER_BYTES: usize = 256 << 10;
@@ -31,6 +31,9 @@ pub struct KeyGrant {
     pub grant: Grant,
     /// The forecast behind the grant's slots; 0 without one.
     pub forecast_version: u64,
+    /// When its pool, which is short, is expected to have more capacity ready; the origin when nothing is known. It says
+    /// nothing once it has passed.
+    pub more_at: Nanos,
 }
 
 /// The grants of a part that arrived at `arrived`. `None` when the part breaks a rule of the protocol: names out of
@@ -39,7 +42,15 @@ pub fn grants(part: &GrantTable, arrived: Nanos) -> Option<Vec<KeyGrant>> {
     if part.parts == 0 || part.parts > MAX_PARTS || part.part >= part.parts || part.grants.len() > MAX_KEYS {
         return None;
     }
-    part.grants.iter().map(|grant| key_grant(grant, arrived)).collect()
+    let mut grants: Vec<KeyGrant> = part.grants.iter().map(|grant| key_grant(grant, arrived)).collect::<Option<_>>()?;
+    // Beside the grants and not part of them: what is odd about it takes no table from force.
+    for more in find::<Provisioning>(&part.extensions, PROVISIONING).unwrap_or_default().rows {
+        let grant = usize::try_from(more.row).ok().and_then(|row| grants.get_mut(row));
+        if let (Some(grant), ..=MAX_READY_IN_MS) = (grant, more.in_ms) {
+            grant.more_at = arrived.plus(u64::from(more.in_ms).saturating_mul(Nanos::MILLI));
+        }
+    }
+    Some(grants)
 }
 
 fn key_grant(wire: &v1::Grant, arrived: Nanos) -> Option<KeyGrant> {
@@ -57,6 +68,7 @@ fn key_grant(wire: &v1::Grant, arrived: Nanos) -> Option<KeyGrant> {
         resource: wire.resource.clone(),
         grant: Grant { standard: limit(&wire.standard), safe: limit(&wire.safe), slots, pool: None },
         forecast_version: wire.forecast_version,
+        more_at: Nanos::default(),
     })
 }
 
@@ -112,6 +124,24 @@ mod tests {
         let spans: Vec<_> =
             grants[0].grant.slots.iter().map(|s| (s.start.0 / Nanos::MILLI, s.end.0 / Nanos::MILLI)).collect();
         assert_eq!(spans, [(96, 106), (106, 116)]);
+    }
+
+    #[test]
+    fn what_is_provisioned_is_told_to_the_keys_it_names_and_harms_no_table() {
+        use forebay_protocol::extension::{MoreReady, extension};
+        let arrived = Nanos(100 * Nanos::MILLI);
+        let mut part = table(vec![]);
+        part.grants = vec![part.grants[0].clone(); 3];
+        let more_at = |part: &GrantTable| -> Vec<u64> {
+            grants(part, arrived).unwrap().iter().map(|key| key.more_at.0 / Nanos::MILLI).collect()
+        };
+        assert_eq!(more_at(&part), [0, 0, 0]);
+        let rows = [(1, 250), (2, MAX_READY_IN_MS + 1), (3, 9), (u32::MAX, 9)];
+        let rows = rows.map(|(row, in_ms)| MoreReady { row, in_ms }).to_vec();
+        part.extensions = vec![extension(PROVISIONING, &Provisioning { rows })];
+        assert_eq!(more_at(&part), [0, 350, 0], "too late, or of no key of this part");
+        part.extensions[0].bytes.truncate(2);
+        assert_eq!(more_at(&part), [0, 0, 0], "damage says nothing, and the grants stay");
     }
 
     #[test]

@@ -17,9 +17,9 @@ use forebay_engine::{Config, table};
 use forebay_forecast::{
     Absent, CompactSeries, Measure, Observation, Per, Regular, Regularise, Table, Zone, regularise,
 };
-use forebay_protocol::extension::{DETAILS, EXPECTATIONS, extension, find};
+use forebay_protocol::extension::{DETAILS, EXPECTATIONS, MAX_READY_IN_MS, PROVISIONING, extension, find};
 use forebay_protocol::policy::{MAX_NAME_BYTES, Policy};
-use forebay_protocol::{Details, Expectations, Message, decode, encode};
+use forebay_protocol::{Details, Expectations, Message, Provisioning, decode, encode};
 
 /// A message of the sync path: decodes or says why not, and what decodes survives the round trip, its extensions too.
 pub fn protocol(bytes: &[u8]) {
@@ -30,13 +30,17 @@ pub fn protocol(bytes: &[u8]) {
     let extensions = match &message {
         Message::Report(report) => report.extensions.as_slice(),
         Message::ReportAck(ack) => ack.extensions.as_slice(),
-        _ => &[],
+        Message::Watch(watch) => watch.extensions.as_slice(),
+        Message::GrantTable(part) => part.extensions.as_slice(),
     };
     if let Some(details) = find::<Details>(extensions, DETAILS) {
         assert_eq!(find(&[extension(DETAILS, &details)], DETAILS), Some(details));
     }
     if let Some(expectations) = find::<Expectations>(extensions, EXPECTATIONS) {
         assert_eq!(find(&[extension(EXPECTATIONS, &expectations)], EXPECTATIONS), Some(expectations));
+    }
+    if let Some(provisioning) = find::<Provisioning>(extensions, PROVISIONING) {
+        assert_eq!(find(&[extension(PROVISIONING, &provisioning)], PROVISIONING), Some(provisioning));
     }
     assert_eq!(decode(&encode(&message)), Ok(message));
 }
@@ -53,6 +57,7 @@ pub fn grants(bytes: &[u8]) {
         for name in [&key.tenant, &key.resource] {
             assert!(!name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains('\0'));
         }
+        assert!(key.more_at <= arrived.plus(u64::from(MAX_READY_IN_MS) * Nanos::MILLI));
         let slots = &key.grant.slots;
         assert!(slots.len() <= table::MAX_SLOTS);
         assert!(slots.windows(2).all(|pair| pair[0].id < pair[1].id && pair[0].end <= pair[1].start));

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use forebay_protocol::extension::{DETAILS, EXPECTATIONS, find};
-use forebay_protocol::{Details, Expectations};
+use forebay_protocol::extension::{DETAILS, EXPECTATIONS, PROVISIONING, find};
+use forebay_protocol::{Details, Expectations, Provisioning};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -126,6 +126,7 @@ fn the_corpus_reaches_what_it_is_for() {
     let extensions = |bytes: &Vec<u8>| match forebay_protocol::decode(bytes) {
         Ok(forebay_protocol::Message::Report(report)) => report.extensions,
         Ok(forebay_protocol::Message::ReportAck(ack)) => ack.extensions,
+        Ok(forebay_protocol::Message::GrantTable(part)) => part.extensions,
         _ => Vec::new(),
     };
     let details: Vec<_> =
@@ -134,13 +135,18 @@ fn the_corpus_reaches_what_it_is_for() {
     let mut expected =
         corpus("protocol").into_iter().filter_map(|bytes| find::<Expectations>(&extensions(&bytes), EXPECTATIONS));
     assert!(expected.any(|expected| !expected.slots.is_empty()), "an acknowledgement with expectations");
+    let mut provisioned =
+        corpus("protocol").into_iter().filter_map(|bytes| find::<Provisioning>(&extensions(&bytes), PROVISIONING));
+    assert!(provisioned.any(|provisioned| !provisioned.rows.is_empty()), "a table with provisioning");
     let tables = corpus("grants").into_iter().filter_map(|bytes| match forebay_protocol::decode(&bytes[8..]) {
         Ok(forebay_protocol::Message::GrantTable(part)) => {
             forebay_engine::table::grants(&part, forebay_admission::Nanos(0))
         }
         _ => None,
     });
-    assert!(tables.flatten().any(|key| key.grant.slots.len() > 1), "a table with several slots is accepted");
+    let keys: Vec<_> = tables.flatten().collect();
+    assert!(keys.iter().any(|key| key.grant.slots.len() > 1), "a table with several slots is accepted");
+    assert!(keys.iter().any(|key| key.more_at.0 > 0), "a table that says when more is ready");
     assert!(corpus("config").iter().any(|json| forebay_engine::Config::parse(json).is_ok()), "a configuration");
     let policies = corpus("policy").into_iter().filter_map(|bytes| {
         let document = serde_json::from_slice(bytes.split(|byte| *byte == 0).next()?).ok()?;

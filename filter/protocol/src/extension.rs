@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | [`DETAILS`] | [`Report`](crate::Report) | [`Details`]: per row what was borrowed, settled and counted besides, and attributes |
 //! | [`EXPECTATIONS`] | [`ReportAck`](crate::ReportAck) | [`Expectations`]: what the forecasts expect of the slots around now |
+//! | [`PROVISIONING`] | [`GrantTable`](crate::GrantTable) | [`Provisioning`]: when keys that are short of capacity get more |
 //!
-//! Both have rows in the order of the report's. Counts are lists of words in a fixed order without the zeros at their
+//! The first two have rows in the order of the report's, the third names rows of its part. Counts are lists of words in a fixed order without the zeros at their
 //! end: a reader takes what is missing for 0 and leaves what it does not know, so that counts can be added at the end.
 //!
 //! The bytes are postcard's; they are written and read here by hand, because code that is made for each type is what the
@@ -21,6 +22,13 @@ pub const DETAILS: u16 = 1;
 
 /// Tag of [`Expectations`].
 pub const EXPECTATIONS: u16 = 2;
+
+/// Tag of [`Provisioning`].
+pub const PROVISIONING: u16 = 3;
+
+/// The latest that [`MoreReady`] speaks of, in milliseconds: an hour, the longest lead time that capacity is planned for. A
+/// client that was told more would take it for an outage.
+pub const MAX_READY_IN_MS: u32 = 3_600_000;
 
 /// Most slots of [`Expectations`]: the running one, the next, and room for two more.
 pub const MAX_EXPECTED_SLOTS: usize = 4;
@@ -75,6 +83,22 @@ pub struct SlotTime {
     pub starts_in_ms: i64,
     /// Length.
     pub length_ms: u32,
+}
+
+/// In a part of a grant table: what is being provisioned for its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provisioning {
+    /// Keys of this part whose pool is short and gets more; the others are left out.
+    pub rows: Vec<MoreReady>,
+}
+
+/// When the pool behind a key has more capacity ready than now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoreReady {
+    /// The key's place among the grants of the part, from 0.
+    pub row: u32,
+    /// From the moment of the answer, at most [`MAX_READY_IN_MS`]; a later one says nothing.
+    pub in_ms: u32,
 }
 
 /// Requests and their cost in units.
@@ -300,9 +324,26 @@ impl Body for Expectations {
             let (id, starts_in_ms) = (word(bytes)?, unzigzag(word(bytes)?));
             Some(SlotTime { id, starts_in_ms, length_ms: u32::try_from(word(bytes)?).ok()? })
         };
-        let pair = |bytes: &mut &[u8]| Some((word(bytes)?, word(bytes)?));
         let row = |bytes: &mut &[u8]| list(bytes, pair);
         Some(Self { slots: list(bytes, slot)?, rows: list(bytes, row)? })
+    }
+}
+
+impl Body for Provisioning {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        put(bytes, self.rows.len() as u64);
+        for more in &self.rows {
+            put(bytes, u64::from(more.row));
+            put(bytes, u64::from(more.in_ms));
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let more = |bytes: &mut &[u8]| {
+            let (row, in_ms) = pair(bytes)?;
+            Some(MoreReady { row: u32::try_from(row).ok()?, in_ms: u32::try_from(in_ms).ok()? })
+        };
+        Some(Self { rows: list(bytes, more)? })
     }
 }
 
@@ -338,6 +379,10 @@ fn word(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+fn pair(bytes: &mut &[u8]) -> Option<(u64, u64)> {
+    Some((word(bytes)?, word(bytes)?))
 }
 
 fn name(bytes: &mut &[u8]) -> Option<String> {

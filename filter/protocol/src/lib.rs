@@ -22,7 +22,7 @@ pub mod policy;
 pub mod v1;
 
 pub use envelope::{DecodeError, Kind, MAX_BODY_BYTES, decode, encode};
-pub use extension::{Count, Details, Expectations, Further, SlotCount};
+pub use extension::{Count, Details, Expectations, Further, Provisioning, SlotCount};
 pub use v1::{
     Counters, Extension, Generation, Grant, GrantTable, Limit, Message, Report, ReportAck, Row, Slot, SyncStats, Watch,
 };

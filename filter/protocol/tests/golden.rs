@@ -1,8 +1,8 @@
 //! The bytes of version 1, held for ever, and the promise that no bytes make decoding panic.
 
 use forebay_protocol::extension::{
-    AttributeNames, Count, DETAILS, DetailRow, Details, EXPECTATIONS, Expectations, Further, SlotCount, SlotTime,
-    extension, find, trimmed,
+    AttributeNames, Count, DETAILS, DetailRow, Details, EXPECTATIONS, Expectations, Further, MoreReady, PROVISIONING,
+    Provisioning, SlotCount, SlotTime, extension, find, trimmed,
 };
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{
@@ -117,6 +117,10 @@ fn expectations() -> Expectations {
     Expectations { slots, rows: vec![vec![(90, 120)], vec![]] }
 }
 
+fn provisioning() -> Provisioning {
+    Provisioning { rows: vec![MoreReady { row: 0, in_ms: 90_000 }, MoreReady { row: 300, in_ms: 7 }] }
+}
+
 #[test]
 fn extensions_keep_their_bytes() {
     let golden = [
@@ -125,6 +129,7 @@ fn extensions_keep_their_bytes() {
             "0106726567696f6e02026575027573011601020000ac02000000000000000000000004c0d8eb025a7807080200090201",
         ),
         (extension(EXPECTATIONS, &expectations()), "01c0d8eb02f303e0a71202015a7800"),
+        (extension(PROVISIONING, &provisioning()), "020090bf05ac0207"),
     ];
     let further = Further { hostile: Count { requests: 300, units: 5 }, ..Further::default() };
     let row = DetailRow { counts: trimmed(&further.words()).to_vec(), cells: vec![] };
@@ -136,6 +141,7 @@ fn extensions_keep_their_bytes() {
     let extensions = golden.map(|(extension, _)| extension);
     assert_eq!(find(&extensions, DETAILS), Some(details()));
     assert_eq!(find(&extensions, EXPECTATIONS), Some(expectations()));
+    assert_eq!(find(&extensions, PROVISIONING), Some(provisioning()));
 }
 
 /// What version 1 said before it had any extension is what it says now without one, and the other way round: a peer that
@@ -147,6 +153,14 @@ fn peers_with_and_without_extensions_understand_each_other() {
     let extended = Report { extensions: vec![extension(DETAILS, &details())], ..old.clone() };
     let Ok(Message::Report(read)) = decode(&encode(&Message::Report(extended))) else { panic!("not a report") };
     assert_eq!(Report { extensions: vec![], ..read }, old);
+
+    let Message::GrantTable(old) = table() else { unreachable!() };
+    assert_eq!(find::<Provisioning>(&old.extensions, PROVISIONING), None);
+    let later = Extension { tag: 500, bytes: vec![1, 2] };
+    let extended = GrantTable { extensions: vec![later, extension(PROVISIONING, &provisioning())], ..old.clone() };
+    let Ok(Message::GrantTable(read)) = decode(&encode(&Message::GrantTable(extended))) else { panic!("not a table") };
+    assert_eq!(find(&read.extensions, PROVISIONING), Some(provisioning()), "whatever else is told");
+    assert_eq!(GrantTable { extensions: vec![], ..read }, old);
 }
 
 #[test]
@@ -168,6 +182,11 @@ fn counts_are_read_by_older_and_newer_peers() {
     assert_eq!(find(&[longer.clone()], EXPECTATIONS), Some(expectations()), "a later field is left alone");
     longer.bytes.truncate(3);
     assert_eq!(find::<Expectations>(&[longer], EXPECTATIONS), None, "damage is no value");
+    let mut longer = extension(PROVISIONING, &provisioning());
+    longer.bytes.push(9);
+    assert_eq!(find(&[longer.clone()], PROVISIONING), Some(provisioning()), "a later field is left alone");
+    longer.bytes.truncate(7);
+    assert_eq!(find::<Provisioning>(&[longer], PROVISIONING), None, "nor is half of it one");
 }
 
 #[test]
@@ -193,8 +212,9 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes);
-        let extensions = [Extension { tag: 1, bytes: bytes.clone() }, Extension { tag: 2, bytes }];
+        let extensions = [1, 2, 3].map(|tag| Extension { tag, bytes: bytes.clone() });
         let _ = (find::<Details>(&extensions, DETAILS), find::<Expectations>(&extensions, EXPECTATIONS));
+        let _ = find::<Provisioning>(&extensions, PROVISIONING);
     }
 
     #[test]
@@ -210,6 +230,9 @@ proptest! {
         let rows = words.iter().map(|word| vec![(*word, 1); 2]).collect();
         let expectations = Expectations { slots, rows };
         prop_assert_eq!(find(&[extension(EXPECTATIONS, &expectations)], EXPECTATIONS), Some(expectations));
+        let rows = vec![MoreReady { row: length_ms, in_ms: length_ms / 2 }; words.len()];
+        let provisioning = Provisioning { rows };
+        prop_assert_eq!(find(&[extension(PROVISIONING, &provisioning)], PROVISIONING), Some(provisioning));
     }
 
     /// Damage anywhere is either refused or yields another well-formed message.

@@ -8,6 +8,7 @@ use forebay_admission::Nanos;
 use forebay_engine::leader::Answer;
 use forebay_engine::memory::{Memory, Timers};
 use forebay_engine::{CallKind, Effect, Outcome, Worker};
+use forebay_protocol::extension::{MoreReady, PROVISIONING, Provisioning, extension};
 use forebay_protocol::v1::{Grant, Limit, Slot};
 use forebay_protocol::{Generation, GrantTable, Message, ReportAck, decode, encode};
 use forebay_wasm_host::{Answer as WasmAnswer, Outcome as WasmOutcome, Process, Request, VmId};
@@ -78,6 +79,9 @@ fn reply(message: &Message, sequence: u64, rate: u64, amount: u64) -> Vec<u8> {
         forecast_version: 1,
         slots: (0..4).map(slot).collect(),
     };
+    // Of some tables `a` is short, and gets more before the test is over or after it.
+    let rows = (amount % 2 == 1).then_some(MoreReady { row: 0, in_ms: amount as u32 * 80 }).into_iter().collect();
+    let provisioning = extension(PROVISIONING, &Provisioning { rows });
     encode(&match message {
         Message::Watch(_) => Message::GrantTable(GrantTable {
             generation,
@@ -85,7 +89,7 @@ fn reply(message: &Message, sequence: u64, rate: u64, amount: u64) -> Vec<u8> {
             parts: 1,
             valid_for_ms: 700,
             grants: vec![grant("a"), grant("b")],
-            extensions: vec![],
+            extensions: vec![provisioning],
         }),
         _ => Message::ReportAck(ReportAck { generation, valid_for_ms: 700, extensions: vec![] }),
     })

@@ -11,8 +11,15 @@ use tokio::sync::mpsc::Sender;
 
 use super::allocations::Allocation;
 use super::asks::Ask;
+use super::xds::Told;
 use crate::planning::capacity::CapacityDemand;
 use crate::state::lock;
+
+/// An expected moment is told anew when it moves by more than this share of what is left until then, or by more than
+/// [`LEAST_MOVE`] where that is longer. Clients are spread over a quarter of it, so they would not notice less; and a mesh
+/// is not woken because an estimate breathes.
+const MOVE_SHARE: u32 = 10;
+const LEAST_MOVE: Duration = Duration::from_secs(5);
 
 /// What the parts tell each other. Each lock is held for a copy only.
 #[derive(Default)]
@@ -26,6 +33,8 @@ pub(crate) struct Board {
     pub(crate) view: Mutex<View>,
     /// To the loop; `None` where nothing is provisioned.
     pub(crate) asks: Mutex<Option<Sender<Ask>>>,
+    /// Endpoints for proxies that ask.
+    pub(crate) endpoints: Told,
 }
 
 /// What provisioned pools have ready, now and as the plan in force expects it.
@@ -33,9 +42,11 @@ pub(crate) struct Board {
 pub(crate) struct Ready {
     /// By pool: milli-units per second, now and by step of the plan from the moment on that it was made.
     pub(crate) milli_per_s: BTreeMap<String, Vec<u64>>,
+    /// By pool: steady time of when it is expected to have more than now. Says nothing once it has passed.
+    pub(crate) more_at: BTreeMap<String, Duration>,
     /// Steady time for which that holds.
     pub(crate) at: Duration,
-    /// Rises when anything but the time changes.
+    /// Rises when anything but the time changes, and when what is expected moves by more than is tolerated.
     pub(crate) version: u64,
 }
 
@@ -65,11 +76,28 @@ impl Board {
         lock(&self.ready).clone()
     }
 
-    pub(super) fn set_ready(&self, milli_per_s: BTreeMap<String, Vec<u64>>, at: Duration) {
+    /// At steady time `at`; by pool in how long it has `more`.
+    pub(crate) fn set_ready(
+        &self,
+        milli_per_s: BTreeMap<String, Vec<u64>>,
+        more_in: &BTreeMap<String, Duration>,
+        at: Duration,
+    ) {
         let mut ready = lock(&self.ready);
-        let version = ready.version + u64::from(ready.milli_per_s != milli_per_s);
-        *ready = Ready { milli_per_s, at, version };
+        ready.more_at.retain(|_, before| *before > at);
+        let settled = |(pool, more_in): (&String, &Duration)| {
+            let before = ready.more_at.get(pool).copied();
+            (pool.clone(), before.filter(|before| is_near(*before, at + *more_in, at)).unwrap_or(at + *more_in))
+        };
+        let more_at: BTreeMap<String, Duration> = more_in.iter().map(settled).collect();
+        let is_new = ready.milli_per_s != milli_per_s || ready.more_at != more_at;
+        *ready = Ready { milli_per_s, more_at, at, version: ready.version + u64::from(is_new) };
     }
+}
+
+/// Whether an expectation is so near to the one before that it is not worth telling.
+fn is_near(before: Duration, expected: Duration, now: Duration) -> bool {
+    before.abs_diff(expected) <= (before.saturating_sub(now) / MOVE_SHARE).max(LEAST_MOVE)
 }
 
 /// Work that an instance of a group does for its service, in units per second; `None` of an unknown group.
@@ -81,23 +109,25 @@ pub(crate) fn serves_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64
     Some(forebay_plan::capacity::price::units_per_s(service, shape, tier))
 }
 
+/// The same of so many instances, in whole milli-units per second; nothing of an unknown group.
+pub(super) fn serves_milli_per_s(inputs: &CapacityInputs, group: &Group, count: u32) -> u64 {
+    let per_s = serves_per_s(inputs, group).unwrap_or(0.0) * f64::from(count);
+    (1000.0 * per_s) as u64
+}
+
 /// By service: what is ready now, then by step of the plan; milli-units per second.
 pub(super) fn ready_milli_per_s(inputs: &CapacityInputs, plan: &CapacityPlan) -> BTreeMap<String, Vec<u64>> {
-    let milli = |group: &Group, count: u32| {
-        let per_s = serves_per_s(inputs, group).unwrap_or(0.0) * f64::from(count);
-        (1000.0 * per_s) as u64
-    };
     let mut ready: BTreeMap<String, Vec<u64>> =
         inputs.services.iter().map(|service| (service.name.clone(), vec![0; inputs.steps + 1])).collect();
     for (group, fleet) in &inputs.fleet {
         if let Some(of) = ready.get_mut(&group.service).and_then(|steps| steps.first_mut()) {
-            *of = of.saturating_add(milli(group, fleet.ready));
+            *of = of.saturating_add(serves_milli_per_s(inputs, group, fleet.ready));
         }
     }
     for schedule in &plan.schedule {
         let Some(of) = ready.get_mut(&schedule.group.service) else { continue };
         for (of, count) in of.iter_mut().skip(1).zip(&schedule.ready) {
-            *of = of.saturating_add(milli(&schedule.group, *count));
+            *of = of.saturating_add(serves_milli_per_s(inputs, &schedule.group, *count));
         }
     }
     ready
@@ -143,4 +173,41 @@ pub(crate) fn decision_json(generation: Generation, plan: &CapacityPlan, at_ms: 
         "at_unix_ms": at_ms, "generation": { "epoch": generation.epoch, "sequence": generation.sequence },
         "services": services, "groups": groups, "budgets": budgets,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The version and the expectation after the loop said at a moment in how many seconds there is more.
+    fn said(board: &Board, at_s: u64, more_in_s: Option<u64>) -> (u64, Option<u64>) {
+        let more_in = more_in_s.map(|in_s| ("shop".to_owned(), Duration::from_secs(in_s))).into_iter().collect();
+        board.set_ready(BTreeMap::new(), &more_in, Duration::from_secs(at_s));
+        let ready = board.ready();
+        (ready.version, ready.more_at.get("shop").map(Duration::as_secs))
+    }
+
+    #[test]
+    fn an_expectation_is_told_anew_when_it_moves_and_not_when_it_breathes_or_passes() {
+        let board = Board::default();
+        assert_eq!(said(&board, 0, Some(100)), (1, Some(100)));
+        for at_s in 1..=50 {
+            let breath_s = [0, 4, 2][at_s as usize % 3];
+            assert_eq!(said(&board, at_s, Some(98 + breath_s - at_s)), (1, Some(100)), "{at_s}");
+        }
+        assert_eq!(said(&board, 51, Some(58)), (2, Some(109)), "5 s are tolerated, or a tenth of what is left");
+        assert_eq!(said(&board, 52, Some(62)), (2, Some(109)));
+        assert_eq!(said(&board, 53, Some(44)), (3, Some(97)));
+        assert_eq!(said(&board, 97, None), (3, None), "that it has passed is no news");
+        assert_eq!(said(&board, 98, Some(20)), (4, Some(118)));
+        assert_eq!(said(&board, 99, None), (5, None), "that nothing comes any more is");
+    }
+
+    #[test]
+    fn what_drifts_in_small_steps_is_followed() {
+        let board = Board::default();
+        let told = (0..100).map(|at_s| said(&board, at_s, Some(100)).1.unwrap() - at_s).collect::<Vec<_>>();
+        assert!(told.iter().all(|left_s| (90..=100).contains(left_s)), "{told:?}");
+        assert!(board.ready().version <= 11, "once in ten seconds: {}", board.ready().version);
+    }
 }

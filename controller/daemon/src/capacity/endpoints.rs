@@ -1,15 +1,18 @@
-//! Endpoints for Envoy: which instances of a service take requests, written as EDS.
+//! Endpoints for Envoy: which instances of a service take requests, and how that is written as EDS in a file.
+//!
+//! An [`Assignment`] is made once per turn and service; the file here and the messages of [`super::xds`] only render it.
+//! Instances that serve are `warm`; those that answer and are not warmed yet are there too, without `warm`, for when there is
+//! nothing else: Envoy's subset load balancing on the key `warm` falls back to them (see `envoy/standalone/prewarmed.yaml`).
+//! Draining ones are named as such, so that requests under way end where they are.
 //!
 //! One file per service, a `DiscoveryResponse` with one `ClusterLoadAssignment`, named as the service. Envoy watches the file
-//! for being moved into place, so it is written beside and renamed, and only when it says something new. Instances that
-//! serve are `warm`; those that answer and are not warmed yet are there too, without `warm`, for when there is nothing
-//! else: Envoy's subset load balancing on the key `warm` falls back to them (see `envoy/standalone/prewarmed.yaml`). Draining
-//! ones are named as such, so that requests under way end where they are.
+//! for being moved into place, so it is written beside and renamed, and only when it says something new.
 //!
 //! Weights follow the work that an instance does, as the plan counts it, 1 to [`MOST_WEIGHT`]. How an instance that is new
 //! comes up to its weight is Envoy's `slow_start_config`. Source: Envoy's EDS and `LbEndpoint` documentation.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_plan::capacity::{Instance, InstanceState};
@@ -18,6 +21,11 @@ use sha2::{Digest, Sha256};
 
 /// Envoy adds weights up in 32 bits; with 100 steps ten thousand endpoints stay far below.
 const MOST_WEIGHT: f64 = 100.0;
+
+/// The type of what is said of a service, as `Any` names it.
+pub(crate) const ASSIGNMENT_TYPE: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+/// Where Envoy's load balancers look for an endpoint's metadata.
+pub(crate) const LB_METADATA: &str = "envoy.lb";
 
 /// Of an instance's group, for its endpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,59 +36,115 @@ pub(crate) struct Place {
     pub(crate) serves_per_s: f64,
 }
 
-/// The `DiscoveryResponse` of a service's instances; of each the `place` is known, or it gets none.
-pub(crate) fn discovery_response(
-    service: &str,
-    instances: &[Instance],
-    place: impl Fn(&Instance) -> Option<Place>,
-) -> Value {
-    let mut of_service: Vec<(&Instance, Place)> = instances
-        .iter()
-        .filter(|one| one.group.service == service)
-        .filter_map(|one| Some((one, place(one)?)))
-        .collect();
-    of_service.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-    let most_per_s = of_service.iter().map(|(_, place)| place.serves_per_s).fold(0.0, f64::max);
-    let mut localities: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for (instance, place) in &of_service {
-        if let Some(endpoint) = endpoint(instance, place, most_per_s) {
-            localities.entry(&place.location).or_default().push(endpoint);
-        }
-    }
-    let endpoints: Vec<Value> = localities
-        .into_iter()
-        .map(|(region, endpoints)| json!({ "locality": { "region": region }, "lb_endpoints": endpoints }))
-        .collect();
-    let assignment = json!({
-        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": service,
-        "endpoints": endpoints,
-    });
-    // The version is what the content says, so the same content is no news to Envoy either.
-    let digest = Sha256::digest(assignment.to_string());
-    let version: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    json!({ "version_info": version, "resources": [assignment] })
+/// A service's endpoints: Envoy's `ClusterLoadAssignment`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Assignment {
+    /// Its name is that of the cluster, or the cluster's `service_name`.
+    pub(crate) service: String,
+    /// By region, each in the order of the instances' names.
+    pub(crate) regions: BTreeMap<String, Vec<Endpoint>>,
 }
 
-fn endpoint(instance: &Instance, place: &Place, most_per_s: f64) -> Option<Value> {
-    let address = instance.address?;
-    let health = match instance.state {
-        InstanceState::Ready | InstanceState::Warming => "HEALTHY",
-        InstanceState::Draining => "DRAINING",
-        InstanceState::Requested | InstanceState::Starting | InstanceState::Gone => return None,
-    };
-    let weight = (MOST_WEIGHT * place.serves_per_s / most_per_s).round().clamp(1.0, MOST_WEIGHT) as u32;
-    let is_warm = instance.state == InstanceState::Ready && !instance.is_interrupted;
-    Some(json!({
-        "endpoint": { "address": { "socket_address": {
-            "address": address.ip().to_string(), "port_value": address.port(),
-        } } },
-        "health_status": health,
-        "load_balancing_weight": weight,
-        "metadata": { "filter_metadata": { "envoy.lb": {
-            "warm": is_warm, "tier": place.tier, "shape": instance.group.shape, "pool": instance.group.pool,
-        } } },
-    }))
+/// An instance that takes requests: Envoy's `LbEndpoint`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) health: Health,
+    /// 1 to [`MOST_WEIGHT`].
+    pub(crate) weight: u32,
+    pub(crate) is_warm: bool,
+    pub(crate) tier: String,
+    pub(crate) shape: String,
+    pub(crate) pool: String,
+}
+
+/// What Envoy is told of an endpoint's health, of its `HealthStatus`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Healthy,
+    Draining,
+}
+
+impl Assignment {
+    /// The endpoints of a service's instances; of each the `place` is known, or it gets none.
+    pub(crate) fn of(service: &str, instances: &[Instance], place: impl Fn(&Instance) -> Option<Place>) -> Self {
+        let mut of_service: Vec<(&Instance, Place)> = instances
+            .iter()
+            .filter(|one| one.group.service == service)
+            .filter_map(|one| Some((one, place(one)?)))
+            .collect();
+        of_service.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        let most_per_s = of_service.iter().map(|(_, place)| place.serves_per_s).fold(0.0, f64::max);
+        let mut regions: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+        for (instance, place) in of_service {
+            let location = place.location.clone();
+            if let Some(endpoint) = Endpoint::of(instance, place, most_per_s) {
+                regions.entry(location).or_default().push(endpoint);
+            }
+        }
+        Self { service: service.to_owned(), regions }
+    }
+
+    /// What the content says, so the same content is no news to Envoy either, whichever way it comes and after a restart.
+    pub(crate) fn version(&self) -> String {
+        version_of(self.resource().to_string())
+    }
+
+    /// What Envoy reads from a file.
+    pub(crate) fn discovery_response(&self) -> Value {
+        let resource = self.resource();
+        json!({ "version_info": version_of(resource.to_string()), "resources": [resource] })
+    }
+
+    fn resource(&self) -> Value {
+        let region = |(region, endpoints): (&String, &Vec<Endpoint>)| {
+            let endpoints: Vec<Value> = endpoints.iter().map(Endpoint::to_json).collect();
+            json!({ "locality": { "region": region }, "lb_endpoints": endpoints })
+        };
+        let endpoints: Vec<Value> = self.regions.iter().map(region).collect();
+        json!({ "@type": ASSIGNMENT_TYPE, "cluster_name": self.service, "endpoints": endpoints })
+    }
+}
+
+/// The version that content has.
+pub(super) fn version_of(content: impl AsRef<[u8]>) -> String {
+    Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Endpoint {
+    fn of(instance: &Instance, place: Place, most_per_s: f64) -> Option<Self> {
+        let health = match instance.state {
+            InstanceState::Ready | InstanceState::Warming => Health::Healthy,
+            InstanceState::Draining => Health::Draining,
+            InstanceState::Requested | InstanceState::Starting | InstanceState::Gone => return None,
+        };
+        Some(Self {
+            address: instance.address?,
+            health,
+            weight: (MOST_WEIGHT * place.serves_per_s / most_per_s).round().clamp(1.0, MOST_WEIGHT) as u32,
+            is_warm: instance.state == InstanceState::Ready && !instance.is_interrupted,
+            tier: place.tier,
+            shape: instance.group.shape.clone(),
+            pool: instance.group.pool.clone(),
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let health = match self.health {
+            Health::Healthy => "HEALTHY",
+            Health::Draining => "DRAINING",
+        };
+        json!({
+            "endpoint": { "address": { "socket_address": {
+                "address": self.address.ip().to_string(), "port_value": self.address.port(),
+            } } },
+            "health_status": health,
+            "load_balancing_weight": self.weight,
+            "metadata": { "filter_metadata": { LB_METADATA: {
+                "warm": self.is_warm, "tier": self.tier, "shape": self.shape, "pool": self.pool,
+            } } },
+        })
+    }
 }
 
 /// Writes files of endpoints.
@@ -160,7 +224,7 @@ mod tests {
         let mut instances: Vec<Instance> = states.map(|(id, state, shape)| instance(id, state, shape)).into();
         instances.push(Instance { address: None, ..instance("f", InstanceState::Ready, "Small") });
         instances.push(Instance { is_interrupted: true, ..instance("g", InstanceState::Ready, "Small") });
-        let rows: Vec<(String, bool, u64)> = endpoints(&discovery_response("shop", &instances, place))
+        let rows: Vec<(String, bool, u64)> = endpoints(&Assignment::of("shop", &instances, place).discovery_response())
             .iter()
             .map(|one| {
                 let warm = one["metadata"]["filter_metadata"]["envoy.lb"]["warm"].as_bool().unwrap();
@@ -178,13 +242,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut files = EndpointFiles::in_folder(folder.path().join("eds"));
         let (a, b) = (instance("a", InstanceState::Ready, "Small"), instance("b", InstanceState::Ready, "Small"));
-        let one = discovery_response("shop", &[a.clone(), b.clone()], place);
-        assert_eq!(one, discovery_response("shop", &[b.clone(), a], place), "whatever their order");
+        let one = Assignment::of("shop", &[a.clone(), b.clone()], place).discovery_response();
+        assert_eq!(one, Assignment::of("shop", &[b.clone(), a], place).discovery_response(), "whatever their order");
         assert!(files.write("shop", one.clone()).unwrap());
         assert!(!files.write("shop", one).unwrap());
-        let other = discovery_response("shop", &[b], place);
+        let other = Assignment::of("shop", &[b], place).discovery_response();
         assert!(files.write("shop", other.clone()).unwrap());
         let read = std::fs::read_to_string(file_of(&folder.path().join("eds"), "shop")).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), other);
+    }
+
+    #[test]
+    fn a_file_is_the_same_byte_by_byte() {
+        let instances = [instance("a", InstanceState::Ready, "Small")];
+        let expected = [
+            r#"{"resources":[{"@type":"type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment","cluster"#,
+            r#"_name":"shop","endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"127"#,
+            r#".0.0.1","port_value":8080}}},"health_status":"HEALTHY","load_balancing_weight":100,"metadata":{"filt"#,
+            r#"er_metadata":{"envoy.lb":{"pool":"here","shape":"Small","tier":"standard","warm":true}}}}],"locality"#,
+            r#"":{"region":"eu-west"}}]}],"version_info":"b99c2174c20e6e21"}"#,
+        ];
+        assert_eq!(Assignment::of("shop", &instances, place).discovery_response().to_string(), expected.concat());
     }
 }

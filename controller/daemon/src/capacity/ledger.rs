@@ -138,6 +138,8 @@ pub(crate) fn ledger(
         // A hair more, so that an instance that was there all the time counts.
         ready: supply.iter().map(|one| (of(one, &|one| one.ready_per_s) / unit.serves_per_s + 1e-6) as usize).collect(),
         paid: supply.iter().map(|one| (of(one, &|one| one.cost_micros) / per_step_micros).round() as usize).collect(),
+        // At the price of the unit, of whatever class they were.
+        spot: vec![0; compared.len()],
     };
     let season_steps = (WEEK_S / step_s.max(1)) as usize;
     let mut others: Vec<(String, Box<dyn Policy>)> =

@@ -6,9 +6,10 @@ use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Instance};
 use forebay_provision::InstanceManager;
 
 use super::board::View;
-use super::endpoints::{Place, discovery_response};
+use super::endpoints::{Assignment, Place};
 use super::spending::Instant;
-use super::{CapacityLoop, HEADROOM, POOLS, board, ledger};
+use super::xds::Resources;
+use super::{CapacityLoop, HEADROOM, POOLS, board, coming, ledger};
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -82,10 +83,11 @@ impl<M: InstanceManager> CapacityLoop<M> {
         error: Option<String>,
         now: Instant,
     ) {
-        self.write_endpoints(&inputs);
+        self.tell_endpoints(&inputs);
         let ready = board::ready_milli_per_s(&inputs, &plan);
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
-        self.shared.capacity.set_ready(ready, self.shared.clock.steady_now());
+        let more_in = coming::more_in(&inputs, &plan, &self.instances, &ready, now);
+        self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
         self.shared.bell.ring();
         *lock(&self.shared.capacity.view) = View {
             at_ms: now.wall_ms,
@@ -101,24 +103,31 @@ impl<M: InstanceManager> CapacityLoop<M> {
         };
     }
 
-    fn write_endpoints(&mut self, inputs: &CapacityInputs) {
+    /// Every service's endpoints, for files and for proxies that ask.
+    fn tell_endpoints(&mut self, inputs: &CapacityInputs) {
+        let place = |instance: &Instance| {
+            let offer = inputs.pools.iter().find(|offer| offer.pool.name == instance.group.pool)?;
+            Some(Place {
+                location: offer.pool.location.clone(),
+                tier: offer.pool.tier.clone(),
+                serves_per_s: board::serves_per_s(inputs, &instance.group)?,
+            })
+        };
+        let services = self.settings.services.iter().map(|one| &one.service.name);
+        let assignments: Vec<Assignment> =
+            services.map(|service| Assignment::of(service, &self.instances, place)).collect();
+        if self.settings.xds.is_some() {
+            self.shared.capacity.endpoints.tell(Resources::of(&assignments));
+        }
         let Some(files) = &mut self.endpoints else { return };
-        for one in &self.settings.services {
-            let name = &one.service.name;
-            let place = |instance: &Instance| {
-                let offer = inputs.pools.iter().find(|offer| offer.pool.name == instance.group.pool)?;
-                Some(Place {
-                    location: offer.pool.location.clone(),
-                    tier: offer.pool.tier.clone(),
-                    serves_per_s: board::serves_per_s(inputs, &instance.group)?,
-                })
-            };
-            match files.write(name, discovery_response(name, &self.instances, place)) {
-                Ok(true) => tracing::debug!(service = name, "endpoints written"),
+        for assignment in &assignments {
+            let service = &assignment.service;
+            match files.write(service, assignment.discovery_response()) {
+                Ok(true) => tracing::debug!(service, "endpoints written"),
                 Ok(false) => {}
                 Err(error) => {
                     self.shared.metrics.capacity.endpoint_errors.inc();
-                    tracing::error!(service = name, %error, "write endpoints; the old ones stand");
+                    tracing::error!(service, %error, "write endpoints; the old ones stand");
                 }
             }
         }

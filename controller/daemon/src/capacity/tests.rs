@@ -166,6 +166,25 @@ async fn a_manager_that_is_down_or_hangs_changes_nothing() {
 }
 
 #[tokio::test]
+async fn while_instances_start_it_is_said_when_there_is_more_and_the_mesh_is_not_woken_again() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(1).await;
+    assert!(rig.shared.capacity.ready().more_at.is_empty(), "ordered, and not seen yet");
+    let ordered_at = rig.clock.steady_now();
+    rig.turns(1).await;
+    let said = rig.shared.capacity.ready();
+    let lead = said.more_at["shop"] - ordered_at;
+    assert!((95..=105).contains(&lead.as_secs()), "as declared: {lead:?}");
+    rig.turns(8).await;
+    let still = rig.shared.capacity.ready();
+    assert_eq!((still.version, &still.more_at), (said.version, &said.more_at), "the same in every turn");
+    rig.turns(4).await;
+    let there = rig.shared.capacity.ready();
+    assert_eq!((there.milli_per_s["shop"][0], there.more_at.len()), (30_000, 0), "earlier than expected");
+}
+
+#[tokio::test]
 async fn lost_answers_and_a_kill_between_decision_and_order_start_nothing_twice() {
     let mut rig = Rig::new();
     rig.expect(|_| 20.0);

@@ -4,8 +4,10 @@
 //! its instances serve. Prices are in a currency of the operator's choice, per hour.
 
 mod demand;
+mod kubernetes;
 mod manager;
 mod supply;
+mod xds;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,9 +18,12 @@ use serde::Deserialize;
 
 use super::file::{Problem, check_name, problem};
 use demand::{BudgetPart, ServicePart};
+use kubernetes::Declared;
 use manager::ManagerPart;
 pub(crate) use manager::ManagerSettings;
 use supply::{CapacityPoolPart, STANDARD, ShapePart, TierPart};
+use xds::XdsPart;
+pub(crate) use xds::XdsSettings;
 
 /// Most services, pools, shapes and tiers each; a plan of 1,000 services and 12 shapes takes two seconds.
 const MOST: usize = 1000;
@@ -35,6 +40,8 @@ pub(crate) struct CapacitySettings {
     pub(crate) manager: ManagerSettings,
     /// Folder that endpoints are written to, one file a service; `None` where nobody asks for them.
     pub(crate) endpoints: Option<PathBuf>,
+    /// Where proxies may ask for endpoints; `None` where nobody does.
+    pub(crate) xds: Option<XdsSettings>,
     pub(crate) tiers: Vec<Tier>,
     pub(crate) shapes: Vec<Shape>,
     pub(crate) pools: Vec<PoolOffer>,
@@ -92,6 +99,7 @@ pub(super) struct CapacityPart {
     decide_every_s: f64,
     manager: ManagerPart,
     endpoints: Option<PathBuf>,
+    xds: Option<XdsPart>,
     #[serde(default)]
     tiers: Vec<TierPart>,
     shapes: Vec<ShapePart>,
@@ -138,11 +146,14 @@ impl CapacityPart {
             })
         };
         let budgets = listed("budgets", self.budgets, budget, |budget| &budget.name)?;
+        let names: Vec<&str> = services.iter().map(|one| one.service.name.as_str()).collect();
+        let manager = self.manager.check(Declared { services: &names, pools: &pools, shapes: &shapes })?;
         let decide_every_s = within("capacity.decide_every_s".to_owned(), self.decide_every_s, 0.1..=3600.0)?;
         Ok(CapacitySettings {
             decide_every: Duration::from_secs_f64(decide_every_s),
-            manager: self.manager.check(&services.iter().map(|one| one.service.name.as_str()).collect::<Vec<_>>())?,
+            manager,
             endpoints: self.endpoints,
+            xds: self.xds.map(XdsPart::check).transpose()?,
             tiers,
             shapes,
             pools,
@@ -228,6 +239,7 @@ contracts: [ { tenant: acme, resource: requests, rate_per_s: 5, pool: shop } ]
 capacity:
   manager: dry_run
   endpoints: eds
+  xds: { listen: 127.0.0.1:0, port_file: xds.port }
   tiers: [ { name: spot, price_factor: 0.3, volatility_per_h: 0.05, cpu_performance: 0.8 } ]
   shapes: [ { name: Small, offers: { cpu: 2, memory_mib: 4096 }, price_per_h: 0.085 } ]
   pools:
@@ -255,8 +267,33 @@ capacity:
         assert_eq!(capacity.pools[1].pool.interruption_per_h, 0.05, "what its tier is known for");
         assert_eq!((capacity.pools[1].pool.price_milli, capacity.pools[1].price_max_milli), (1_000, 1_500));
         assert_eq!(capacity.services[0].scaling, Scaling::Reactive { target: 0.7 });
+        assert_eq!(capacity.xds.unwrap().listen.port(), 0);
         assert_eq!(capacity.latencies.ms("us", "eu"), 40.0);
         assert_eq!(capacity.budgets[0].limit_micros, 12_500_000);
+    }
+
+    #[test]
+    fn clusters_are_read_and_held_against_what_is_declared() {
+        let kubernetes =
+            "{ kubernetes: { clusters: [ { location: eu, namespace: shop, kubeconfig: { context: eu-1 } } ],
+            pools: { b: { node_selector: { capacity: spot }, node_pool: spot, tolerations: [ { key: spot } ],
+              placeholders: { shape: Small, count: 2, priority_class: low, image: pause } } },
+            services: { shop: { deployment: shop, port: 8080, warm_after_s: 5 } } } }";
+        let with = |part: &str| WHOLE.replace("manager: dry_run", &format!("manager: {part}"));
+        let settings = parse(&with(kubernetes)).unwrap().capacity.unwrap();
+        let ManagerSettings::Kubernetes(settings) = settings.manager else { panic!() };
+        assert_eq!((settings.clusters.len(), settings.pools.len(), settings.shapes.len()), (1, 2, 1));
+        assert_eq!(settings.pools[1].node_pool.as_deref(), Some("spot"));
+        for (right, wrong, part) in [
+            ("location: eu", "location: us", "capacity.manager.kubernetes.clusters"),
+            ("pools: { b:", "pools: { x:", "capacity.manager.kubernetes.pools"),
+            ("services: { shop:", "services: { shot:", "capacity.manager.kubernetes.services"),
+            ("shape: Small", "shape: Huge", "capacity.manager.kubernetes.pools.b.placeholders.shape"),
+            ("warm_after_s: 5", "warm_after_s: -5", "capacity.manager.kubernetes.services.shop.warm_after_s"),
+        ] {
+            let error = parse(&with(&kubernetes.replacen(right, wrong, 1))).expect_err(wrong);
+            assert!(error.contains(part), "{wrong}: {error}");
+        }
     }
 
     #[test]
@@ -279,6 +316,7 @@ capacity:
                 "\npools: [ { name: shop, capacity_per_s: 1 } ]\ncapacity:",
                 ["capacity.services[0].name", "pools"],
             ),
+            ("listen: 127.0.0.1:0", "listen: here", ["capacity.xds.listen", "127.0.0.1:18000"]),
             ("max_instances: 9", "max_instance: 9", ["forebay.yaml:", "max_instance"]),
         ] {
             assert!(WHOLE.contains(right), "{right}");

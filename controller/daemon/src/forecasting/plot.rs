@@ -5,7 +5,7 @@
 //! shaded, and a dashed line tells the median that would have been forecast without knowing of them.
 
 pub(super) mod png;
-pub(super) mod svg;
+pub(crate) mod svg;
 
 use crate::calendar;
 
@@ -21,7 +21,7 @@ const EVENT: Colour = 0xfb_ef_d5;
 const GRID: Colour = 0xe4_e4_e4;
 
 /// Size of a plot, in pixels where it has some.
-pub(super) const WIDTH: f64 = 960.0;
+pub(crate) const WIDTH: f64 = 960.0;
 pub(super) const HEIGHT: f64 = 320.0;
 /// Room for the numbers.
 const LEFT: f64 = 80.0;
@@ -37,26 +37,26 @@ type Point = (f64, f64);
 
 /// One forecast step.
 #[derive(Debug, Clone)]
-pub(super) struct Fan {
+pub(crate) struct Fan {
     pub(super) start_s: i64,
     pub(super) quantiles: [f64; PLOTTED.len()],
 }
 
 /// One plot.
 #[derive(Debug, Default)]
-pub(super) struct Plot {
-    pub(super) title: String,
+pub(crate) struct Plot {
+    pub(crate) title: String,
     /// A line of text under the title.
-    pub(super) note: String,
-    pub(super) step_s: u32,
+    pub(crate) note: String,
+    pub(crate) step_s: u32,
     /// Begin and value of each known step.
-    pub(super) values: Vec<(i64, f64)>,
+    pub(crate) values: Vec<(i64, f64)>,
     /// In order of time.
-    pub(super) fans: Vec<Fan>,
+    pub(crate) fans: Vec<Fan>,
     /// Begin of a step and its median if events were not known; in order of time.
-    pub(super) beside: Vec<(i64, f64)>,
+    pub(crate) beside: Vec<(i64, f64)>,
     /// Begin and end of each event.
-    pub(super) events: Vec<(i64, i64)>,
+    pub(crate) events: Vec<(i64, i64)>,
 }
 
 /// Where a text's point lies in it.

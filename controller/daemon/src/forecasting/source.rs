@@ -40,18 +40,19 @@ pub(super) fn choices(question: &Question) -> anyhow::Result<Option<Vec<Choice>>
     Ok(Some(store.choices(&key)?))
 }
 
-fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
+/// The wanted columns of a CSV file, or all of them, each a series with its name.
+pub(crate) fn columns_of(path: &Path, columns: &[String], how: &Regularise) -> anyhow::Result<Vec<(String, Series)>> {
     let file = path.display();
     let input = File::open(path).with_context(|| {
         format!("open {file}: check the path and that the file is readable; a key is TENANT/RESOURCE")
     })?;
     let table = Table::read(input, &Zone::utc()).with_context(|| file.to_string())?;
     let names: Vec<&str> = table.series().map(|column| column.name.as_str()).collect();
-    for wanted in &question.column {
+    for wanted in columns {
         let known = names.join(", ");
         anyhow::ensure!(names.contains(&wanted.as_str()), "{file}: there is no column {wanted:?}; there are {known}");
     }
-    let is_wanted = |name: &String| question.column.is_empty() || question.column.contains(name);
+    let is_wanted = |name: &String| columns.is_empty() || columns.contains(name);
     let wanted: Vec<_> = table.series().filter(|column| is_wanted(&column.name)).collect();
     anyhow::ensure!(!wanted.is_empty(), "{file}: there is no column beside the time; add one with values");
     anyhow::ensure!(
@@ -59,15 +60,21 @@ fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
         "{file}: {} columns, at most {MAX_SERIES} can be forecast at once; choose some with --column",
         wanted.len()
     );
-    let how = Regularise { step_s: question.step.map(|step| step.seconds), ..Regularise::new(question.measure.into()) };
-    let named = wanted.into_iter().map(|column| {
-        let regular = regularise(&table.observations(column), &how);
-        let series = regular.with_context(|| format!("{file}, column {}", column.name))?.series;
-        let calendar = EventCalendar::default();
-        let (name, step_s) = (column.name.clone(), series.step_s());
-        Ok(Named { name, step_s, series, seen: None, clock: None, calendar, left_out: Vec::new() })
+    let series = wanted.into_iter().map(|column| {
+        let regular = regularise(&table.observations(column), how);
+        Ok((column.name.clone(), regular.with_context(|| format!("{file}, column {}", column.name))?.series))
     });
-    let mut named = named.collect::<anyhow::Result<Vec<_>>>()?;
+    series.collect()
+}
+
+fn from_file(path: &Path, question: &Question) -> anyhow::Result<Vec<Named>> {
+    let how = Regularise { step_s: question.step.map(|step| step.seconds), ..Regularise::new(question.measure.into()) };
+    let series = columns_of(path, &question.column, &how)?;
+    let named = series.into_iter().map(|(name, series)| {
+        let (calendar, step_s) = (EventCalendar::default(), series.step_s());
+        Named { name, step_s, series, seen: None, clock: None, calendar, left_out: Vec::new() }
+    });
+    let mut named: Vec<Named> = named.collect();
     let from_s = named.iter().map(|named| named.series.start_s()).min().unwrap_or(0);
     let to_s = named.iter().map(|named| named.series.end_s()).max().unwrap_or(0);
     let calendar = EventCalendar::new(question.events((from_s, to_s))?).context("--events")?;

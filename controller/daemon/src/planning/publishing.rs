@@ -1,20 +1,43 @@
 //! The second half of a turn: inputs -> plan -> check -> table.
 //!
 //! A table is published when it differs from the last one, so that an idle mesh is not woken for nothing; and whenever
-//! the epoch was raised, because then the last one is refused by somebody.
+//! the epoch was raised, because then the last one is refused by somebody. Beside the plan it says when the pools of
+//! keys that are short now have more ready; that this moment passes is no news, and how far it must move to be some is
+//! for [`Board`](crate::capacity::board::Board) to say.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay_plan::dealer::MAX_SHARES;
-use forebay_plan::{Contract, Demand, Finding, Inputs, Plan, ReadyCapacity, Recent, SlotTime, check, plan};
+use forebay_plan::{Contract, Demand, Finding, Inputs, KeyReport, Plan, ReadyCapacity, Recent, SlotTime, check, plan};
 
 use super::Planner;
 use super::demand::KeyDemand;
+use crate::capacity::board::Ready;
 use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::{Table, generation};
+
+/// A plan that may be published, and what is told beside it.
+struct Decided {
+    plan: Arc<Plan>,
+    findings: Vec<Finding>,
+    step: i64,
+    more_at: Arc<[Option<Duration>]>,
+}
+
+impl Decided {
+    /// What is in force, once more.
+    fn again(table: &Table) -> Self {
+        Self {
+            plan: Arc::clone(&table.plan),
+            findings: table.findings.clone(),
+            step: table.step,
+            more_at: Arc::clone(&table.more_at),
+        }
+    }
+}
 
 /// What a plan for the steps of `slots` is made of.
 pub(super) fn inputs(
@@ -60,29 +83,28 @@ impl Planner {
         self.report(&made, &findings, last.as_deref());
         let is_same = last.as_ref().is_some_and(|last| is_same(last, &made, &proxies));
         let now = self.shared.clock.steady_now();
-        // A plan that changes nothing keeps its identity, and nobody is dealt anew for it.
-        match last.filter(|_| is_same) {
-            Some(table) => self.deal(&Arc::clone(&table.plan), table.findings.clone(), step, proxies, forced, now),
-            None => self.deal(&Arc::new(made), findings, step, proxies, true, now),
+        let more_at = more_at(&inputs.contracts, &made, &self.shared.capacity.ready());
+        let is_news = last.as_ref().is_some_and(|last| !says_the_same(&last.more_at, &more_at, now));
+        if is_news {
+            self.shared.dealer().tell_anew();
         }
+        // A plan that changes nothing keeps its identity, and nobody is dealt anew for it.
+        let (decided, forced) = match last.filter(|_| is_same) {
+            Some(table) => (Decided { step, more_at, ..Decided::again(&table) }, forced || is_news),
+            None => (Decided { plan: Arc::new(made), findings, step, more_at }, true),
+        };
+        self.deal(decided, proxies, forced, now);
     }
 
     /// Moves shares of the plan in force to where they are asked for.
     pub(super) fn redeal(&mut self, proxies: Vec<String>, now: Duration) {
         let Some(table) = self.shared.table.borrow().clone() else { return };
-        self.deal(&Arc::clone(&table.plan), table.findings.clone(), table.step, proxies, false, now);
+        self.deal(Decided::again(&table), proxies, false, now);
     }
 
     /// Deals a plan and publishes what is new of it, or in any case if `forced` or for other proxies.
-    fn deal(
-        &mut self,
-        plan: &Arc<Plan>,
-        findings: Vec<Finding>,
-        step: i64,
-        proxies: Vec<String>,
-        forced: bool,
-        now: Duration,
-    ) {
+    fn deal(&mut self, decided: Decided, proxies: Vec<String>, forced: bool, now: Duration) {
+        let Decided { plan, findings, step, more_at } = decided;
         self.dealt_at = Some(now);
         let others = self.shared.table.borrow().as_ref().is_none_or(|table| table.proxies != proxies);
         let forced = forced || others;
@@ -91,7 +113,7 @@ impl Planner {
         let (hands, mark) = {
             let mut dealer = self.shared.dealer();
             if by_demand {
-                if !dealer.deal(plan, &proxies, &recent, now) && !forced {
+                if !dealer.deal(&plan, &proxies, &recent, now) && !forced {
                     return;
                 }
                 let hands = dealer.hands().map(|(name, hand)| (name.to_owned(), Arc::clone(hand))).collect();
@@ -111,8 +133,8 @@ impl Planner {
         self.shared.metrics.generation_sequence.set(mark.sequence as i64);
         tracing::debug!(epoch = mark.epoch, sequence = mark.sequence, step, proxies = proxies.len(), "published");
         let published_unix_ms = wall_now_ms();
-        let (generation, plan) = (generation(mark), Arc::clone(plan));
-        let table = Table { generation, step, plan, findings, proxies, hands, published_unix_ms };
+        let generation = generation(mark);
+        let table = Table { generation, step, plan, findings, more_at, proxies, hands, published_unix_ms };
         self.shared.table.send_replace(Some(Arc::new(table)));
     }
 
@@ -137,6 +159,21 @@ impl Planner {
             }
         }
     }
+}
+
+/// By contract when its pool has more ready, where the plan says that the key is short of it now.
+fn more_at(contracts: &[Contract], made: &Plan, ready: &Ready) -> Arc<[Option<Duration>]> {
+    let of_key = |(contract, line): (&Contract, &KeyReport)| {
+        let pool = contract.pool.as_ref().filter(|_| line.is_short_now)?;
+        ready.more_at.get(pool).copied()
+    };
+    contracts.iter().zip(&made.report.keys).map(of_key).collect()
+}
+
+/// Whether two such lists say the same from now on.
+fn says_the_same(before: &[Option<Duration>], after: &[Option<Duration>], now: Duration) -> bool {
+    let told = |more_at: &Option<Duration>| more_at.filter(|more_at| *more_at > now);
+    before.iter().map(told).eq(after.iter().map(told))
 }
 
 /// Whether publishing would change nothing for anybody. Whole tokens rotate with the slot, so where there are more

@@ -3,12 +3,16 @@
 //! Every part of one generation must be cut at the same places, whenever it is asked for; so the cut goes by the longest
 //! that a grant can be on the wire, which depends on the plan alone, and not by its present bytes, in which times vary.
 //! Times are offsets from the moment of the answer.
+//!
+//! Beside the grants a part says which of its keys are short of capacity that is being provisioned, and in how long there
+//! is more: clients that are refused are told to come back then.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use forebay_plan::{Grant, Mark, Share, share};
-use forebay_protocol::{GrantTable, Limit, Message, Slot, Watch, encode};
+use forebay_protocol::extension::{MAX_READY_IN_MS, MoreReady, PROVISIONING, extension};
+use forebay_protocol::{Extension, GrantTable, Limit, Message, Provisioning, Slot, Watch, encode};
 
 use crate::state::{Shared, Table, generation};
 
@@ -17,7 +21,9 @@ const PART_BYTES: usize = 255 << 10;
 /// A varint of a u64.
 const VARINT_BYTES: usize = 10;
 /// Two limits (two varints each), the forecast version, and three lengths of at most three bytes.
-const GRANT_BYTES: usize = 5 * VARINT_BYTES + 9;
+const GRANT_BYTES: usize = 5 * VARINT_BYTES + 9 + MORE_READY_BYTES;
+/// A row's number in three bytes and up to an hour of milliseconds in four, whether the key has it or not.
+const MORE_READY_BYTES: usize = 7;
 /// Id, start, length, amount and the two varints of the pace.
 const SLOT_BYTES: usize = 6 * VARINT_BYTES;
 
@@ -50,6 +56,8 @@ impl Shared {
         let wanted = if usize::from(wanted) < cuts.len() { wanted } else { 0 };
         let range = cuts.get(usize::from(wanted))?.clone();
         let now_s = self.clock.calendar_now_s();
+        let more_at = table.more_at.get(range.clone()).unwrap_or_default();
+        let extensions = provisioning(more_at, self.clock.steady_now()).into_iter().collect();
         let grants = grants.get(range)?.iter().map(|(safe, grant)| self.wire(grant, *safe, now_s)).collect();
         let part = encode(&Message::GrantTable(GrantTable {
             generation: ours,
@@ -57,7 +65,7 @@ impl Shared {
             parts: u16::try_from(cuts.len()).ok()?,
             valid_for_ms: milliseconds(self.config.sync.grant_validity),
             grants,
-            extensions: Vec::new(),
+            extensions,
         }));
         Some((hand.map(|hand| hand.mark), part))
     }
@@ -93,6 +101,17 @@ fn limit(limit: forebay_plan::Limit) -> Limit {
     Limit { rate_milli_per_s: limit.rate_milli_per_s, burst: limit.burst }
 }
 
+/// What is told of the keys of a part; nothing where nothing is known.
+fn provisioning(more_at: &[Option<Duration>], now: Duration) -> Option<Extension> {
+    let more = |(row, more_at): (usize, &Option<Duration>)| {
+        let in_ms = milliseconds(more_at.as_ref()?.checked_sub(now)?);
+        let row = u32::try_from(row).ok()?;
+        (1..=MAX_READY_IN_MS).contains(&in_ms).then_some(MoreReady { row, in_ms })
+    };
+    let rows: Vec<MoreReady> = more_at.iter().enumerate().filter_map(more).collect();
+    (!rows.is_empty()).then(|| extension(PROVISIONING, &Provisioning { rows }))
+}
+
 /// A share as a grant, with the safe limit beside it.
 fn dealt((grant, share): (&Grant, &Share)) -> (forebay_plan::Limit, Grant) {
     let forecast_version = share.forecast_version;
@@ -122,6 +141,7 @@ fn cut(grants: &[(forebay_plan::Limit, Grant)]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use forebay_plan::{Key, Limit, Slot};
+    use forebay_protocol::extension::find;
 
     use super::*;
 
@@ -141,5 +161,18 @@ mod tests {
         assert_eq!((parts[0].start, parts[parts.len() - 1].end), (0, 1000));
         assert!(parts.windows(2).all(|two| two[0].end == two[1].start && !two[0].is_empty()));
         assert_eq!(cut(&[]), vec![0..0], "an empty table has one empty part");
+    }
+
+    #[test]
+    fn what_has_passed_or_is_too_far_away_is_not_told() {
+        let s = Duration::from_secs;
+        let more_at = [None, Some(s(100)), Some(s(90)), Some(s(40)), Some(s(3_691)), Some(s(3_690))];
+        let told = provisioning(&more_at, s(90)).unwrap();
+        let rows = [(1, 10_000), (5, MAX_READY_IN_MS)].map(|(row, in_ms)| MoreReady { row, in_ms }).to_vec();
+        assert_eq!(find(&[told], PROVISIONING), Some(Provisioning { rows }));
+        assert_eq!(provisioning(&more_at, s(4_000)), None, "a table without it is the table that it always was");
+        let last = vec![Some(Duration::from_millis(u64::from(MAX_READY_IN_MS))); 60_000];
+        let bytes = provisioning(&last, Duration::ZERO).unwrap().bytes.len();
+        assert!(bytes <= 60_000 * MORE_READY_BYTES + 3, "{bytes} bytes");
     }
 }

@@ -10,12 +10,12 @@ struct Instances<'a>(&'a Path);
 
 impl Drop for Instances<'_> {
     fn drop(&mut self) {
-        let records = std::fs::read_dir(self.0.join("data/instances")).into_iter().flatten().flatten();
+        let records = std::fs::read_dir(self.0.join("data/processes/instances")).into_iter().flatten().flatten();
         for record in records {
             let text = std::fs::read_to_string(record.path()).unwrap_or_default();
             let record: Value = serde_json::from_str(&text).unwrap_or_default();
             if let Some(pid) = record["process"]["pid"].as_u64() {
-                let _ = std::process::Command::new("kill").args(["-9", &format!("-{pid}")]).status();
+                let _ = std::process::Command::new("kill").args(["-9", "--", &format!("-{pid}")]).status();
             }
         }
     }

@@ -4,6 +4,9 @@
 //! is that of the whole schedule to a bound which no choice can go below, not even with fractions of instances.
 
 mod world;
+#[path = "../../tests/capacity/worlds.rs"]
+#[expect(dead_code, reason = "the tests also use single plans")]
+mod worlds;
 
 use std::time::Instant;
 
@@ -14,8 +17,7 @@ use serde_json::{Value, json};
 use crate::world::{Size, world};
 
 /// Services and steps of each row; the last is the one that is promised.
-const ROWS: [(usize, usize); 1] = [(250, 8)];
-const ROWS2: [(usize, usize); 6] = [(250, 48), (500, 48), (1_000, 12), (1_000, 24), (1_000, 48), (2_000, 48)];
+const ROWS: [(usize, usize); 6] = [(250, 48), (500, 48), (1_000, 12), (1_000, 24), (1_000, 48), (2_000, 48)];
 /// The row that is promised.
 const PROMISED: (usize, usize) = (1_000, 48);
 
@@ -24,14 +26,20 @@ const PROMISED: (usize, usize) = (1_000, 48);
 #[command(bin_name = "cargo xtask bench planner")]
 struct Args {
     /// Cores that the median service needs
-    #[arg(long, default_value_t = 60.0)]
+    #[arg(long, default_value_t = 600.0)]
     cores: f64,
+    /// Places of the pools, beside what is described in the mesh: 1 has services compete, 4 hardly
+    #[arg(long, default_value_t = 1.0)]
+    places: f64,
     /// Seed of the mesh
     #[arg(long, default_value_t = 7)]
     seed: u64,
     /// Rounds in which each row is planned; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Instead, live through so many random worlds and count budgets exceeded and other broken promises
+    #[arg(long, value_name = "COUNT")]
+    worlds: Option<u64>,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -42,13 +50,13 @@ struct Args {
 
 fn main() {
     let args = Args::parse();
-    if args.rounds == 99 {
-        debug_world();
+    if let Some(count) = args.worlds {
+        live(count, args.json);
         return;
     }
     println!(
-        "planner: services x steps x 12 shapes in 8 pools, one core, median of {} rounds, seed {}, median service {} cores",
-        args.rounds, args.seed, args.cores
+        "planner: services x steps x 12 shapes in 8 pools, one core, median of {} rounds, seed {}, median service {} cores, places x {}",
+        args.rounds, args.seed, args.cores, args.places
     );
     println!(
         "{:>9}{:>7}{:>13}{:>13}{:>11}{:>11}{:>9}",
@@ -57,7 +65,7 @@ fn main() {
     let mut line = json!({});
     let mut rows = Vec::new();
     for (services, steps) in ROWS {
-        let row = row(&args, Size { services, steps, cores: args.cores, seed: args.seed });
+        let row = row(&args, Size { services, steps, cores: args.cores, places: args.places, seed: args.seed });
         if (services, steps) == PROMISED {
             line = row.clone();
         }
@@ -92,10 +100,7 @@ fn row(args: &Args, size: Size) -> Value {
 }
 
 fn timed(rounds: usize, inputs: &CapacityInputs) -> (f64, CapacityPlan) {
-    let limits = PlanningLimits {
-        price_rounds: std::env::var("R").map_or(60, |r| r.parse().unwrap()),
-        ..PlanningLimits::default()
-    };
+    let limits = PlanningLimits::default();
     let mut seconds = Vec::new();
     let mut plan = CapacityPlan::default();
     for _ in 0..rounds.max(1) {
@@ -117,29 +122,26 @@ fn later(mut inputs: CapacityInputs, plan: &CapacityPlan) -> CapacityInputs {
     inputs
 }
 
-fn debug_world() {
-    for (services, scale) in [(1, 1), (3, 1), (30, 1), (30, 100)] {
-        let mut inputs = world(Size { services, steps: 1, cores: 600.0, seed: 7 });
-        for offer in &mut inputs.pools {
-            offer.pool.max_instances *= scale;
+/// Worlds that the tests have not seen.
+fn live(count: u64, json: bool) {
+    let started = Instant::now();
+    let mut broken = 0;
+    for seed in 1_000_000..1_000_000 + count {
+        let mut world = worlds::World::new(seed);
+        for _ in 0..worlds::ROUNDS {
+            world.live_on(&PlanningLimits::default());
         }
-        let plan = plan_capacity(&inputs, &PlanningLimits::default());
+        if !world.faults.is_empty() {
+            broken += 1;
+            println!("seed {seed}: {:?}", world.faults);
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{count} worlds of {} plans in {seconds:.1} s: {broken} broke a promise", worlds::ROUNDS);
+    if json {
         println!(
-            "{services} x{scale} gap {:.4} cost {} bound {}",
-            plan.report.choice.gap(),
-            plan.report.choice.cost_micros,
-            plan.report.choice.bound_micros
+            "{}",
+            json!({ "worlds": count, "plans_per_world": worlds::ROUNDS, "worlds_broken": broken, "seconds": seconds })
         );
-        if services <= 3 {
-            for line in &plan.schedule {
-                println!("{} {:?}", line.group, line.ready);
-            }
-            for offer in &inputs.pools {
-                println!("{} {}", offer.pool.name, offer.pool.max_instances);
-            }
-            for s in &plan.report.services {
-                println!("{s:?}");
-            }
-        }
     }
 }

@@ -2,12 +2,17 @@
 //!
 //! Every column of every CSV file is a demand; its highest value is served by 100 replicas. At lead times of 5, 15 and 60
 //! minutes each policy is tuned on the same earlier part to let at most 1 % of the steps go unserved at the least cost, and
-//! judged on the last 30 % ([`contest`]). Forecasts are made as the controller makes them ([`outlook`]).
+//! judged on the last 30 % ([`contest`]). Forecasts are made as the controller makes them.
+//!
+//! `cost_ratio_to_best_reactive` is Forebay beside the cheaper of autoscaler and last value as they were tuned on the earlier
+//! part, whatever they left unserved on the judged one. `hindsight_cost_ratio` is the hardest comparison, at matched violation:
+//! beside the cheapest of their settings that left no more unserved than 1 %, or than Forebay did, on the judged part itself.
+//! `paced_cost_ratio` is beside the last value with Forebay's own pacing but no forecast.
 //!
 //! `--holdout` is for choosing constants: the last 30 % of every trace are cut off first.
 
 mod contest;
-mod outlook;
+mod kept;
 #[path = "../../../forecast/benches/traces/read.rs"]
 mod read;
 
@@ -19,7 +24,9 @@ use forebay_forecast::Series;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::contest::{ALLOWED, FOREBAY, Judged, PEAK_REPLICAS, POLICIES, TUNED};
+use forebay_plan::simulation::{Kind, TUNED_SHARES};
+
+use crate::contest::{ALLOWED, Judged, PEAK_REPLICAS};
 
 /// Lead times in seconds, with what they are called.
 const LEADS: [(&str, u32); 3] = [("5m", 300), ("15m", 900), ("60m", 3600)];
@@ -37,6 +44,9 @@ struct Args {
     /// Only traces with this in FILE/COLUMN
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Folder to keep forecasts in, which later runs then read; only for the same code, traces and --holdout
+    #[arg(long, value_name = "DIR")]
+    outlooks: Option<PathBuf>,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -63,35 +73,28 @@ fn main() -> Result<()> {
         }
     }
     let asked: Vec<_> = traces.iter().flat_map(|trace| LEADS.map(|lead| (trace, lead))).collect();
-    let cells: Vec<Cell> = asked.into_par_iter().map(|((name, series), lead)| cell(name, series, lead)).collect();
+    let cells: Vec<Cell> =
+        asked.into_par_iter().map(|((name, series), lead)| cell(&args, name, series, lead)).collect();
 
     println!(
         "provisioning: tuned on {:.0} to {:.0} % of each trace to at most {:.0} % of steps unserved, judged on the rest; \
          {PEAK_REPLICAS:.0} replicas at the peak;\ncost is replicas paid for, ready or starting, over the oracle's \
-         exact need; behind it the share of steps unserved",
-        100.0 * TUNED.start,
-        100.0 * TUNED.end,
+         exact need; behind it the share of steps unserved.\nratios: forebay over the better reactive policy as tuned before, \
+         whatever it left unserved; over the best setting in hindsight at no more unserved; over a paced one without forecast",
+        100.0 * TUNED_SHARES.start,
+        100.0 * TUNED_SHARES.end,
         100.0 * ALLOWED
     );
     print!("{:<54}{:>5}", "trace", "lead");
-    POLICIES.iter().for_each(|policy| print!("{policy:>16}"));
-    println!("{:>8}  {:<17}chosen", "ratio", "unserved, 95 %");
+    Kind::ALL.iter().for_each(|kind| print!("{:>16}", kind.to_string()));
+    println!("{:>8}{:>8}{:>8}  {:<17}gate", "tuned", "hinds.", "paced", "unserved, 95 %");
     cells.iter().for_each(print_row);
     let judged: Vec<&Judged> = cells.iter().filter_map(|cell| cell.outcome.as_ref().ok()).collect();
     let mut line = summary(&judged);
-    println!(
-        "{} of {} cells judged. cost_ratio_to_best_reactive_geomean {:.3}, worst {:.3} ({:.3}, {:.3} beside those that \
-         served as much, in {} cells);\nviolation_gap_points_median {:.2}, {} outside of their interval",
-        judged.len(),
-        cells.len(),
-        line["cost_ratio_to_best_reactive_geomean"].as_f64().unwrap_or(f64::NAN),
-        line["cost_ratio_to_best_reactive_worst"].as_f64().unwrap_or(f64::NAN),
-        line["matched_cost_ratio_geomean"].as_f64().unwrap_or(f64::NAN),
-        line["matched_cost_ratio_worst"].as_f64().unwrap_or(f64::NAN),
-        line["matched_cells"],
-        line["violation_gap_points_median"].as_f64().unwrap_or(f64::NAN),
-        line["violation_outside_interval"],
-    );
+    println!("{} of {} cells judged", judged.len(), cells.len());
+    if let Some(figures) = line.as_object() {
+        figures.iter().for_each(|(name, value)| println!("  {name} {value}"));
+    }
     if args.json {
         line["table"] = cells.iter().map(row_json).collect();
         println!("{line}");
@@ -99,9 +102,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn cell(name: &str, series: &Series, (lead, lead_s): (&'static str, u32)) -> Cell {
+fn cell(args: &Args, name: &str, series: &Series, (lead, lead_s): (&'static str, u32)) -> Cell {
+    let part = if args.holdout { "holdout" } else { "all" };
+    let kept = args.outlooks.as_ref().map(|dir| dir.join(format!("{}-{lead}-{part}", name.replace('/', "-"))));
     let outcome = if lead_s.is_multiple_of(series.step_s()) {
-        contest::judge(series, (lead_s / series.step_s()) as usize).map_err(|error| error.to_string())
+        contest::judge(series, (lead_s / series.step_s()) as usize, kept.as_deref()).map_err(|error| error.to_string())
     } else {
         Err(format!("{lead} are no whole steps of {} s", series.step_s()))
     };
@@ -114,31 +119,53 @@ fn print_row(cell: &Cell) {
     match outcome {
         Err(reason) => println!("  not judged: {reason}"),
         Ok(judged) => {
-            for measures in &judged.measures {
+            for (_, measures) in judged.measures() {
                 print!("{:>9.3} {:>5.2}%", measures.cost_over_oracle(), 100.0 * measures.violations);
             }
-            let (from, to) = judged.violations;
-            let violations = format!("[{:.2} {:.2}]%", 100.0 * from, 100.0 * to);
-            println!("{:>8.3}  {violations:<17}{}", judged.ratio(), judged.chosen);
+            let own = judged.own();
+            let violations = format!("[{:.2} {:.2}]%", 100.0 * own.violations.from, 100.0 * own.violations.to);
+            let hindsight = judged.hindsight_ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+            let gate = own.account.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (tuned, paced) = (judged.tuned_ratio(), judged.paced_ratio());
+            println!("{tuned:>8.3}{hindsight:>8}{paced:>8.3}  {violations:<17}{gate}");
         }
     }
 }
 
+/// Share by which a ratio may lie above 1 and count as no dearer.
+const AS_CHEAP: f64 = 1.02;
+
 fn summary(judged: &[&Judged]) -> Value {
     let mut gaps: Vec<f64> = judged.iter().map(|judged| 100.0 * judged.gap()).collect();
     gaps.sort_by(f64::total_cmp);
-    let ratios: Vec<f64> = judged.iter().map(|judged| judged.ratio()).collect();
-    let matched: Vec<f64> = judged.iter().filter_map(|judged| judged.matched_ratio()).collect();
-    let geomean = |ratios: &[f64]| (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
-    let worst = |ratios: &[f64]| ratios.iter().copied().fold(0.0, f64::max);
+    // Where Forebay pays nothing at all a ratio has no logarithm.
+    let geomean = |ratios: &[f64]| {
+        let logs: Vec<f64> = ratios.iter().filter(|ratio| **ratio > 0.0).map(|ratio| ratio.ln()).collect();
+        rounded((logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp())
+    };
+    let worst = |ratios: &[f64]| rounded(ratios.iter().copied().fold(0.0, f64::max));
+    let above = |ratios: &[f64]| ratios.iter().filter(|ratio| **ratio > AS_CHEAP).count();
+    let hindsight: Vec<f64> = judged.iter().filter_map(|judged| judged.hindsight_ratio()).collect();
+    let tuned: Vec<f64> = judged.iter().map(|judged| judged.tuned_ratio()).collect();
+    let paced: Vec<f64> = judged.iter().map(|judged| judged.paced_ratio()).collect();
+    let reactive = judged.iter().filter(|judged| judged.own().account.as_ref().is_some_and(|of| of.by_forecast == 0));
     json!({
         "cells_judged": judged.len(),
-        "cost_ratio_to_best_reactive_geomean": geomean(&ratios), "cost_ratio_to_best_reactive_worst": worst(&ratios),
-        "matched_cost_ratio_geomean": geomean(&matched), "matched_cost_ratio_worst": worst(&matched),
-        "matched_cells": matched.len(),
-        "violation_gap_points_median": gaps.get(gaps.len() / 2),
+        "cost_ratio_to_best_reactive_geomean": geomean(&tuned), "cost_ratio_to_best_reactive_worst": worst(&tuned),
+        "cost_ratio_to_best_reactive_above_1_02": above(&tuned),
+        "hindsight_cost_ratio_geomean": geomean(&hindsight), "hindsight_cost_ratio_worst": worst(&hindsight),
+        "hindsight_cost_ratio_above_1_02": above(&hindsight),
+        "cells_that_no_reactive_setting_matches": judged.len() - hindsight.len(),
+        "paced_cost_ratio_geomean": geomean(&paced), "paced_cost_ratio_worst": worst(&paced),
+        "paced_cost_ratio_above_1_02": above(&paced),
+        "cells_that_stay_reactive": reactive.count(),
+        "violation_gap_points_median": gaps.get(gaps.len() / 2).copied().map(rounded),
         "violation_outside_interval": judged.iter().filter(|judged| judged.is_outside()).count(),
     })
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 fn row_json(cell: &Cell) -> Value {
@@ -146,23 +173,24 @@ fn row_json(cell: &Cell) -> Value {
     match outcome {
         Err(reason) => json!({ "trace": trace, "lead": lead, "not_judged": reason }),
         Ok(judged) => {
-            let policies: serde_json::Map<String, Value> = POLICIES
-                .iter()
-                .zip(&judged.measures)
-                .map(|(policy, of)| {
+            let policies: serde_json::Map<String, Value> = judged
+                .measures()
+                .map(|(kind, of)| {
                     let figures = json!({
                         "cost_over_oracle": of.cost_over_oracle(), "tau_u": of.violations, "tau_o": of.over,
                         "theta_u": of.missing, "theta_o": of.idle, "instability": of.instability,
                         "unserved_share": of.unserved, "violation_minutes_per_day": 1440.0 * of.violations,
                     });
-                    (policy.replace(' ', "_"), figures)
+                    (kind.to_string().replace(' ', "_"), figures)
                 })
                 .collect();
-            let of = judged.measures[FOREBAY];
+            let own = judged.own();
             json!({
-                "trace": trace, "lead": lead, "chosen": judged.chosen, "cost_ratio_to_best_reactive": judged.ratio(),
-                "violations": of.violations, "violations_interval": [judged.violations.0, judged.violations.1],
-                "steps": of.steps, "policies": policies,
+                "trace": trace, "lead": lead, "gate": own.account.as_ref().map(ToString::to_string),
+                "cost_ratio_to_best_reactive": judged.tuned_ratio(), "hindsight_cost_ratio": judged.hindsight_ratio(),
+                "paced_cost_ratio": judged.paced_ratio(), "violations": own.measures.violations,
+                "violations_interval": [own.violations.from, own.violations.to],
+                "steps": own.measures.steps, "policies": policies,
             })
         }
     }

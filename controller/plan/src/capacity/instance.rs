@@ -1,7 +1,7 @@
 //! What is running: instances with their state, the groups they are counted by, and the targets of a group.
 
+use core::net::SocketAddr;
 use std::fmt;
-use std::net::SocketAddr;
 
 /// Who decided: a later decision has a higher generation, and whoever carries decisions out refuses older ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -77,6 +77,8 @@ pub(super) struct Holder {
     /// Since when it is known to use no table of an earlier controller; `None` while it may.
     foreign: Option<Foreign>,
     hands: VecDeque<Held>,
+    /// As the dealer counted when the newest hand was made.
+    pub(super) told: u64,
     /// Its last hand has ended; it gets a new one before anything is renewed.
     lapsed: bool,
 }

@@ -84,7 +84,7 @@ mod tests {
     fn every_measure_is_what_its_name_says() {
         let demand = [10.0, 25.0, f64::NAN, 20.0, 0.0];
         let world = World { demand: &demand, step_s: 60, per_replica: 10.0, lead_steps: 1 };
-        let course = Course { steps: 0..5, ready: vec![2, 2, 2, 3, 3], paid: vec![2, 2, 3, 3, 4] };
+        let course = Course { steps: 0..5, ready: vec![2, 2, 2, 3, 3], paid: vec![2, 2, 3, 3, 4], spot: vec![0; 5] };
         let measures = Measures::of(&world, &course);
         assert_eq!(measures.steps, 4);
         assert_eq!((measures.violations, measures.over), (0.25, 0.75));

@@ -83,60 +83,6 @@ impl Policy for Seasonal {
     }
 }
 
-/// What a forecast says is needed, step by step, times a factor.
-#[derive(Clone, Copy, Debug)]
-pub struct Needed<'a> {
-    /// Demand that the steps until the lead time is over will not exceed, made at each step before it; NaN where there is
-    /// no forecast.
-    pub upper: &'a [f64],
-    /// Position of the first of them.
-    pub from: usize,
-    /// What they are multiplied by.
-    pub factor: f64,
-}
-
-impl Policy for Needed<'_> {
-    fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize {
-        let upper = moment.step.checked_sub(self.from).and_then(|index| self.upper.get(index)).copied();
-        match upper.filter(|upper| !upper.is_nan()) {
-            Some(upper) => world.replicas(self.factor * upper),
-            None => moment.running,
-        }
-    }
-}
-
-/// Another policy, more careful after every step that was not served and a little less after every one that was, so that in the
-/// long run no more go unserved than are allowed (adaptive conformal inference: Gibbs and Candes, 2021; for scaling: BACC, 2026).
-#[derive(Clone, Debug)]
-pub struct Paced<P> {
-    inner: P,
-    allowed: f64,
-    gain: f64,
-    log_factor: f64,
-}
-
-/// Least and most of what was tuned: calm is no proof that less is enough, but a new normal may need a multiple.
-const LEAST_PACED: f64 = 0.95;
-const MOST_PACED: f64 = 4.0;
-
-impl<P> Paced<P> {
-    /// Lets a share `allowed` of steps go unserved; `gain` is by how much one that does makes it more careful.
-    #[must_use]
-    pub fn new(inner: P, allowed: f64, gain: f64) -> Self {
-        Self { inner, allowed, gain, log_factor: 0.0 }
-    }
-}
-
-impl<P: Policy> Policy for Paced<P> {
-    fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize {
-        let missed = f64::from(u8::from(!moment.served));
-        self.log_factor =
-            (self.log_factor + self.gain * (missed - self.allowed)).clamp(LEAST_PACED.ln(), MOST_PACED.ln());
-        let per_replica = world.per_replica / self.log_factor.exp();
-        self.inner.wanted(&World { per_replica, ..world.clone() }, moment)
-    }
-}
-
 /// Knows the demand until what is asked for now is ready, and asks for exactly that.
 #[derive(Clone, Copy, Debug)]
 pub struct Oracle;
@@ -186,17 +132,5 @@ mod tests {
             let course = simulate(&world, 20..200, &mut Oracle);
             assert_eq!(Measures::of(&world, &course).violations, 0.0, "lead {lead}");
         }
-    }
-
-    #[test]
-    fn pacing_lets_as_much_go_unserved_as_is_allowed() {
-        // Noise that the last value is short of half the time, then twice as much of it.
-        let noise = |step: u32| f64::from(step.wrapping_mul(2_654_435_761) >> 8) / f64::from(1 << 24);
-        let demand: Vec<f64> =
-            (0..20_000).map(|step| 1_000.0 + if step < 10_000 { 200.0 } else { 400.0 } * noise(step)).collect();
-        let world = world(&demand, 1);
-        let mut paced = Paced::new(LastValue { factor: 1.1 }, 0.05, 0.05);
-        let measures = Measures::of(&world, &simulate(&world, 1..20_000, &mut paced));
-        assert!((0.04..0.06).contains(&measures.violations), "{measures:?}");
     }
 }

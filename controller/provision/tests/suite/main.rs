@@ -6,6 +6,8 @@ mod conformance;
 mod driver;
 mod dry_run;
 mod fleet;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod process;
 mod reference;
 mod subject;

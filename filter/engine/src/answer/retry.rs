@@ -4,6 +4,10 @@
 //! one would succeed; so each is told a little more, by a spread that grows with the wait, because a client that waits a
 //! minute does not mind ten seconds more and one that waits 20 ms does. It is never told less.
 //!
+//! Where the pool behind a key is short, the bucket's next token is one for very many, and to come back for it is futile for
+//! nearly all of them. If it is known when more capacity is ready, clients are told that instant, when it is the later
+//! one. What the bucket promises stays exact, and is what the rate limit fields say.
+//!
 //! The spread is computed from a seed and not drawn, so the same request in a replay gets the same answer.
 
 use forebay_admission::{Nanos, Wait};
@@ -37,9 +41,10 @@ pub struct Retry {
     pub exact_nanos: u64,
     /// The same in whole seconds, rounded up, at least 1: the earliest that whole seconds can say.
     pub exact_s: u64,
-    /// For `Retry-After`: `exact_s` and the spread, in seconds. The spread is whole seconds too.
+    /// For `Retry-After`: the later of `exact_s` and what is left until more capacity is ready, and the spread of that, in
+    /// seconds. The spread is whole seconds too.
     pub after_s: u64,
-    /// For gRPC's RetryInfo: `exact_nanos` and the spread, in nanoseconds.
+    /// For gRPC's RetryInfo: the same of `exact_nanos`, in nanoseconds.
     pub after_nanos: u64,
 }
 
@@ -51,14 +56,16 @@ impl Retry {
         }
         let Wait::Until(at) = refused.wait else { return None };
         let exact_nanos = at.since(refused.now);
-        let exact_s = exact_nanos.div_ceil(Nanos::SECOND).max(1);
+        let whole_s = |nanos: u64| nanos.div_ceil(Nanos::SECOND).max(1);
+        let least_nanos = exact_nanos.max(refused.more_at.since(refused.now));
+        let least_s = whole_s(least_nanos);
         let (spread_s, spread_nanos) = match settings.jitter {
             Jitter::Percent(0) => (0, 0),
             Jitter::Percent(percent) => {
                 let percent = u64::from(percent);
-                let nanos = (exact_nanos / 100).saturating_mul(percent);
+                let nanos = (least_nanos / 100).saturating_mul(percent);
                 (
-                    exact_s.saturating_mul(percent).div_ceil(100).clamp(1, MAX_JITTER_S),
+                    least_s.saturating_mul(percent).div_ceil(100).clamp(1, MAX_JITTER_S),
                     nanos.clamp(MIN_JITTER_NANOS, MAX_JITTER_S * Nanos::SECOND),
                 )
             }
@@ -66,9 +73,9 @@ impl Retry {
         };
         Some(Self {
             exact_nanos,
-            exact_s,
-            after_s: exact_s.saturating_add(up_to(spread_s, refused.seed)),
-            after_nanos: exact_nanos.saturating_add(up_to(spread_nanos, refused.seed)),
+            exact_s: whole_s(exact_nanos),
+            after_s: least_s.saturating_add(up_to(spread_s, refused.seed)),
+            after_nanos: least_nanos.saturating_add(up_to(spread_nanos, refused.seed)),
         })
     }
 }
@@ -93,9 +100,15 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    fn spread(wait: Wait, seed: u64, jitter: Jitter) -> Option<Retry> {
-        let refused = Refused { reason: Reason::OverLimit, quotas: &[], wait, now: Nanos(1_000), seed };
+    const NOW: Nanos = Nanos(1_000);
+
+    fn spread_until(more_at: Nanos, wait: Wait, seed: u64, jitter: Jitter) -> Option<Retry> {
+        let refused = Refused { reason: Reason::OverLimit, quotas: &[], wait, more_at, now: NOW, seed };
         Retry::of(&refused, &Settings { jitter, ..Settings::default() })
+    }
+
+    fn spread(wait: Wait, seed: u64, jitter: Jitter) -> Option<Retry> {
+        spread_until(Nanos::default(), wait, seed, jitter)
     }
 
     fn retry(wait: Wait, seed: u64, percent: u8) -> Option<Retry> {
@@ -143,6 +156,16 @@ mod tests {
             prop_assert!(retry.after_s - retry.exact_s <= MAX_JITTER_S.min(retry.exact_s));
             prop_assert!(retry.after_nanos - exact <= (MAX_JITTER_S * Nanos::SECOND).min(exact.max(MIN_JITTER_NANOS)));
             prop_assert_eq!(retry, super::tests::retry(Wait::Until(Nanos(nanos)), seed, percent).unwrap());
+        }
+
+        /// As if the bucket had promised the later instant, but for the promise itself.
+        #[test]
+        fn more_capacity_to_come_delays_the_retry_and_not_the_promise(nanos: u64, more: u64, seed: u64, percent in 0u8..=100) {
+            let (bucket, more) = (Nanos(nanos), Nanos(more));
+            let told = spread_until(more, Wait::Until(bucket), seed, Jitter::Percent(percent)).unwrap();
+            let [promised, later] = [bucket, bucket.max(more)].map(|at| retry(Wait::Until(at), seed, percent).unwrap());
+            prop_assert_eq!((told.exact_nanos, told.exact_s), (promised.exact_nanos, promised.exact_s));
+            prop_assert_eq!((told.after_nanos, told.after_s), (later.after_nanos, later.after_s));
         }
     }
 }

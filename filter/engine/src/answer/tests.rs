@@ -18,7 +18,7 @@ fn quota(name: &str, rate_per_s: u64, burst: u64, left: u64) -> Quota<'_> {
 
 fn refusal<'a>(reason: Reason<'a>, quotas: &'a [Quota<'a>], wait_ms: Option<u64>) -> Refused<'a> {
     let wait = wait_ms.map_or(Wait::Never, |ms| Wait::Until(NOW.plus(ms * Nanos::MILLI)));
-    Refused { reason, quotas, wait, now: NOW, seed: 42 }
+    Refused { reason, quotas, wait, more_at: Nanos::default(), now: NOW, seed: 42 }
 }
 
 fn plain() -> Settings {
@@ -255,6 +255,36 @@ fn grpc_requests_are_those_that_envoy_takes_for_such() {
     ] {
         assert_eq!(Dialect::of_content_type(content_type), dialect, "{content_type:?}");
     }
+}
+
+/// The seconds of RetryInfo, which is the first of the details.
+fn retry_info_s(answer: &Answer) -> Field {
+    let status = decode(&STANDARD_NO_PAD.decode(header(&answer.headers, "grpc-status-details-bin").unwrap()).unwrap());
+    let info = decode(decode(status[2].1.bytes())[1].1.bytes());
+    decode(info[0].1.bytes()).swap_remove(0).1
+}
+
+#[test]
+fn who_is_refused_for_want_of_capacity_is_told_when_it_comes_and_the_buckets_promise_stays() {
+    let quotas = [Quota { violated: true, ..quota("requests", 1, 10, 0) }];
+    let refusal = |more_ms| Refused {
+        more_at: NOW.plus(more_ms * Nanos::MILLI),
+        ..refusal(Reason::OverLimit, &quotas, Some(2_001))
+    };
+    // What has passed, and what comes before the bucket has something, changes nothing.
+    for (more_ms, after) in [(0, "3"), (2_000, "3"), (90_000, "90"), (90_001, "91")] {
+        let http = refused(&refusal(more_ms), Dialect::Http, &plain());
+        assert_eq!(header(&http.headers, "retry-after"), Some(after), "{more_ms}");
+        assert_eq!(header(&http.headers, "ratelimit"), Some("\"requests\";r=0;t=3"), "{more_ms}");
+        assert!(http.body.contains(&format!("; try again in {after} s.")), "{}", http.body);
+        let grpc = refused(&refusal(more_ms), Dialect::Grpc, &plain());
+        assert_eq!(retry_info_s(&grpc), Field::Number(more_ms.max(2_001) / 1_000), "{more_ms}");
+    }
+    let passed = Refused { more_at: NOW.minus(1), ..refusal(0) };
+    let [known, unknown] = [passed, refusal(0)].map(|one| refused(&one, Dialect::Http, &plain()));
+    assert_eq!(known, unknown);
+    let never = Refused { wait: Wait::Never, ..refusal(90_000) };
+    assert_eq!(header(&refused(&never, Dialect::Http, &plain()).headers, "retry-after"), None, "it helps nobody");
 }
 
 proptest! {

@@ -7,6 +7,7 @@ mod own_buckets_streams;
 mod policy;
 mod pools;
 mod pools_streams;
+mod provisioning;
 mod settling;
 mod strangers;
 mod support;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use forebay_provision::kubernetes::KubernetesSettings;
 use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Secret, Template, Warming};
 use serde::Deserialize;
 
+use super::kubernetes::{Declared, KubernetesPart};
 use super::{seconds, within};
 use crate::config::file::{Problem, problem};
 
@@ -30,6 +32,8 @@ pub(crate) enum ManagerSettings {
     Process(ProcessSettings),
     /// Whoever answers at this URL, with the secret that signs what is said.
     Webhook { url: String, secret: Secret },
+    /// One or several clusters.
+    Kubernetes(Box<KubernetesSettings>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -38,6 +42,7 @@ pub(super) enum ManagerPart {
     DryRun,
     Process(ProcessPart),
     Webhook(WebhookPart),
+    Kubernetes(KubernetesPart),
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,11 +136,12 @@ impl Default for DrainPart {
 }
 
 impl ManagerPart {
-    pub(super) fn check(self, services: &[&str]) -> Result<ManagerSettings, Problem> {
+    pub(super) fn check(self, declared: Declared<'_>) -> Result<ManagerSettings, Problem> {
         match self {
             Self::DryRun => Ok(ManagerSettings::DryRun),
-            Self::Process(part) => part.check(services).map(ManagerSettings::Process),
+            Self::Process(part) => part.check(declared.services).map(ManagerSettings::Process),
             Self::Webhook(part) => part.check(),
+            Self::Kubernetes(part) => Ok(ManagerSettings::Kubernetes(Box::new(part.check(declared)?))),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Anchor, Canvas, Colour, HEIGHT, Plot, Point, Stroke, WIDTH, draw};
 const HEAD: f64 = 44.0;
 
 /// One plot without its title.
-pub(in crate::forecasting) fn inline(plot: &Plot) -> String {
+pub(crate) fn inline(plot: &Plot) -> String {
     format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\n{}</svg>", Svg::of(plot).text)
 }
 
@@ -35,7 +35,7 @@ pub(in crate::forecasting) fn document(plots: &[Plot]) -> String {
     text + "</svg>\n"
 }
 
-pub(in crate::forecasting) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

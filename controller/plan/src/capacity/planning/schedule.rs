@@ -30,6 +30,7 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
     let first_free = world.parts.iter().map(first_free).max().unwrap_or(0);
     let mut mixes = vec![Vec::with_capacity(world.steps); world.parts.len()];
     let mut choice = ChoiceReport::default();
+    let mut way = None;
     let mut worth = vec![1.0; world.room.len()];
     let mut prices = Prices { extra: vec![0.0; world.room.len()], bound: 0.0 };
     for step in 0..world.steps {
@@ -42,7 +43,7 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
         choice.exact_steps += usize::from(exact.is_some());
         let trial =
             Trial { world, needs, lines: &lines, of_step: &of_step, running: &running, exact: exact.as_deref(), step };
-        running = trial.best(money, &prices, &mut worth, limits);
+        running = trial.best(money, &prices, &mut worth, &mut way, limits);
         mixes.iter_mut().zip(&running).for_each(|(mixes, mix)| mixes.push(mix.clone()));
         if step >= first_free && step < world.inputs.steps.max(1) {
             let hour = f64::from(world.inputs.step_s) / 3600.0;
@@ -55,7 +56,7 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
 
 /// Tries of a step, at the first step that is free to choose and at later ones.
 const FIRST_TRIES: u32 = 16;
-const LATER_TRIES: u32 = 2;
+const LATER_TRIES: u32 = 1;
 /// Share of a contended pool's places that may be left before its price is lowered.
 const LEFT_OVER: f64 = 0.02;
 /// What a price is multiplied by when places are left, and when none are.
@@ -78,16 +79,35 @@ struct Trial<'a, 'b> {
 }
 
 impl Trial<'_, '_> {
-    /// The best of a few tries. `worth` is what the prices of the relaxation are multiplied by.
-    fn best(&self, money: &PoolMoney, prices: &Prices, worth: &mut [f64], limits: &PlanningLimits) -> Vec<Mix> {
+    /// The best of a few tries. `worth` is what the prices of the relaxation are multiplied by, `way` how places are counted
+    /// once that was tried both ways.
+    fn best(
+        &self,
+        money: &PoolMoney,
+        prices: &Prices,
+        worth: &mut [f64],
+        way: &mut Option<bool>,
+        limits: &PlanningLimits,
+    ) -> Vec<Mix> {
         let tries = if worth.iter().all(|worth| *worth >= 1.0) { FIRST_TRIES } else { LATER_TRIES };
         let mut best: Option<(f64, Vec<Mix>)> = None;
-        for attempt in 0..tries {
+        let mut tally = 0;
+        for _ in 0..tries {
             let extra: Vec<f64> = prices.extra.iter().zip(worth.iter()).map(|(price, worth)| price * worth).collect();
-            let (mixes, room) = self.mixes(money, &extra, attempt % 2 == 0, limits);
-            let cost = cost(self.world, self.of_step, self.step, &mixes);
-            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, mixes));
+            let counted = |is_whole: bool| {
+                let (mixes, room) = self.mixes(money, &extra, is_whole, limits);
+                (cost(self.world, self.of_step, self.step, &mixes), mixes, room)
+            };
+            let (found, mixes, room) = match *way {
+                Some(is_whole) => counted(is_whole),
+                None => {
+                    let (whole, needed) = (counted(true), counted(false));
+                    tally += if whole.0 <= needed.0 { 1 } else { -1 };
+                    if whole.0 <= needed.0 { whole } else { needed }
+                }
+            };
+            if best.as_ref().is_none_or(|(least, _)| found < *least) {
+                best = Some((found, mixes));
             }
             let mut is_settled = true;
             for (pool, worth) in worth.iter_mut().enumerate().filter(|(pool, _)| prices.extra[*pool] > 0.0) {
@@ -95,9 +115,12 @@ impl Trial<'_, '_> {
                 is_settled &= left <= LEFT_OVER;
                 *worth = if left > LEFT_OVER { *worth * LOWER } else { (*worth * HIGHER).min(1.0) };
             }
-            if is_settled && attempt > 0 {
+            if is_settled {
                 break;
             }
+        }
+        if way.is_none() && prices.extra.iter().any(|price| *price > 0.0) {
+            *way = Some(tally >= 0);
         }
         best.map(|(_, mixes)| mixes).unwrap_or_default()
     }
@@ -128,7 +151,7 @@ fn cost(world: &World<'_>, of_step: &[&Need], step: usize, mixes: &[Mix]) -> f64
 }
 
 /// Those first that would lose most without the contended pools; at their prices many others are indifferent. Neither way
-/// of counting a place is better everywhere, so tries take turns.
+/// of counting a place is better everywhere, so both are tried first.
 fn by_regret(lines: &[Lines], needs: &[&Need], extra: &[f64], is_whole: bool) -> Vec<usize> {
     let mut order: Vec<(f64, usize)> =
         lines.iter().enumerate().map(|(at, of)| (of.regret(needs[at].units, extra, is_whole), at)).collect();

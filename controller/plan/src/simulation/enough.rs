@@ -1,0 +1,147 @@
+//! How much of a signal would have been enough: the distribution of the factors that would just have served each step.
+//!
+//! The intuition: a policy that asks for a factor times a signal leaves a step unserved exactly if the factor is at most what
+//! that step needed. So nobody has to try factors: of the needed ones the quantile is the answer, and one that comes from the
+//! days before says what is enough now (split conformal prediction with a score that is a ratio). Old steps fade.
+//!
+//! What needs more than a dozen times the signal counts as impossible, such as a burst after next to nothing: by what no factor
+//! serves no factor is chosen, or one hour of silence would cost a hundredfold ever after.
+//!
+//! Deliberately not exact: factors are kept in bins of a tenth of a per cent, from 0.2 to 12. The bins are a Fenwick tree (1994), so that a step costs a dozen
+//! additions; new steps weigh more instead of old ones less.
+
+/// A power of two; a bin is this much of a logarithm wide.
+const BINS: usize = 4096;
+const BIN_LN: f64 = 0.001;
+/// The lowest bin: a fifth of the signal.
+const LEAST: f64 = 0.2;
+/// At this weight of a new step all are scaled back.
+const HEAVIEST: f64 = 1e100;
+
+/// Fading distribution of needed factors, and what a signal asks for at a factor of one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Enough {
+    /// Fenwick tree of the bins' weights, from position 1 on.
+    tree: Vec<f64>,
+    total: f64,
+    /// What could be served at no factor.
+    impossible: f64,
+    /// Weight of a step now.
+    unit: f64,
+    growth: f64,
+    /// Replicas asked for at a factor of one, exactly; and steps with any, half each, for what rounding up adds.
+    asked: f64,
+    rounded: f64,
+}
+
+impl Enough {
+    /// Steps count half after `half_life_steps`.
+    pub(super) fn new(half_life_steps: f64) -> Self {
+        let growth = 2.0_f64.powf(1.0 / half_life_steps.max(1.0));
+        let tree = vec![0.0; BINS + 1];
+        Self { tree, total: 0.0, impossible: 0.0, unit: 1.0, growth, asked: 0.0, rounded: 0.0 }
+    }
+
+    /// Takes in a step that any factor above `needed` would have served, and for which a factor of one asks for `replicas`.
+    pub(super) fn observe(&mut self, needed: f64, replicas: f64) {
+        self.unit *= self.growth;
+        if self.unit > HEAVIEST {
+            let scale = 1.0 / self.unit;
+            self.tree.iter_mut().for_each(|weight| *weight *= scale);
+            for sum in [&mut self.total, &mut self.impossible, &mut self.asked, &mut self.rounded, &mut self.unit] {
+                *sum *= scale;
+            }
+        }
+        let bin = if needed <= LEAST { 0.0 } else { ((needed / LEAST).ln() / BIN_LN).ceil() };
+        self.total += self.unit;
+        self.asked += self.unit * replicas;
+        self.rounded += if replicas > 0.0 { 0.5 * self.unit } else { 0.0 };
+        if bin >= BINS as f64 {
+            self.impossible += self.unit;
+            return;
+        }
+        let mut place = bin as usize + 1;
+        while place <= BINS {
+            self.tree[place] += self.unit;
+            place += place & place.wrapping_neg();
+        }
+    }
+
+    /// The least factor that leaves at most the share `allowed` of the possible steps unserved.
+    pub(super) fn factor(&self, allowed: f64) -> f64 {
+        // Rounding of sums must not make the answer one bin more careful.
+        let mut served = (1.0 - allowed) * (self.total - self.impossible) * (1.0 - 1e-9);
+        let (mut below, mut half) = (0, BINS);
+        while half > 0 {
+            if below + half <= BINS && self.tree[below + half] < served {
+                below += half;
+                served -= self.tree[below];
+            }
+            half /= 2;
+        }
+        // A hair above the bin's upper end, since a factor that is just needed is not enough.
+        LEAST * (below.min(BINS - 1) as f64 * BIN_LN).exp() * (1.0 + 1e-6)
+    }
+
+    /// Mean replicas that are paid for at the factor for `allowed`; infinite where nothing is known, or no factor serves.
+    pub(super) fn cost(&self, allowed: f64) -> f64 {
+        if self.total <= 0.0 || self.impossible > allowed * self.total {
+            return f64::INFINITY;
+        }
+        (self.factor(allowed) * self.asked + self.rounded) / self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn old_steps_fade() {
+        let mut enough = Enough::new(100.0);
+        (0..1000).for_each(|_| enough.observe(3.0, 10.0));
+        assert!((enough.factor(0.01) / 3.0 - 1.0).abs() < 0.002);
+        (0..700).for_each(|_| enough.observe(1.0, 10.0));
+        assert!(
+            (enough.factor(0.01) - 1.0).abs() < 0.002,
+            "of the old steps less than 1 % is left: {}",
+            enough.factor(0.01)
+        );
+        assert!((enough.cost(0.01) - 10.5).abs() < 0.05);
+    }
+
+    #[test]
+    fn what_no_factor_serves_has_no_cost_that_could_be_compared() {
+        let mut enough = Enough::new(1e6);
+        assert_eq!(enough.cost(0.01), f64::INFINITY, "nothing is known");
+        (0..100).for_each(|_| enough.observe(0.0, 0.0));
+        assert_eq!(enough.cost(0.01), 0.0);
+        (0..2).for_each(|_| enough.observe(f64::INFINITY, 0.0));
+        assert_eq!(enough.cost(0.01), f64::INFINITY);
+    }
+
+    #[test]
+    fn years_of_steps_stay_finite() {
+        let mut enough = Enough::new(1.0);
+        (0..5000).for_each(|step| enough.observe(1.0 + f64::from(step % 2), 1.0));
+        assert!(enough.factor(0.01).is_finite() && enough.cost(0.01).is_finite(), "{}", enough.factor(0.01));
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_are_left_unserved_as_are_allowed(
+            needed in prop::collection::vec(0.2_f64..12.0, 1..300),
+            allowed in 0.0_f64..0.5,
+        ) {
+            let mut enough = Enough::new(1e12);
+            needed.iter().for_each(|&needed| enough.observe(needed, 1.0));
+            let unserved = |factor: f64| needed.iter().filter(|needed| **needed >= factor).count() as f64;
+            let (factor, most) = (enough.factor(allowed), allowed * needed.len() as f64);
+            prop_assert!(unserved(factor) <= most + 1e-6, "{factor} leaves {} of {most}", unserved(factor));
+            // A factor smaller by some bins leaves more, unless it is the least there is.
+            prop_assert!(unserved(factor * 0.996) > most - 1.0 || factor < 0.201);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Forebay's own policy: by the signal that has lately served as much as is asked at the least cost, times what was enough of
+//! it, paced by what really went unserved.
+//!
+//! The intuition: a forecast is one signal among others; what was needed last is another. Each is kept on the books at all
+//! times, whether or not it is in charge: how many replicas it would have had ready is the least it asked for since the lead
+//! time, and so what factor would just have been enough for each step is known afterwards ([`Enough`]). That answers
+//! three questions at once. *How careful?* By the quantile of these factors. *Which signal?* The one that is cheapest at its
+//! factor. *Do forecasts help at all?* If one of them is the cheapest: the gate is nothing but that comparison, made again
+//! at every step, so a pattern that ends gives way to the last value by itself, and the policy begins reactive.
+//!
+//! A factor from the past may be wrong about today, so two integrals of what went unserved act on it (adaptive conformal
+//! inference: Gibbs and Candes, 2021; for scaling: BACC, 2026). Steps that go unserved multiply the factor; calm ones take
+//! that back and then loosen the quantile, by which a signal that needs whole replicas comes down in its own measure. Going
+//! unserved never tightens the quantile itself: the extremes of a bursty demand are a hundred times the usual, and no pace.
+//!
+//! *Dwell*: what was asked for stays asked for that long. A replica that is given back is gone for a lead time, so a
+//! signal that trembles has its least in each window, and keeping its highest instead may be the cheaper way.
+//!
+//! Constants are those of `cargo xtask bench provisioning --holdout`, and lie on a plateau there: half-lives from a week
+//! to a hundred days differ by less than 1 % of cost, margins from 1 to 5 % by less. Deliberately not here: averaging signals, which was
+//! no cheaper and harder to explain.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use super::enough::Enough;
+use super::outlook::{Outlook, QUANTILES};
+use super::{Moment, Policy, World};
+
+/// After which a step's needed factor counts half.
+const HALF_LIFE_DAYS: f64 = 7.0;
+/// By how much of its cost the signal in charge must be undercut to be replaced.
+const MARGIN: f64 = 0.02;
+/// What one unserved step adds to the logarithm of the factor, over the root of the steps until more can be ready: these go
+/// unserved together.
+const PACE: f64 = 0.01;
+/// Least and most that it comes to: a fifth off at most, four times at most.
+const PACED_LN: (f64, f64) = (-0.2, 1.4);
+/// What one unserved step takes from the share that the quantile leaves unserved, over the same root.
+const LOOSENING: f64 = 0.005;
+/// Most that this share comes to.
+const LOOSEST: f64 = 0.2;
+/// How long asking for less may be put off, beside the lead time: the horizontal autoscaler's.
+const DWELL_S: u32 = 300;
+/// Steps between comparisons of the signals.
+const COMPARE_EVERY: usize = 12;
+
+/// What a policy may go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// What was needed last.
+    LastValue,
+    /// A quantile of the forecast, by its place among [`QUANTILES`].
+    Forecast(usize),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LastValue => f.write_str("last value"),
+            Self::Forecast(place) => match QUANTILES.get(*place) {
+                Some(p) => write!(f, "forecast {:.1} %", 100.0 * p),
+                None => f.write_str("forecast"),
+            },
+        }
+    }
+}
+
+/// What the policy is to reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Aim {
+    /// Share of steps that may go unserved, above 0 and below 1.
+    pub allowed: f64,
+    /// Steps of a day.
+    pub day_steps: usize,
+}
+
+/// How the gate has stood since [`Foresight::begin_account`].
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct GateAccount {
+    /// Steps decided.
+    pub steps: usize,
+    /// Steps in which a forecast was in charge.
+    pub by_forecast: usize,
+    /// How often another signal took over.
+    pub switches: usize,
+    /// Steps by source, the longest in charge first.
+    pub sources: Vec<(Source, usize)>,
+}
+
+impl fmt::Display for GateAccount {
+    /// In words: `forecast 90.0 % for 80 % of the time, last value 20 %; 3 switches`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = |steps: usize| 100.0 * steps as f64 / self.steps.max(1) as f64;
+        if self.by_forecast == 0 {
+            return f.write_str("stays reactive: no forecast is cheaper by 2 % at what may go unserved");
+        }
+        write!(f, "by forecast for {:.0} % of the time", share(self.by_forecast))?;
+        if let Some((source, steps)) = self.sources.first() {
+            write!(f, ", mostly {source} ({:.0} %)", share(*steps))?;
+        }
+        write!(f, "; {} switches", self.switches)
+    }
+}
+
+/// One way to say how much is needed, always on the books.
+#[derive(Clone, Debug)]
+struct Signal {
+    source: Source,
+    dwell_steps: usize,
+    /// What was said in the dwell time, and since the lead time the highest of it each.
+    said: VecDeque<f64>,
+    levels: VecDeque<f64>,
+    enough: Enough,
+}
+
+impl Signal {
+    /// The highest said within the dwell time.
+    fn level(&self) -> f64 {
+        self.levels.back().copied().unwrap_or(0.0)
+    }
+
+    fn say(&mut self, demand: f64, lead_steps: usize) {
+        self.said.push_back(demand);
+        if self.said.len() > self.dwell_steps + 1 {
+            self.said.pop_front();
+        }
+        self.levels.push_back(self.said.iter().copied().fold(0.0, f64::max));
+        if self.levels.len() > lead_steps + 1 {
+            self.levels.pop_front();
+        }
+    }
+
+    /// Takes in the demand of the step that was decided last.
+    fn observe(&mut self, world: &World<'_>, demand: f64) {
+        if self.levels.is_empty() {
+            return;
+        }
+        // Ready is what was asked for all the time since the lead time.
+        let least = self.levels.iter().copied().fold(f64::INFINITY, f64::min);
+        let needed = match world.replicas(demand) {
+            0 => 0.0,
+            _ if least <= 0.0 => f64::INFINITY,
+            replicas => (replicas - 1) as f64 * world.per_replica / least,
+        };
+        self.enough.observe(needed, self.level() / world.per_replica);
+    }
+}
+
+/// The policy; see the module's text.
+#[derive(Clone, Debug)]
+pub struct Foresight<'a> {
+    aim: Aim,
+    outlook: Option<&'a Outlook>,
+    signals: Vec<Signal>,
+    in_charge: usize,
+    last: f64,
+    paced_ln: f64,
+    loosened: f64,
+    decided: usize,
+    /// Steps by signal.
+    account: Vec<usize>,
+    switches: usize,
+}
+
+impl<'a> Foresight<'a> {
+    /// For the lead time and the steps of `world`; without an outlook it has only the last value to go by, and is what a
+    /// reactive policy comes to that is kept as carefully.
+    #[must_use]
+    pub fn new(world: &World<'_>, aim: Aim, outlook: Option<&'a Outlook>) -> Self {
+        let forecasts = outlook.map_or(0, |outlook| outlook.upper.len());
+        let sources = std::iter::once(Source::LastValue).chain((0..forecasts).map(Source::Forecast));
+        let short = ((DWELL_S / world.step_s.max(1)) as usize).min(world.lead_steps);
+        let mut dwells = vec![0, short, world.lead_steps];
+        dwells.dedup();
+        let half_life = HALF_LIFE_DAYS * aim.day_steps as f64;
+        let signals: Vec<Signal> = sources
+            .flat_map(|source| dwells.iter().map(move |&dwell_steps| (source, dwell_steps)))
+            .map(|(source, dwell_steps)| Signal {
+                source,
+                dwell_steps,
+                said: VecDeque::new(),
+                levels: VecDeque::new(),
+                enough: Enough::new(half_life),
+            })
+            .collect();
+        let account = vec![0; signals.len()];
+        let loosened = aim.allowed;
+        let (in_charge, last, paced_ln, decided, switches) = (0, 0.0, 0.0, 0, 0);
+        Self { aim, outlook, signals, in_charge, last, paced_ln, loosened, decided, account, switches }
+    }
+
+    /// Begins a new account of the gate, such as after the part that was only to learn from.
+    pub fn begin_account(&mut self) {
+        self.account.fill(0);
+        self.switches = 0;
+    }
+
+    /// Who was in charge since the account began.
+    #[must_use]
+    pub fn account(&self) -> GateAccount {
+        let mut sources: Vec<(Source, usize)> = Vec::new();
+        for (signal, &steps) in self.signals.iter().zip(&self.account) {
+            match sources.iter_mut().find(|(source, _)| *source == signal.source) {
+                Some((_, sum)) => *sum += steps,
+                None => sources.push((signal.source, steps)),
+            }
+        }
+        let by_forecast =
+            sources.iter().filter(|(source, _)| *source != Source::LastValue).map(|(_, steps)| steps).sum();
+        sources.retain(|(_, steps)| *steps > 0);
+        sources.sort_by_key(|(_, steps)| std::cmp::Reverse(*steps));
+        GateAccount { steps: self.account.iter().sum(), by_forecast, switches: self.switches, sources }
+    }
+
+    fn pace(&mut self, lead_steps: usize, served: bool) {
+        let missed = f64::from(u8::from(!served)) - self.aim.allowed;
+        let together = ((lead_steps + 1) as f64).sqrt();
+        self.paced_ln = (self.paced_ln + PACE / together * missed).clamp(PACED_LN.0, PACED_LN.1);
+        let loosest = LOOSEST.max(self.aim.allowed);
+        self.loosened = (self.loosened - LOOSENING / together * missed).clamp(self.aim.allowed, loosest);
+    }
+
+    fn compare(&mut self) {
+        let cost = |signal: &Signal| signal.enough.cost(self.aim.allowed);
+        let mut cheapest = (self.in_charge, (1.0 - MARGIN) * self.signals.get(self.in_charge).map_or(0.0, cost));
+        for (place, signal) in self.signals.iter().enumerate() {
+            let cost = cost(signal);
+            if cost < cheapest.1 {
+                cheapest = (place, cost);
+            }
+        }
+        if cheapest.0 != self.in_charge {
+            self.in_charge = cheapest.0;
+            self.switches += 1;
+        }
+    }
+}
+
+impl Policy for Foresight<'_> {
+    fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize {
+        if let Some(demand) = moment.seen.last().copied().filter(|demand| !demand.is_nan()) {
+            self.last = demand;
+            self.signals.iter_mut().for_each(|signal| signal.observe(world, demand));
+            if self.decided > 0 {
+                self.pace(world.lead_steps, moment.served);
+            }
+        }
+        for signal in &mut self.signals {
+            let said = match (signal.source, self.outlook) {
+                (Source::Forecast(place), Some(outlook)) => outlook.at(place, moment.step),
+                _ => None,
+            };
+            signal.say(said.unwrap_or(self.last), world.lead_steps);
+        }
+        if self.decided.is_multiple_of(COMPARE_EVERY) {
+            self.compare();
+        }
+        self.decided += 1;
+        let Some(signal) = self.signals.get(self.in_charge) else { return moment.running };
+        if let Some(steps) = self.account.get_mut(self.in_charge) {
+            *steps += 1;
+        }
+        let enough = if self.decided > 1 { signal.enough.factor(self.loosened) } else { 1.0 };
+        world.replicas(self.paced_ln.exp() * enough * signal.level())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::{Measures, simulate};
+
+    const DAY: usize = 96;
+    const AIM: Aim = Aim { allowed: 0.01, day_steps: DAY };
+
+    fn noise(step: usize) -> f64 {
+        let mut state = (step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        state ^= state >> 29;
+        state = state.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn world(demand: &[f64], lead_steps: usize) -> World<'_> {
+        World { demand, step_s: 900, per_replica: 10.0, lead_steps }
+    }
+
+    /// Half the steps to learn, the other half to be measured on.
+    fn lived(world: &World<'_>, outlook: Option<&Outlook>) -> (Measures, GateAccount) {
+        let half = world.demand.len() / 2;
+        let mut foresight = Foresight::new(world, AIM, outlook);
+        simulate(world, 0..half, &mut foresight);
+        foresight.begin_account();
+        let course = simulate(world, half..world.demand.len(), &mut foresight);
+        (Measures::of(world, &course), foresight.account())
+    }
+
+    /// Knows the highest demand until what is asked for is ready, give or take an error.
+    fn told(demand: &[f64], lead_steps: usize, error: f64) -> Outlook {
+        let highest =
+            |step: usize| demand[step..demand.len().min(step + lead_steps + 1)].iter().copied().fold(0.0, f64::max);
+        let upper = (0..demand.len()).map(|step| highest(step) * (1.0 + error * (noise(step + 7) - 0.5))).collect();
+        Outlook { from: 0, upper: vec![upper] }
+    }
+
+    #[test]
+    fn a_pattern_goes_by_forecast_and_noise_stays_reactive() {
+        let bursts: Vec<f64> = (0..DAY * 28)
+            .map(|step| if step % DAY / 8 == 6 { 900.0 } else { 200.0 } * (1.0 + 0.05 * noise(step)))
+            .collect();
+        let world4 = world(&bursts, 4);
+        let good = told(&bursts, 4, 0.1);
+        let (by_forecast, account) = lived(&world4, Some(&good));
+        let (reactive, _) = lived(&world4, None);
+        assert!(account.by_forecast > account.steps * 9 / 10, "{account}");
+        assert!(by_forecast.replica_steps < 0.5 * reactive.replica_steps, "{by_forecast:?} {reactive:?}");
+        let steady: Vec<f64> = (0..DAY * 28).map(|step| 500.0 * (1.0 + 0.1 * noise(step))).collect();
+        let bad = told(&steady, 4, 1.0);
+        let (_, account) = lived(&world(&steady, 4), Some(&bad));
+        assert_eq!(account.by_forecast, 0);
+        assert!(account.to_string().contains("stays reactive"), "{account}");
+    }
+
+    #[test]
+    fn as_much_goes_unserved_as_is_allowed_when_the_demand_changes_too() {
+        let demand: Vec<f64> = (0..DAY * 120)
+            .map(|step| {
+                let later = step > DAY * 80;
+                let scale = if later { 2.0 } else { 1.0 };
+                1_000.0 * scale + (if later { 900.0 } else { 200.0 }) * noise(step)
+            })
+            .collect();
+        for lead in [1, 4] {
+            let (measures, _) = lived(&world(&demand, lead), None);
+            assert!((0.006..0.014).contains(&measures.violations), "lead {lead}: {measures:?}");
+        }
+    }
+
+    #[test]
+    fn a_forecast_that_goes_wrong_gives_way() {
+        // Right for three weeks, then it keeps telling of bursts that no longer come.
+        let bursts = |step: usize| if step % DAY / 8 == 6 { 900.0 } else { 200.0 };
+        let end = DAY * 21;
+        let demand: Vec<f64> = (0..DAY * 84)
+            .map(|step| (if step < end { bursts(step) } else { 200.0 }) * (1.0 + 0.05 * noise(step)))
+            .collect();
+        let always: Vec<f64> = (0..DAY * 84).map(|step| bursts(step) * 1.05).collect();
+        let world = world(&demand, 4);
+        let outlook = told(&always, 4, 0.1);
+        let mut foresight = Foresight::new(&world, AIM, Some(&outlook));
+        simulate(&world, 0..DAY * 56, &mut foresight);
+        foresight.begin_account();
+        simulate(&world, DAY * 56..DAY * 84, &mut foresight);
+        assert!(foresight.account().by_forecast < foresight.account().steps / 2, "{}", foresight.account());
+    }
+}

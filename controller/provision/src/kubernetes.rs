@@ -1,0 +1,257 @@
+//! Instances as pods of Kubernetes clusters: one Deployment per group, in the cluster of the pool's location.
+//!
+//! The intuition: Kubernetes already keeps a number of pods alive; what it does not know is how many of which shape in which
+//! pool. So a group becomes a Deployment that is a copy of the user's own one, with the shape's resources and the pool's
+//! placement, and an order becomes its number. Who wrote last is decided in the cluster itself (`ledger.rs`).
+//!
+//! Invariants: an order older than one that was taken is refused in every cluster; what is written is written over the
+//! version that was seen; only objects with this manager's own label are ever changed or deleted, and the user's Deployment
+//! is only read; a cluster that does not answer keeps no other one from its part.
+//!
+//! What it does not do: make nodes (the cluster's autoscaler does), decide numbers, or watch: it looks when it is asked.
+//!
+//! Sources: SPEC C4, C6 and C12; Kubernetes' server-side apply, and the files named below.
+
+mod cluster;
+mod failures;
+mod karpenter;
+mod ledger;
+mod lowering;
+mod manifest;
+mod names;
+mod notes;
+mod objects;
+mod pods;
+mod reconcile;
+mod rooms;
+mod seen;
+mod settings;
+mod usage;
+mod view;
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use forebay_plan::capacity::{Generation, Instance, Target};
+use futures_util::future::join_all;
+
+use self::cluster::Cluster;
+use self::notes::Note;
+use self::reconcile::{Part, Work};
+use self::seen::Seen;
+use self::view::View;
+use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
+
+pub use self::usage::InstanceUsage;
+
+pub use self::settings::{
+    Access, ClusterSettings, KubernetesSettings, Placeholders, PoolPlacement, ServiceTemplate, Toleration,
+};
+
+/// Keeps groups as Deployments, in one or several clusters.
+pub struct Kubernetes {
+    settings: KubernetesSettings,
+    clusters: Vec<Managed>,
+}
+
+/// A cluster, and what is known of it.
+struct Managed {
+    cluster: Cluster,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    seen: Seen,
+    generation: Option<Generation>,
+    lost: Option<ProvisionError>,
+    /// Failures of the last order, as far as they were told to the cluster.
+    told: BTreeSet<(String, FailureKind)>,
+    troubles: Vec<String>,
+}
+
+impl Managed {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kubernetes {
+    /// Reads how the clusters are reached; nothing is asked of them yet.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Malformed`] for a kubeconfig that cannot be used.
+    pub async fn connect(settings: KubernetesSettings) -> Result<Self, ProvisionError> {
+        let mut clusters = Vec::new();
+        for named in &settings.clusters {
+            let cluster = Cluster::connect(named, settings.request_within).await?;
+            clusters.push(Managed { cluster, known: Mutex::default() });
+        }
+        Ok(Self { settings, clusters })
+    }
+
+    /// Locations whose cluster did not answer the last time, and why: what is observed there is what was known before.
+    #[must_use]
+    pub fn lost_locations(&self) -> Vec<(String, ProvisionError)> {
+        let lost = |managed: &Managed| Some((managed.cluster.location.clone(), managed.known().lost.clone()?));
+        self.clusters.iter().filter_map(lost).collect()
+    }
+
+    /// What the last order could not do beside its groups: keep room, limit `NodePool`s. For people.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        self.clusters.iter().flat_map(|managed| managed.known().troubles.clone()).collect()
+    }
+
+    /// What instances used of late, in the clusters that measure it.
+    ///
+    /// # Errors
+    /// [`ProvisionError`] when a cluster does not answer.
+    pub async fn usage(&self) -> Result<Vec<InstanceUsage>, ProvisionError> {
+        let mut usage = Vec::new();
+        for managed in &self.clusters {
+            let view = View::read(&managed.cluster, &self.settings, unix_now_ms()).await?;
+            let pods = view.members.into_values().flatten().map(|member| member.pod.metadata);
+            let ids = pods.map(|metadata| (metadata.name, metadata.uid)).collect();
+            usage.extend(usage::read(&managed.cluster, &ids).await?);
+        }
+        Ok(usage)
+    }
+
+    /// Tells the cluster what was done, and what could not be for the first time.
+    async fn tell(&self, managed: &Managed, part: &Part, now_ms: u64) {
+        let mut notes = part.notes.clone();
+        {
+            let mut known = managed.known();
+            known.troubles.clone_from(&part.troubles);
+            let told = std::mem::take(&mut known.told);
+            for failure in &part.applied.failures {
+                let about = (names::group_name(&failure.group), failure.kind);
+                if !told.contains(&about) {
+                    let message = format!("{}: {}", failure.kind.name(), failure.detail);
+                    notes.push(Note { about: about.0.clone(), reason: "CapacityMissing", message, is_warning: true });
+                }
+                known.told.insert(about);
+            }
+        }
+        notes::say(&managed.cluster, &notes, now_ms).await;
+    }
+
+    /// The location of a target's pool, or why there is none.
+    fn location(&self, target: &Target) -> Result<&str, GroupFailure> {
+        let unknown = |detail: String| GroupFailure { group: target.group.clone(), kind: FailureKind::Unknown, detail };
+        let placement = self.settings.pools.iter().find(|placement| placement.pool.name == target.group.pool);
+        let placement = placement.ok_or_else(|| unknown(format!("no pool {:?} is configured", target.group.pool)))?;
+        let location = placement.pool.location.as_str();
+        let is_known = self.clusters.iter().any(|managed| managed.cluster.location == location);
+        is_known.then_some(location).ok_or_else(|| unknown(format!("no cluster is configured for {location:?}")))
+    }
+
+    async fn observe_one(&self, managed: &Managed, now_ms: u64) -> Result<(), ProvisionError> {
+        let (generation, view) = futures_util::future::join(
+            ledger::taken(&managed.cluster),
+            View::read_with_nodes(&managed.cluster, &self.settings, now_ms),
+        )
+        .await;
+        let (generation, view) = (generation?, view?);
+        lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
+        let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
+        let mut known = managed.known();
+        // A generation only rises: a lower one was read before a write that was seen since.
+        known.generation = known.generation.max(generation);
+        known.seen.update(there, now_ms);
+        Ok(())
+    }
+}
+
+impl InstanceManager for Kubernetes {
+    async fn observe(&self) -> Result<Observed, ProvisionError> {
+        let now_ms = unix_now_ms();
+        let looks = join_all(self.clusters.iter().map(|managed| self.observe_one(managed, now_ms))).await;
+        let mut observed = Observed::default();
+        let mut failed = None;
+        for (managed, looked) in self.clusters.iter().zip(&looks) {
+            let mut known = managed.known();
+            known.lost = looked.clone().err();
+            observed.generation = observed.generation.max(known.generation);
+            observed.instances.extend(known.seen.last());
+            failed = failed.or(known.lost.clone());
+        }
+        match failed {
+            Some(error) if looks.iter().all(Result::is_err) => Err(error),
+            _ => Ok(observed),
+        }
+    }
+
+    async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
+        let mut applied = Applied::default();
+        let mut routed = Vec::new();
+        for target in &order.targets {
+            match self.location(target) {
+                Ok(location) => routed.push((location, target)),
+                Err(failure) => applied.failures.push(failure),
+            }
+        }
+        // Taken everywhere before anything is done anywhere.
+        let taken =
+            join_all(self.clusters.iter().map(|managed| ledger::take(&managed.cluster, order.generation))).await;
+        if let Some(Err(stale)) =
+            taken.iter().find(|taken| matches!(taken, Err(ProvisionError::StaleGeneration { .. })))
+        {
+            return Err(stale.clone());
+        }
+        let now_ms = unix_now_ms();
+        let works = self.clusters.iter().zip(taken).map(|(managed, taken)| {
+            let location = managed.cluster.location.as_str();
+            let targets = routed.iter().filter(|(place, _)| *place == location).map(|(_, target)| *target).collect();
+            let work = Work {
+                cluster: &managed.cluster,
+                settings: &self.settings,
+                generation: order.generation,
+                targets,
+                now_ms,
+            };
+            async move {
+                let carried_out = match taken {
+                    Ok(()) => work.carry_out().await,
+                    Err(error) => Err(error),
+                };
+                if let Ok(part) = &carried_out {
+                    self.tell(managed, part, now_ms).await;
+                }
+                let carried_out = carried_out.map(|part| part.applied);
+                (work.targets, carried_out)
+            }
+        });
+        let outcomes = join_all(works).await;
+        let lost: BTreeSet<usize> =
+            outcomes.iter().enumerate().filter(|(_, (_, outcome))| outcome.is_err()).map(|(place, _)| place).collect();
+        for (place, (targets, outcome)) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(part) => {
+                    applied.started += part.started;
+                    applied.stopped += part.stopped;
+                    applied.failures.extend(part.failures);
+                }
+                Err(error @ ProvisionError::StaleGeneration { .. }) => return Err(error),
+                Err(error) if lost.len() == self.clusters.len() => return Err(error),
+                Err(error) => {
+                    let place = self.clusters.get(place).map_or("", |managed| managed.cluster.location.as_str());
+                    let detail = format!("the cluster of {place:?} is lost: {error}");
+                    applied.failures.extend(targets.into_iter().map(|target| GroupFailure {
+                        group: target.group.clone(),
+                        kind: FailureKind::Failed,
+                        detail: detail.clone(),
+                    }));
+                }
+            }
+        }
+        Ok(applied)
+    }
+}
+
+/// Unix milliseconds; a clock before 1970 counts as 1970.
+fn unix_now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,102 @@
+//! Brings numbers down: which pods go is marked on them first, and a shape that another one replaces waits for it.
+//!
+//! A shape is replaced by another one of the same service and pool. Its instances stay until those of the other are ready
+//! (surge, then drain), for a limited time; [`release`] ends that between orders, at the number that the order asked for.
+
+use std::time::Duration;
+
+use forebay_plan::capacity::{Group, InstanceState};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::cluster::{CallError, Cluster};
+use super::names::{DELETION_COST, HELD_SINCE, TARGET};
+use super::objects::Deployment;
+use super::pods::{deletion_cost, group_of, victims};
+use super::reconcile::AT_ONCE;
+use super::settings::KubernetesSettings;
+use super::view::View;
+
+/// Deletion costs that are given out, the lowest to what goes first; pods without one have 0.
+const LOWEST_COST: i32 = -1_000_000_000;
+
+/// Ends what was held for another shape, where that one is ready by now or the time is over. Nothing that an order did not
+/// ask for: the number it goes to is the order's.
+pub(super) async fn release(cluster: &Cluster, settings: &KubernetesSettings, view: &View, now_ms: u64) {
+    let held = view.groups.iter().filter_map(|(name, found)| {
+        let target: u32 = found.metadata.annotation(TARGET)?.parse().ok()?;
+        let group = group_of(&found.metadata)?;
+        (held_since(found).is_some() && found.replicas() > target).then_some((name, found, group, target))
+    });
+    for (name, found, group, target) in held {
+        let is_replaced = view.groups.iter().any(|(other, found)| {
+            let target = found.metadata.annotation(TARGET).and_then(|target| target.parse::<u32>().ok());
+            group_of(&found.metadata).is_some_and(|other| is_of_same_place(&other, &group))
+                && target.is_some_and(|target| target > ready(view, other))
+        });
+        let since_ms = held_since(found).unwrap_or(now_ms);
+        let is_over = Duration::from_millis(now_ms.saturating_sub(since_ms)) >= settings.surge_within;
+        if is_replaced && !is_over {
+            continue;
+        }
+        // What fails here is tried again with the next look or order.
+        if mark(cluster, view, name, target).await.is_ok() {
+            let _ = set_number(cluster, found, target, json!({ HELD_SINCE: null })).await;
+        }
+    }
+}
+
+/// Whether two groups differ by their shape only.
+pub(super) fn is_of_same_place(one: &Group, other: &Group) -> bool {
+    one.service == other.service && one.pool == other.pool && one.shape != other.shape
+}
+
+pub(super) fn ready(view: &View, name: &str) -> u32 {
+    view.members(name).iter().filter(|member| member.instance.state == InstanceState::Ready).count() as u32
+}
+
+pub(super) fn held_since(found: &Deployment) -> Option<u64> {
+    found.metadata.annotation(HELD_SINCE)?.parse().ok()
+}
+
+/// Marks the pods that go when a group is brought down to `replicas`, and returns how many they are.
+pub(super) async fn mark(cluster: &Cluster, view: &View, name: &str, replicas: u32) -> Result<u32, CallError> {
+    let members = view.members(name);
+    let wanted = members.iter().filter(|member| member.is_wanted()).count();
+    let going = victims(members, wanted.saturating_sub(replicas as usize));
+    let path = cluster.path("api/v1", "pods");
+    let costs = (LOWEST_COST..).zip(&going);
+    // The ReplicaSet controller takes what is not ready first by itself.
+    let marks: Vec<_> = costs
+        .filter(|(cost, member)| member.instance.state >= InstanceState::Warming && deletion_cost(&member.pod) != *cost)
+        .map(|(cost, member)| {
+            let fields = json!({ "metadata": { "annotations": { DELETION_COST: cost.to_string() } } });
+            (member.pod.metadata.name.as_str(), fields)
+        })
+        .collect();
+    for chunk in marks.chunks(AT_ONCE) {
+        let calls = chunk.iter().map(|(pod, fields)| cluster.merge("mark a pod", &path, (pod, None), fields));
+        for marked in join_all(calls).await {
+            match marked {
+                // It went by itself.
+                Ok(()) | Err(CallError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(going.len() as u32)
+}
+
+pub(super) async fn set_number(
+    cluster: &Cluster,
+    found: &Deployment,
+    replicas: u32,
+    annotations: Value,
+) -> Result<(), CallError> {
+    let fields = json!({
+        "metadata": { "resourceVersion": found.metadata.resource_version, "annotations": annotations },
+        "spec": { "replicas": replicas },
+    });
+    let path = cluster.path("apis/apps/v1", "deployments");
+    cluster.merge("lower a Deployment", &path, (&found.metadata.name, None), &fields).await
+}

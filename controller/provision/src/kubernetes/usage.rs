@@ -1,0 +1,88 @@
+//! What instances use, where the cluster measures it (`metrics.k8s.io`, as metrics-server and others serve it).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::cluster::{CallError, Cluster};
+use super::names::GROUP;
+use super::objects::Meta;
+
+/// What one instance used of late.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceUsage {
+    /// The instance.
+    pub id: String,
+    /// Thousandths of a core.
+    pub cpu_milli: f64,
+    /// Memory, in MiB.
+    pub memory_mib: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct PodMetrics {
+    metadata: Meta,
+    #[serde(default)]
+    containers: Vec<ContainerMetrics>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ContainerMetrics {
+    #[serde(default)]
+    usage: BTreeMap<String, String>,
+}
+
+/// Of the pods whose ids are given by name. Empty where the cluster measures nothing.
+pub(super) async fn read(cluster: &Cluster, ids: &BTreeMap<String, String>) -> Result<Vec<InstanceUsage>, CallError> {
+    let path = cluster.path("apis/metrics.k8s.io/v1beta1", "pods");
+    let metrics = match cluster.list::<PodMetrics>("read metrics of pods", &path, GROUP).await {
+        Err(CallError::NotFound { .. }) => return Ok(Vec::new()),
+        metrics => metrics?,
+    };
+    let used = metrics.iter().filter_map(|pod| {
+        let id = ids.get(&pod.metadata.name)?.clone();
+        let sum = |name: &str| -> f64 {
+            pod.containers.iter().filter_map(|container| quantity(container.usage.get(name)?)).sum()
+        };
+        Some(InstanceUsage { id, cpu_milli: sum("cpu") * 1e3, memory_mib: sum("memory") / (1024.0 * 1024.0) })
+    });
+    Ok(used.collect())
+}
+
+/// A Kubernetes quantity as a number: `250m`, `1.5Gi`, `12345678n`, `1e3`. `None` for what is none.
+fn quantity(text: &str) -> Option<f64> {
+    if let Ok(number) = text.parse::<f64>() {
+        return number.is_finite().then_some(number);
+    }
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text.get(number.len()..)? {
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024f64.powi(2),
+        "Gi" => 1024f64.powi(3),
+        "Ti" => 1024f64.powi(4),
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_read_in_all_their_units() {
+        let read = ["2", "250m", "1Ki", "1.5Gi", "1500000n", "1e3", "3M"].map(quantity);
+        let expected = [2.0, 0.25, 1024.0, 1.5 * 1024f64.powi(3), 0.0015, 1000.0, 3e6].map(Some);
+        assert!(read.iter().zip(&expected).all(|(read, expected)| {
+            read.zip(*expected).is_some_and(|(read, expected)| (read - expected).abs() <= expected * 1e-12)
+        }));
+        assert_eq!(["", "m", "1Zi", "inf", "NaN"].map(quantity), [None; 5]);
+    }
+}
