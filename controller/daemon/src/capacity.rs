@@ -222,7 +222,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 self.learned.failed(&failure.group.pool, now);
             }
             let why = format!("{}: {}", failure.kind.name(), failure.detail);
-            if self.refusals.refused(&failure.group.pool, why, now.wall_ms) {
+            if self.refusals.refused(&failure.group.pool, failure.kind, why, now.wall_ms) {
                 tracing::error!(group = %failure.group, kind = failure.kind.name(), detail = failure.detail,
                     "a pool does not give what it was asked for; it is done without for a while");
             }

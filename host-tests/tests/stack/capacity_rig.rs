@@ -95,6 +95,12 @@ impl CapacityRig {
         .with_context(|| self.controller.log())
     }
 
+    /// Waits until an allocation is there.
+    pub(crate) async fn allocated(&self, path: &str) -> Result<()> {
+        let is_there = async || Ok((self.send(&Request::get(path)).await?.1["state"] == "allocated").then_some(()));
+        poll::until("allocation", DEADLINE, is_there).await.with_context(|| self.controller.log())
+    }
+
     /// Ports of the warm endpoints, as they stand in the file.
     pub(crate) fn warm_endpoints(&self) -> BTreeSet<u64> {
         let file = self.folder.path().join("endpoints/shop.json");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{CapacityInputs, Fleet, Instance, InstanceState, PoolOffer, Reservation};
-use forebay_provision::{InstanceManager, Observed};
+use forebay_provision::{FailureKind, InstanceManager, Observed};
 
 use super::spending::Instant;
 use super::{CapacityLoop, assembling};
@@ -48,7 +48,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
         for group in self.refusals.look(&fleet, &asked, lead_s, now.wall_ms) {
             let why = "it was asked for instances, and none came".to_owned();
-            if self.refusals.refused(&group.pool, why, now.wall_ms) {
+            if self.refusals.refused(&group.pool, FailureKind::OutOfCapacity, why, now.wall_ms) {
                 self.shared.metrics.capacity.count_failure(&group.pool, "lost");
                 tracing::error!(%group, "instances that were asked for did not come; the pool is done without for a while");
             }

@@ -2,15 +2,18 @@
 //!
 //! A pool refuses when its manager says so (a quota, nothing left, a failure), or when it says nothing and nothing comes:
 //! a manager that lies, or one that lost the order. Plans then do without it. It is asked again after [`FIRST_WAIT_MS`],
-//! and after twice as long each time that it refuses again, up to [`LONGEST_WAIT_MS`]; an instance of it that becomes
-//! ready makes all good.
+//! where something merely failed already after [`FIRST_WAIT_FAILED_MS`], and after twice as long each time that it refuses
+//! again, up to [`LONGEST_WAIT_MS`]; an instance of it that becomes ready makes all good.
 
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{Fleet, Group, Target};
+use forebay_provision::FailureKind;
 
 /// Long enough for what was full to be let go of, short beside a lead time of minutes.
 const FIRST_WAIT_MS: u64 = 30_000;
+/// An instance that crashed is no shortage: the next one most likely runs, and managers space their own tries.
+const FIRST_WAIT_FAILED_MS: u64 = 1_000;
 /// As cluster autoscalers do: half an hour would outlast most shortages.
 const LONGEST_WAIT_MS: u64 = 600_000;
 /// How often a lead time may pass before what was asked for counts as not coming.
@@ -48,12 +51,13 @@ impl Refusals {
     }
 
     /// A pool did not give what it was asked for. Whether that is news.
-    pub(crate) fn refused(&mut self, pool: &str, why: String, now_ms: u64) -> bool {
+    pub(crate) fn refused(&mut self, pool: &str, kind: FailureKind, why: String, now_ms: u64) -> bool {
         if self.is_refusing(pool, now_ms) {
             return false;
         }
         let waited_ms = self.by_pool.get(pool).map(|refusal| refusal.wait_ms);
-        let wait_ms = waited_ms.map_or(FIRST_WAIT_MS, |waited_ms| (2 * waited_ms).min(LONGEST_WAIT_MS));
+        let first_ms = if kind == FailureKind::Failed { FIRST_WAIT_FAILED_MS } else { FIRST_WAIT_MS };
+        let wait_ms = waited_ms.map_or(first_ms, |waited_ms| (2 * waited_ms).min(LONGEST_WAIT_MS));
         self.by_pool.insert(pool.to_owned(), Refusal { until_ms: now_ms + wait_ms, wait_ms, why });
         true
     }
@@ -97,15 +101,24 @@ mod tests {
         let mut refusals = Refusals::default();
         let mut now_ms = 0;
         for wait_ms in [30_000, 60_000, 120_000, 240_000, 480_000, 600_000, 600_000] {
-            assert!(refusals.refused("a", "full".to_owned(), now_ms));
-            assert!(!refusals.refused("a", "full".to_owned(), now_ms), "known already");
+            assert!(refusals.refused("a", FailureKind::OutOfCapacity, "full".to_owned(), now_ms));
+            assert!(!refusals.refused("a", FailureKind::OutOfCapacity, "full".to_owned(), now_ms), "known already");
             assert!(refusals.is_refusing("a", now_ms + wait_ms - 1) && !refusals.is_refusing("b", now_ms));
             now_ms += wait_ms;
             assert!(!refusals.is_refusing("a", now_ms));
         }
         refusals.delivered("a");
-        refusals.refused("a", "full".to_owned(), now_ms);
+        refusals.refused("a", FailureKind::OutOfCapacity, "full".to_owned(), now_ms);
         assert!(!refusals.is_refusing("a", now_ms + 30_000), "all was good in between");
+    }
+
+    #[test]
+    fn what_merely_failed_is_tried_again_soon() {
+        let mut refusals = Refusals::default();
+        refusals.refused("a", FailureKind::Failed, "it ended by itself".to_owned(), 0);
+        assert!(refusals.is_refusing("a", 999) && !refusals.is_refusing("a", 1_000));
+        refusals.refused("a", FailureKind::Failed, "it ended by itself".to_owned(), 1_000);
+        assert!(refusals.is_refusing("a", 2_999) && !refusals.is_refusing("a", 3_000));
     }
 
     #[test]
