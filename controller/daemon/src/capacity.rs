@@ -21,6 +21,7 @@ pub(crate) mod asks;
 mod assembling;
 pub(crate) mod board;
 mod coming;
+mod drains;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
@@ -51,6 +52,7 @@ use crate::state::{Shared, lock};
 use crate::store::capacity::CapacityStore;
 use allocations::Allocations;
 use asks::Ask;
+use drains::Drains;
 use endpoints::EndpointFiles;
 use learned::Learned;
 use refusals::Refusals;
@@ -73,6 +75,7 @@ pub(crate) struct CapacityLoop<M> {
     /// What was ordered last; `None` before the first order.
     ordered: Option<Vec<Target>>,
     instances: Vec<Instance>,
+    drains: Drains,
     refusals: Refusals,
     learned: Learned,
     dwell: DwellMemory,
@@ -106,6 +109,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             generation: Generation { epoch, sequence: 0 },
             ordered: None,
             instances: Vec::new(),
+            drains: Drains::default(),
             refusals: Refusals::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             dwell: DwellMemory::default(),

@@ -9,6 +9,7 @@ use forebay_plan::capacity::{
     CapacityInputs, DwellMemory, Fleet, Instance, Maintenance, Micros, Outlook, PoolOffer, Reservation, Service, Shape,
 };
 
+use super::drains::Drains;
 use super::refusals::Refusals;
 use super::spending::Instant;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::planning::capacity::{CapacityDemand, LEVELS};
 pub(super) struct Known<'a> {
     pub(super) now: Instant,
     pub(super) instances: &'a [Instance],
+    pub(super) drains: &'a Drains,
     pub(super) demand: &'a CapacityDemand,
     /// Offered demand now, in units per second, by service, within what contracts may use.
     pub(super) observed_per_s: &'a BTreeMap<String, f64>,
@@ -38,6 +40,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
     let Known {
         now,
         instances,
+        drains,
         demand,
         observed_per_s,
         refusals,
@@ -97,7 +100,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         shapes: shapes.collect(),
         tiers: settings.tiers.clone(),
         pools: pools.collect(),
-        fleet: Fleet::count(instances),
+        fleet: Fleet::count_paid(instances, |one| drains.left_ms(settings, one, now)),
         latencies: settings.latencies.clone(),
         reservations,
         budgets: spending.budgets(&settings.budgets, now.calendar_s),

@@ -43,6 +43,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             }
         }
         let fleet = Fleet::count(&instances);
+        self.drains.look(&instances, now.wall_ms);
         self.instances = instances;
         let asked = self.ordered.clone().unwrap_or_default();
         let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
@@ -89,6 +90,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let known = assembling::Known {
             now,
             instances: &self.instances,
+            drains: &self.drains,
             demand: &demand,
             observed_per_s: &self.observed_per_s(),
             refusals: &self.refusals,

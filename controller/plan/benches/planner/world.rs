@@ -39,8 +39,6 @@ pub(crate) struct Size {
     pub(crate) steps: usize,
     /// Cores of the median service.
     pub(crate) cores: f64,
-    /// Places of the pools, beside those described above.
-    pub(crate) places: f64,
     pub(crate) seed: u64,
 }
 
@@ -66,7 +64,7 @@ pub(crate) fn world(size: Size) -> CapacityInputs {
         inputs.services.push(service);
     }
     for location in ["east", "west"] {
-        inputs.pools.extend(pools(location, size.places * cores));
+        inputs.pools.extend(pools(location, cores));
     }
     inputs
 }

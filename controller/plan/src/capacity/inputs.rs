@@ -77,9 +77,10 @@ pub struct Fleet {
     pub doomed: u32,
     /// Draining: still paid for.
     pub draining: u32,
-    /// Seconds until the last of those that drain is gone and paid for at most; `None` where that is not known, then the
-    /// whole drain of the service (or what the pool bills at least, if that is longer) is counted once more.
-    pub draining_left_s: Option<u32>,
+    /// Milliseconds that those which drain are still paid for at most, added up over all of them; `None` where that is not
+    /// known, then the whole drain of the service (or what the pool bills at least, if that is longer) is counted once more
+    /// for each. One number for the longest would not do: who joins those that are nearly gone would make them dear again.
+    pub draining_left_ms: Option<u64>,
 }
 
 impl Fleet {
@@ -89,9 +90,18 @@ impl Fleet {
         self.coming + self.ready + self.doomed
     }
 
-    /// Counts instances by group; those that are gone are left out.
+    /// Counts instances by group; those that are gone are left out. How long draining ones are still paid is not known.
     #[must_use]
     pub fn count<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> BTreeMap<Group, Self> {
+        Self::count_paid(instances, |_| None)
+    }
+
+    /// The same, where it is known how many milliseconds a draining instance is still paid for at most.
+    #[must_use]
+    pub fn count_paid<'a>(
+        instances: impl IntoIterator<Item = &'a Instance>,
+        left_ms: impl Fn(&Instance) -> Option<u64>,
+    ) -> BTreeMap<Group, Self> {
         let mut fleet: BTreeMap<Group, Self> = BTreeMap::new();
         for instance in instances {
             if instance.state == InstanceState::Gone {
@@ -99,7 +109,11 @@ impl Fleet {
             }
             let of = fleet.entry(instance.group.clone()).or_default();
             match instance.state {
-                InstanceState::Draining => of.draining += 1,
+                InstanceState::Draining => {
+                    let before = if of.draining == 0 { Some(0) } else { of.draining_left_ms };
+                    of.draining_left_ms = before.zip(left_ms(instance)).map(|(sum, more)| sum.saturating_add(more));
+                    of.draining += 1;
+                }
                 _ if instance.is_interrupted => of.doomed += 1,
                 InstanceState::Ready => of.ready += 1,
                 _ => of.coming += 1,

@@ -23,7 +23,12 @@ pub fn list_micros(shape: &Shape, tier: &Tier, pool_milli: u64) -> Micros {
 #[must_use]
 pub fn spent_micros(hourly: Micros, seconds: f64) -> Micros {
     // The cast saturates: a time that makes no sense costs nothing or everything, and never overflows.
-    let milliseconds = (seconds * 1000.0).ceil() as u64;
+    paid_micros(hourly, (seconds * 1000.0).ceil() as u64)
+}
+
+/// What `milliseconds` cost at `hourly` micros, rounded up.
+#[must_use]
+pub fn paid_micros(hourly: Micros, milliseconds: u64) -> Micros {
     let micros = (u128::from(hourly) * u128::from(milliseconds)).div_ceil(3_600_000);
     Micros::try_from(micros).unwrap_or(Micros::MAX)
 }

@@ -8,7 +8,7 @@
 //! What it rests on: the next plan is carried out in time, prices stay within their stated maximum, an instance that was
 //! told to go is gone within its draining, and what is lost between two plans is not started again before the second.
 
-use crate::capacity::price::{hourly_micros, spent_micros};
+use crate::capacity::price::{hourly_micros, paid_micros, spent_micros};
 use crate::capacity::{Budget, BudgetScope, CapacityInputs, Fleet, Group, Micros, PoolOffer, Service};
 
 /// What one instance of a group can come to cost, in micros.
@@ -20,8 +20,6 @@ pub(in crate::capacity) struct Dues {
     pub(in crate::capacity) staying: Micros,
     /// Highest price of an hour.
     hourly: Micros,
-    /// Longest that leaving takes, in seconds.
-    leaving_s: f64,
 }
 
 impl Dues {
@@ -44,21 +42,23 @@ impl Dues {
         let price_milli = offer.price_max_milli.max(offer.pool.price_milli);
         let hourly = hourly_micros(shape, tier, offer.pool.class, price_milli);
         let leaving_s = service.drain_s.max(offer.billing_min_s).max(0.0);
-        let leaving = leaving_micros(hourly, leaving_s);
+        // The cast saturates: what never ends costs everything.
+        let leaving = leaving_micros(hourly, (1_000.0 * leaving_s).ceil() as u64);
         let staying = spent_micros(hourly, f64::from(inputs.decide_every_s)).saturating_add(leaving);
-        Some(Self { leaving, staying, hourly, leaving_s })
+        Some(Self { leaving, staying, hourly })
     }
 
     /// What the draining instances of a group can still cost together.
     pub(in crate::capacity) fn draining(&self, fleet: &Fleet) -> i128 {
-        let left_s = fleet.draining_left_s.map_or(self.leaving_s, |left_s| f64::from(left_s).min(self.leaving_s));
-        i128::from(leaving_micros(self.hourly, left_s)) * i128::from(fleet.draining)
+        let whole = i128::from(self.leaving) * i128::from(fleet.draining);
+        let left = fleet.draining_left_ms.map(|left_ms| leaving_micros(self.hourly, left_ms));
+        left.map_or(whole, |left| whole.min(i128::from(left)))
     }
 }
 
 /// With a micro a second on top: plans are a second apart at least, and each rounds up what was spent until then.
-fn leaving_micros(hourly: Micros, seconds: f64) -> Micros {
-    if hourly == 0 { 0 } else { spent_micros(hourly, seconds).saturating_add(seconds.ceil() as Micros) }
+fn leaving_micros(hourly: Micros, milliseconds: u64) -> Micros {
+    if hourly == 0 { 0 } else { paid_micros(hourly, milliseconds).saturating_add(milliseconds.div_ceil(1_000)) }
 }
 
 impl Budget {

@@ -4,6 +4,11 @@
 //! places. What is missing is a variable with its cost, so there always is an answer. The search starts from the choice
 //! that is made without it and ends after a number of nodes, not of seconds, so that a plan never depends on the machine;
 //! then its best answer so far counts.
+//!
+//! A pure-Rust solver, because everything builds with `cargo` alone. HiGHS was weighed and not measured: it is C++ that
+//! `highs-sys` builds by CMake, which neither people who build this nor its CI need otherwise, and large steps are not
+//! decided here but by prices ([`super::prices`]), whose small programmes (a variable per pool) no solver makes the
+//! bottleneck.
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem, SolveOptions, Variable};
 

@@ -99,8 +99,9 @@ fn reason(made: &Made<'_, '_>, service: usize, report: &ServiceReport, short: &[
         }
     });
     let sure: f64 = made.lines.serving(service).map(|line| f64::from(line.sure_ready()) * line.units).sum();
-    let is_below = report.planned_per_s.min(sure.max(report.floor_per_s.min(report.ready_per_s))) < report.floor_per_s
-        && (report.planned_per_s < report.floor_per_s || sure < report.floor_per_s.min(report.ready_per_s));
+    // Either what will be there does not cover it, or what is ready and would have is given up.
+    let is_below =
+        report.planned_per_s < report.floor_per_s || sure < report.floor_per_s.min(report.ready_per_s) * (1.0 - 1e-9);
     let paced = || {
         let budgets = world.inputs.budgets.iter().zip(made.paces).enumerate();
         let of = &world.inputs.services[service];

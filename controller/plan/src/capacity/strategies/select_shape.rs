@@ -6,7 +6,10 @@
 //! uses the shape (a shape that the peak needs and the average leaves idle scores low) times the shape's profile.
 //!
 //! [`moves_to`] is the same choice for what runs already, with hysteresis: a replica is moved to another shape only if its
-//! own no longer holds the peak, or the other's score is better by a margin.
+//! own no longer holds the peak, or the other's score is better by a margin. It looks at what one replica really uses, so it
+//! corrects what a service was thought to need per unit; nothing calls it by itself. Who moves what otherwise:
+//! [`crate::capacity::plan_capacity`] weighs whole mixes of shapes and pools of a service by price, and moves where that
+//! saves more than [`crate::capacity::PlanningLimits::move_min_saving`], whatever single replicas use.
 
 use std::collections::BTreeMap;
 
