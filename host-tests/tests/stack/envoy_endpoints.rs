@@ -14,7 +14,7 @@ use forebay_host_tests::controller::Controller;
 use forebay_host_tests::envoy::{Envoy, validate};
 use forebay_host_tests::poll;
 use forebay_host_tests::upstream::Upstream;
-use forebay_provision::webhook::protocol::{SIGNATURE, TIMESTAMP};
+use forebay_provision::protocol::{SIGNATURE, TIMESTAMP};
 use forebay_provision::{Secret, signature};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;

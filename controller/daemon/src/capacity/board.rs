@@ -115,8 +115,28 @@ pub(super) fn serves_milli_per_s(inputs: &CapacityInputs, group: &Group, count: 
     (1000.0 * per_s) as u64
 }
 
-/// By service: what is ready now, then by step of the plan; milli-units per second.
+/// By service: what is ready now, then by step what the plan expects; milli-units per second.
+pub(super) fn planned_milli_per_s(inputs: &CapacityInputs, plan: &CapacityPlan) -> BTreeMap<String, Vec<u64>> {
+    by_step(inputs, plan, |_, _, planned| planned)
+}
+
+/// The same with nothing that is not ready now before a lead time has passed, whatever is on its way: this is lent.
 pub(super) fn ready_milli_per_s(inputs: &CapacityInputs, plan: &CapacityPlan) -> BTreeMap<String, Vec<u64>> {
+    by_step(inputs, plan, |group, step, planned| {
+        let offer = inputs.pools.iter().find(|offer| offer.pool.name == group.pool);
+        let lead_s = offer.map_or(0.0, |offer| offer.pool.lead_s);
+        let is_before_lead = step as f64 * f64::from(inputs.step_s) < lead_s;
+        let ready = inputs.fleet.get(group).map_or(0, |fleet| fleet.ready);
+        if is_before_lead { planned.min(ready) } else { planned }
+    })
+}
+
+/// `count` says how many instances of a group count in a step for which so many are planned.
+fn by_step(
+    inputs: &CapacityInputs,
+    plan: &CapacityPlan,
+    count: impl Fn(&Group, usize, u32) -> u32,
+) -> BTreeMap<String, Vec<u64>> {
     let mut ready: BTreeMap<String, Vec<u64>> =
         inputs.services.iter().map(|service| (service.name.clone(), vec![0; inputs.steps + 1])).collect();
     for (group, fleet) in &inputs.fleet {
@@ -126,8 +146,9 @@ pub(super) fn ready_milli_per_s(inputs: &CapacityInputs, plan: &CapacityPlan) ->
     }
     for schedule in &plan.schedule {
         let Some(of) = ready.get_mut(&schedule.group.service) else { continue };
-        for (of, count) in of.iter_mut().skip(1).zip(&schedule.ready) {
-            *of = of.saturating_add(serves_milli_per_s(inputs, &schedule.group, *count));
+        for (step, (of, planned)) in of.iter_mut().skip(1).zip(&schedule.ready).enumerate() {
+            let count = count(&schedule.group, step, *planned);
+            *of = of.saturating_add(serves_milli_per_s(inputs, &schedule.group, count));
         }
     }
     ready

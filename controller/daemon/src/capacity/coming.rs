@@ -13,21 +13,19 @@ use std::time::Duration;
 
 use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Fleet, Group, Instance, InstanceState};
 
-use super::board::serves_milli_per_s;
+use super::board::{planned_milli_per_s, serves_milli_per_s};
 use super::spending::Instant;
 
-/// From now on in real time, by service; one that nothing more is known of is left out. `ready_milli_per_s` is
-/// [`super::board::ready_milli_per_s`] of the same plan.
+/// From now on in real time, by service; one that nothing more is known of is left out.
 pub(super) fn more_in(
     inputs: &CapacityInputs,
     plan: &CapacityPlan,
     instances: &[Instance],
-    ready_milli_per_s: &BTreeMap<String, Vec<u64>>,
     now: Instant,
 ) -> BTreeMap<String, Duration> {
     let mut more = BTreeMap::new();
-    for (service, by_step) in ready_milli_per_s {
-        let of_service = |group: &Group| group.service == *service;
+    for (service, by_step) in planned_milli_per_s(inputs, plan) {
+        let of_service = |group: &Group| group.service == service;
         let on_its_way = instances.iter().filter(|one| of_service(&one.group) && is_kept(one, inputs, plan));
         let arrives = on_its_way.filter_map(|one| arrives_in(one, inputs, now)).min();
         let groups = inputs.fleet.iter().filter(|(group, _)| of_service(group));
@@ -37,7 +35,7 @@ pub(super) fn more_in(
         let planned = by_step.iter().skip(1).position(|milli| *milli > has.max(ordered));
         let planned = planned.map(|step| step_begins_in(inputs, step, now));
         if let Some(earliest) = arrives.into_iter().chain(planned).min() {
-            more.insert(service.clone(), earliest);
+            more.insert(service, earliest);
         }
     }
     more

@@ -86,7 +86,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.tell_endpoints(&inputs);
         let ready = board::ready_milli_per_s(&inputs, &plan);
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
-        let more_in = coming::more_in(&inputs, &plan, &self.instances, &ready, now);
+        let more_in = coming::more_in(&inputs, &plan, &self.instances, now);
         self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
         self.shared.bell.ring();
         *lock(&self.shared.capacity.view) = View {

@@ -73,7 +73,8 @@ impl World {
         let plan = CapacityPlan { targets, schedule: vec![schedule], ..CapacityPlan::default() };
         let ready = ready_milli_per_s(&inputs, &plan);
         assert_eq!(ready["shop"][0], 30_000);
-        more_in(&inputs, &plan, &self.starting, &ready, self.now).get("shop").map(Duration::as_secs_f64)
+        assert!(ready["shop"][1] <= 30_000 && ready["shop"][2] <= 30_000, "nothing on its way is lent: {ready:?}");
+        more_in(&inputs, &plan, &self.starting, self.now).get("shop").map(Duration::as_secs_f64)
     }
 }
 
