@@ -7,8 +7,7 @@
 //!
 //! A pure-Rust solver, because everything builds with `cargo` alone. HiGHS was weighed and not measured: it is C++ that
 //! `highs-sys` builds by CMake, which neither people who build this nor its CI need otherwise, and large steps are not
-//! decided here but by prices ([`super::prices`]), whose small programmes (a variable per pool) no solver makes the
-//! bottleneck.
+//! decided here but by prices ([`super::prices`]), whose programmes have one variable per pool.
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem, SolveOptions, Variable};
 
