@@ -79,7 +79,8 @@ fn no_budget_is_ever_exceeded_and_nothing_flips_within_its_dwell() {
     }
 }
 
-/// Instances that were told to go joined others of their group that were nearly gone: what the budget had been promised for
+/// Instances that were told to go joined others of their group that were nearly gone, and all were counted with the longest
+/// of them, rounded up to whole seconds: what the budget had been promised for
 /// those was counted once more, and nothing was let in until they were gone.
 #[test]
 fn who_joins_those_that_drain_does_not_make_them_dear_again() {
