@@ -45,6 +45,8 @@ pub(crate) enum Denied {
     Impossible { constraint: &'static str, detail: String },
     #[error("{0}")]
     Conflict(String),
+    #[error("the store can not be written at present; ask again with the same Idempotency-Key")]
+    NotStored,
 }
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -60,10 +62,12 @@ impl<M: InstanceManager> CapacityLoop<M> {
             }
         };
         let changed = decided.is_ok();
-        // Written down before it is told: a promise survives a crash.
-        self.store_all();
+        // Written down before it is told: a promise survives a crash. One that could not be stands all the same, is written
+        // with the next turn, and is told when it is asked for again under its idempotency key.
+        let is_stored = self.store_all();
+        lock(&self.shared.capacity.view).allocations = self.allocations.all().cloned().collect();
         // Who asked may have gone; the promise stands.
-        let _ = answer.send(decided);
+        let _ = answer.send(if is_stored { decided } else { decided.and(Err(Denied::NotStored)) });
         changed
     }
 

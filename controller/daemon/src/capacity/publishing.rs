@@ -13,8 +13,8 @@ use super::{CapacityLoop, HEADROOM, POOLS, board, coming, ledger};
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
-    /// Writes down what a restart must not lose; what fails is written with the next turn.
-    pub(super) fn store_all(&mut self) {
+    /// Writes down what a restart must not lose; what fails is written with the next turn. Whether all is written.
+    pub(super) fn store_all(&mut self) -> bool {
         let stored = self
             .store
             .set_spending(&self.spending)
@@ -23,11 +23,11 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
                 None => Ok(()),
             });
-        if let Err(error) = stored {
-            self.shared.metrics.store_errors.inc();
-            self.allocations.all_changed();
-            tracing::error!(%error, "capacity");
-        }
+        let Err(error) = stored else { return true };
+        self.shared.metrics.store_errors.inc();
+        self.allocations.all_changed();
+        tracing::error!(%error, "capacity");
+        false
     }
 
     pub(super) fn note_supply(&mut self, inputs: &CapacityInputs, now: Instant) {

@@ -259,6 +259,7 @@ async fn an_allocation_is_promised_once_provisioned_and_ended() {
     assert_eq!(made.state, AllocationState::Pending);
     assert!(made.eta_s >= rig.clock.calendar_now_s() as i64 + 60 && made.confidence > 0.0, "{made:?}");
     assert_eq!(made.planned.values().sum::<u32>(), 4, "{made:?}");
+    assert_eq!(lock(&rig.shared.capacity.view).allocations.len(), 1, "it is seen before the next turn");
     assert_eq!(rig.allocate(wanted.clone(), "k").unwrap().id, made.id, "the same request is the same allocation");
     assert!(matches!(rig.allocate(rig.wanted(5, 0, 60), "k"), Err(Denied::Conflict(_))));
     rig.turns(20).await;
