@@ -264,6 +264,17 @@ impl Observer {
         live.map(|(name, proxy)| (name.clone(), seen(proxy))).collect()
     }
 
+    /// What is offered of each contract on average, at the live proxies together, in units per second; by place.
+    pub(crate) fn offered_per_s(&self, now: Duration) -> HashMap<usize, f64> {
+        let mut offered = HashMap::new();
+        for proxy in self.proxies.values().filter(|proxy| self.is_live(proxy, now)) {
+            for (place, level) in &proxy.levels {
+                *offered.entry(*place).or_insert(0.0) += level.mean_per_s(now);
+            }
+        }
+        offered
+    }
+
     /// Which part of a key's demand in these slots is a proxy's, from 0 to 1; `None` for a key without contract.
     pub(crate) fn parts(&self, proxy: &str, key: &Key, slots: [u64; 2], proxies: usize) -> Option<[f64; 2]> {
         let place = *self.places.get(key)?;

@@ -65,15 +65,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
     /// Offered demand now, by service, within what contracts may use; units per second.
     fn observed_per_s(&self) -> BTreeMap<String, f64> {
         let config = &self.shared.config;
-        let recent = self.shared.observer().recent(self.shared.clock.steady_now());
-        let mut by_key = vec![0.0; config.contracts.len()];
-        for seen in recent.values().flatten() {
-            if let Some(offered) = by_key.get_mut(seen.key) {
-                *offered += seen.offered_milli_per_s as f64 / 1000.0;
-            }
-        }
+        let offered = self.shared.observer().offered_per_s(self.shared.clock.steady_now());
         let mut by_service: BTreeMap<String, f64> = BTreeMap::new();
-        for (contract, offered_per_s) in config.contracts.iter().zip(by_key) {
+        for (place, contract) in config.contracts.iter().enumerate() {
+            let offered_per_s = offered.get(&place).copied().unwrap_or(0.0);
             if let Some(pool) = &contract.pool {
                 // No flood keeps capacity: what no contract admits needs none.
                 *by_service.entry(pool.clone()).or_default() += Bounds::of(contract, 0.0).hold(offered_per_s);
