@@ -28,9 +28,8 @@ pub(crate) mod ledger;
 mod observed;
 mod publishing;
 mod refusals;
-pub(crate) mod starting;
-
 pub(crate) mod spending;
+pub(crate) mod starting;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;

@@ -37,8 +37,8 @@ use tokio::sync::watch::Receiver;
 use crate::forecasting::explain::choice_json;
 use crate::planning::demand::{KeyRecord, Record};
 use crate::state::{Shared, Table, lock};
-use crate::store::HistoryStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, StoreError};
 use crate::sync::{SyncState, sync};
 
 /// A message's body and its envelope.
@@ -114,27 +114,31 @@ struct KeyQuery {
     resource: String,
 }
 
-/// Reads beside the planner, on a connection of its own.
 async fn choices(State(shared): State<Arc<Shared>>, Query(query): Query<KeyQuery>) -> Response {
     let key = Key::new(query.tenant, query.resource);
     if !shared.config.contracts.iter().any(|contract| contract.key == key) {
         return (StatusCode::NOT_FOUND, format!("{key} has no contract; GET /v1/forecasts lists the keys\n"))
             .into_response();
     }
-    let data_dir = shared.config.data_dir.clone();
-    let reading = tokio::task::spawn_blocking({
-        let key = key.clone();
-        move || SqliteStore::open_to_read(&data_dir)?.choices(&key)
-    });
-    let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
-    match reading.await {
-        Ok(Ok(choices)) => {
+    let of = key.clone();
+    match from_store(&shared, move |store| store.choices(&of)).await {
+        Ok(choices) => {
             let choices: Vec<Value> = choices.iter().map(choice_json).collect();
             json_answer(&json!({ "tenant": key.tenant, "resource": key.resource, "choices": choices }))
         }
-        Ok(Err(error)) => failed(error.to_string()),
-        Err(error) => failed(error.to_string()),
+        Err(failed) => failed,
     }
+}
+
+/// Reads beside the planner, on a connection of its own and off the threads that serve.
+async fn from_store<T: Send + 'static>(
+    shared: &Shared,
+    read: impl FnOnce(&SqliteStore) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Response> {
+    let data_dir = shared.config.data_dir.clone();
+    let reading = tokio::task::spawn_blocking(move || read(&SqliteStore::open_to_read(&data_dir)?));
+    let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
+    reading.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
 }
 
 fn json_answer(value: &Value) -> Response {

@@ -53,7 +53,7 @@ impl AllocationState {
         }
     }
 
-    fn is_open(self) -> bool {
+    pub(super) fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Allocated)
     }
 }

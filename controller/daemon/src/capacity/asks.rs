@@ -8,12 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use forebay_plan::capacity::{CapacityInputs, PlanningLimits, ServiceReason, plan_capacity};
+use forebay_plan::capacity::{
+    CapacityInputs, CapacityPlan, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
+};
 use forebay_provision::InstanceManager;
 use tokio::sync::oneshot;
 
 use super::CapacityLoop;
-use super::allocations::{Allocation, AllocationState, Wanted, matches};
+use super::allocations::{Allocation, AllocationState, Allocations, Wanted, matches};
 use super::board::serves_per_s;
 use super::spending::Instant;
 use super::tuning::TunerWord;
@@ -110,13 +112,13 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     fn extend(&mut self, id: &str, to_s: i64) -> Result<Allocation, Denied> {
-        let mut longer = self.open(id)?;
+        let before = self.open(id)?;
+        let mut longer = before.clone();
         if to_s <= longer.wanted.from_s {
             return Err(Denied::Wrong("to must be after from; to end an allocation, DELETE it".to_owned()));
         }
-        let (was, before) = (longer.wanted.to_s, self.open(id)?);
         longer.wanted.to_s = to_s;
-        if to_s > was {
+        if to_s > before.wanted.to_s {
             // Tried as if the old one were not there.
             self.allocations.put(Allocation { state: AllocationState::Cancelled, ..before.clone() });
             if let Err(denied) = self.promise(&mut longer) {
@@ -139,10 +141,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let Some(found) = self.allocations.get(id) else {
             return Err(Denied::Unknown { what: "allocation", name: id.to_owned() });
         };
-        match found.state {
-            AllocationState::Pending | AllocationState::Allocated => Ok(found.clone()),
-            state => Err(Denied::Conflict(format!("allocation {id} is {} already", state.name()))),
+        if found.state.is_open() {
+            return Ok(found.clone());
         }
+        Err(Denied::Conflict(format!("allocation {id} is {} already", found.state.name())))
     }
 
     /// Finds out whether and when an allocation can be kept, and notes that in it.
@@ -152,30 +154,26 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let wanted = &allocation.wanted;
         check(wanted, &inputs, now.calendar_s as i64)?;
         let room = Room::of(wanted, &inputs);
-        room.check(wanted, &self.allocations.reservations_in(wanted, &inputs))?;
+        room.check(wanted, room.promised(wanted, &self.allocations, &inputs))?;
         let horizon_s = (inputs.steps as u64 * u64::from(inputs.step_s)) as i64;
         let is_soon = wanted.from_s < now.calendar_s as i64 + horizon_s;
         if is_soon {
             let with = self.inputs(now, Some(allocation.reservation()));
             let (before, after) =
                 (plan_capacity(&inputs, &PlanningLimits::default()), plan_capacity(&with, &PlanningLimits::default()));
-            let line = |plan: &forebay_plan::capacity::CapacityPlan| {
-                plan.report.services.iter().find(|line| line.service == wanted.service).cloned()
-            };
+            let line =
+                |plan: &CapacityPlan| plan.report.services.iter().find(|line| line.service == wanted.service).cloned();
             let reasons = line(&before).zip(line(&after));
             if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason)) {
                 return Err(denied);
             }
-            let had =
-                |group| before.targets.iter().find(|target| target.group == group).map_or(0, |target| target.count);
-            allocation.planned = after
-                .targets
-                .iter()
-                .filter(|target| target.count > had(target.group.clone()))
-                .map(|target| {
-                    (format!("{}/{}", target.group.pool, target.group.shape), target.count - had(target.group.clone()))
-                })
-                .collect();
+            let had: BTreeMap<&Group, u32> =
+                before.targets.iter().map(|target| (&target.group, target.count)).collect();
+            let more = |target: &Target| {
+                let more = target.count.saturating_sub(had.get(&target.group).copied().unwrap_or(0));
+                (more > 0).then(|| (format!("{}/{}", target.group.pool, target.group.shape), more))
+            };
+            allocation.planned = after.targets.iter().filter_map(more).collect();
         }
         let lead_s = room.lead_s;
         let is_ready = is_soon && allocation.planned.is_empty();
@@ -262,11 +260,8 @@ impl Room {
         for offer in &inputs.pools {
             let mut is_of_use = false;
             for shape in &inputs.shapes {
-                let group = forebay_plan::capacity::Group {
-                    service: wanted.service.clone(),
-                    pool: offer.pool.name.clone(),
-                    shape: shape.name.clone(),
-                };
+                let group =
+                    Group { service: wanted.service.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
                 let serves = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0);
                 if let Some(serves) = serves.filter(|_| matches(wanted, inputs, &group)) {
                     room.serves_per_s = room.serves_per_s.max(serves);
@@ -292,12 +287,12 @@ impl Room {
         }
     }
 
-    fn check(&self, wanted: &Wanted, promised: &u32) -> Result<(), Denied> {
+    fn check(&self, wanted: &Wanted, promised: u32) -> Result<(), Denied> {
         if self.pools.is_empty() {
             let detail = "no pool that matches has a shape that serves this service".to_owned();
             return Err(Denied::Impossible { constraint: "shape", detail });
         }
-        let (takes, left) = (self.takes(wanted), self.instances.saturating_sub(*promised));
+        let (takes, left) = (self.takes(wanted), self.instances.saturating_sub(promised));
         if takes > left {
             let detail = format!(
                 "it takes {takes} instances, and of the {} of pools {} {promised} are promised in that window",
@@ -308,20 +303,15 @@ impl Room {
         }
         Ok(())
     }
-}
 
-impl super::allocations::Allocations {
-    /// Instances that are promised, within the window of `wanted`, of the pools that match it.
-    pub(super) fn reservations_in(&self, wanted: &Wanted, inputs: &CapacityInputs) -> u32 {
-        let room = Room::of(wanted, inputs);
-        let overlapping = self.all().filter(|one| {
-            matches!(one.state, AllocationState::Pending | AllocationState::Allocated)
-                && one.wanted.from_s < wanted.to_s
-                && one.wanted.to_s > wanted.from_s
-        });
+    /// Instances that are promised of these pools within the window of `wanted`.
+    fn promised(&self, wanted: &Wanted, allocations: &Allocations, inputs: &CapacityInputs) -> u32 {
+        let overlapping = allocations
+            .all()
+            .filter(|one| one.state.is_open() && one.wanted.from_s < wanted.to_s && one.wanted.to_s > wanted.from_s);
         let shares = overlapping.filter_map(|one| {
-            let theirs = Room::of(&one.wanted, inputs);
-            theirs.pools.iter().any(|pool| room.pools.contains(pool)).then(|| theirs.takes(&one.wanted))
+            let theirs = Self::of(&one.wanted, inputs);
+            theirs.pools.iter().any(|pool| self.pools.contains(pool)).then(|| theirs.takes(&one.wanted))
         });
         shares.fold(0, u32::saturating_add)
     }

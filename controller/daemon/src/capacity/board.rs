@@ -71,6 +71,11 @@ pub(crate) struct View {
 }
 
 impl Board {
+    /// Which version of what is ready was told last.
+    pub(crate) fn ready_version(&self) -> u64 {
+        lock(&self.ready).version
+    }
+
     /// What is ready, as last told.
     pub(crate) fn ready(&self) -> Ready {
         lock(&self.ready).clone()

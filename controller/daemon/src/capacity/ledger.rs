@@ -108,7 +108,7 @@ pub(super) fn unit(inputs: &CapacityInputs, service: &str) -> Option<Unit> {
     let units = units.filter_map(|(offer, shape)| {
         let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
         let serves_per_s = units_per_s(service, shape, tier);
-        let micros_per_h = price_micros_per_h(inputs, &offer.pool.name, &shape.name)?;
+        let micros_per_h = list_micros(shape, tier, offer.pool.price_milli) as f64;
         (serves_per_s > 0.0).then_some(Unit { serves_per_s, micros_per_h, lead_s: offer.pool.lead_s })
     });
     units.min_by(|a, b| (a.micros_per_h / a.serves_per_s).total_cmp(&(b.micros_per_h / b.serves_per_s)))

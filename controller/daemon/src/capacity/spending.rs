@@ -12,7 +12,7 @@ use forebay_plan::capacity::price::hourly_micros;
 use forebay_plan::capacity::{Budget, BudgetScope, Group, Instance, InstanceState, Micros};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Unit, Zoned};
+use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 use crate::config::capacity::{BudgetSettings, CapacitySettings, Period};
@@ -161,7 +161,7 @@ impl Paid {
 }
 
 /// What an instance of a group costs an hour at present, rounded up; nothing of a reserved pool, `None` of an unknown group.
-pub(crate) fn price_micros_per_h(settings: &CapacitySettings, group: &Group) -> Option<Micros> {
+fn price_micros_per_h(settings: &CapacitySettings, group: &Group) -> Option<Micros> {
     let shape = settings.shapes.iter().find(|shape| shape.name == group.shape)?;
     let pool = &settings.pools.iter().find(|offer| offer.pool.name == group.pool)?.pool;
     let tier = settings.tiers.iter().find(|tier| tier.name == pool.tier)?;
@@ -199,7 +199,7 @@ impl Period {
 /// When the month of a moment, or one so many later, begins; `None` beyond the calendar's end.
 fn first_of_month(at_s: i64, later: i32) -> Option<i64> {
     let at: Zoned = Timestamp::from_second(at_s).ok()?.to_zoned(TimeZone::UTC);
-    let first: Date = at.round(Unit::Second).ok()?.date().first_of_month();
+    let first: Date = at.date().first_of_month();
     let first = first.checked_add(jiff::Span::new().months(later)).ok()?;
     Some(first.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }

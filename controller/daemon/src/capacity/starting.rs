@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use forebay_plan::capacity::Group;
 use forebay_provision::kubernetes::Kubernetes;
-use forebay_provision::{DryRun, Manager, Process, ProcessSettings, Retries, Webhook, WebhookSettings};
+use forebay_provision::{DryRun, Manager, Process, Retries, Webhook, WebhookSettings};
 use tokio::sync::mpsc;
 
 use super::CapacityLoop;
@@ -26,7 +26,7 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> anyhow::Result<Option<JoinHan
     let store = SqliteStore::open(&shared.config.data_dir, shared.config.step_s)?;
     // The planner of quotas has taken it at its start.
     let epoch = store.epoch()?;
-    let manager = manager(&settings, &shared.config.data_dir).await.context("start the instance manager")?;
+    let manager = manager(&settings).await.context("start the instance manager")?;
     tracing::info!(manager = manager.name(), services = settings.services.len(), "capacity is planned");
     let (sender, asks) = mpsc::channel(MAX_ASKS);
     let capacity = CapacityLoop::new(Arc::clone(shared), settings, manager, Box::new(store), asks, epoch)?;
@@ -36,14 +36,10 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> anyhow::Result<Option<JoinHan
     Ok(Some(std::thread::Builder::new().name("capacity".to_owned()).spawn(run).context("start the capacity thread")?))
 }
 
-async fn manager(settings: &CapacitySettings, data_dir: &std::path::Path) -> anyhow::Result<Manager> {
+async fn manager(settings: &CapacitySettings) -> anyhow::Result<Manager> {
     Ok(match settings.manager.clone() {
         ManagerSettings::DryRun => Manager::DryRun(DryRun::new(most_by_group(settings), wall_now_ms)),
-        ManagerSettings::Process(process) => {
-            let is_named = !process.folder.as_os_str().is_empty();
-            let folder = if is_named { process.folder.clone() } else { data_dir.join("processes") };
-            Manager::Process(Process::open(ProcessSettings { folder, ..process })?)
-        }
+        ManagerSettings::Process(process) => Manager::Process(Process::open(process)?),
         ManagerSettings::Webhook { url, secret } => {
             let settings = WebhookSettings { url, secret, retries: Retries::default(), seed: wall_now_ms() };
             Manager::Webhook(Box::new(Webhook::new(settings, || wall_now_ms() / 1000)?))

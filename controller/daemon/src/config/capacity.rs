@@ -9,7 +9,7 @@ mod manager;
 mod supply;
 mod xds;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, Latencies, Micros, PoolOffer, Service, Shape, Tier};
@@ -128,8 +128,8 @@ struct LatencyPart {
 }
 
 impl CapacityPart {
-    /// `horizon_s` is how far ahead demand is forecast, in real seconds.
-    pub(super) fn check(self, horizon_s: f64) -> Result<CapacitySettings, Problem> {
+    /// `horizon_s` is how far ahead demand is forecast, in real seconds; `data_dir` the folder of the history.
+    pub(super) fn check(self, horizon_s: f64, data_dir: &Path) -> Result<CapacitySettings, Problem> {
         let tiers = self.tiers()?;
         let shapes = listed("shapes", self.shapes, ShapePart::check, |shape| &shape.name)?;
         let pool = |part: CapacityPoolPart, at: &str| part.check(at, &tiers, horizon_s);
@@ -147,7 +147,7 @@ impl CapacityPart {
         };
         let budgets = listed("budgets", self.budgets, budget, |budget| &budget.name)?;
         let names: Vec<&str> = services.iter().map(|one| one.service.name.as_str()).collect();
-        let manager = self.manager.check(Declared { services: &names, pools: &pools, shapes: &shapes })?;
+        let manager = self.manager.check(Declared { services: &names, pools: &pools, shapes: &shapes, data_dir })?;
         let decide_every_s = within("capacity.decide_every_s".to_owned(), self.decide_every_s, 0.1..=3600.0)?;
         Ok(CapacitySettings {
             decide_every: Duration::from_secs_f64(decide_every_s),

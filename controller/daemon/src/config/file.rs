@@ -202,7 +202,7 @@ impl File {
         let clock = self.clock.check()?;
         // What is asked for now must be ready within what is forecast, or it is never asked for in time.
         let horizon_s = f64::from(self.forecast.horizon_steps) * f64::from(self.step_s) / clock.speed;
-        let capacity = self.capacity.map(|part| part.check(horizon_s)).transpose()?;
+        let capacity = self.capacity.map(|part| part.check(horizon_s, &self.data_dir)).transpose()?;
         for (i, one) in capacity.iter().flat_map(|capacity| &capacity.services).enumerate() {
             let name = &one.service.name;
             if pools.iter().any(|pool| pool.name == *name) {

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::allocations::{DEFAULT_LENGTH_S, Time, told};
-use super::json_answer;
 use super::problem::Problem;
+use super::{from_store, json_answer};
 use crate::capacity::asks::{Ask, Denied};
 use crate::capacity::board::{View, decision_json, serves_per_s};
 use crate::capacity::ledger::{self, Supply};
@@ -52,15 +52,12 @@ pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 pub(super) async fn decisions(State(shared): State<Arc<Shared>>) -> Response {
-    let data_dir = shared.config.data_dir.clone();
-    let read = move || SqliteStore::open_to_read(&data_dir)?.decisions(SHOWN_DECISIONS);
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(decisions)) => {
+    match from_store(&shared, |store| store.decisions(SHOWN_DECISIONS)).await {
+        Ok(decisions) => {
             let decisions: Vec<Value> = decisions.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
             json_answer(&json!({ "decisions": decisions }))
         }
-        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(failed) => failed,
     }
 }
 
@@ -76,7 +73,6 @@ fn a_week() -> u32 {
     7
 }
 
-/// Reads beside the planner, on a connection of its own.
 pub(super) async fn ledger_of(State(shared): State<Arc<Shared>>, Query(asked): Query<LedgerAsked>) -> Response {
     let inputs = match inputs(&shared) {
         Ok((_, inputs)) => inputs,
@@ -89,22 +85,25 @@ pub(super) async fn ledger_of(State(shared): State<Arc<Shared>>, Query(asked): Q
         return Problem::bad(format!("days: give 1 to {MOST_DAYS}")).into_response();
     }
     let name = asked.service.clone();
-    let compared = tokio::task::spawn_blocking(move || compare(&shared, &inputs, &asked)).await;
-    match compared {
-        Ok(Ok(Some(ledger))) => json_answer(&ledger),
-        Ok(Ok(None)) => Problem::bad(format!("no shape in any pool serves {name:?}")).into_response(),
-        Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    let reading = Arc::clone(&shared);
+    match from_store(&shared, move |store| compare(store, &reading, &inputs, &asked)).await {
+        Ok(Some(ledger)) => json_answer(&ledger),
+        Ok(None) => Problem::bad(format!("no shape in any pool serves {name:?}")).into_response(),
+        Err(failed) => failed,
     }
 }
 
-fn compare(shared: &Shared, inputs: &CapacityInputs, asked: &LedgerAsked) -> Result<Option<Value>, StoreError> {
+fn compare(
+    store: &SqliteStore,
+    shared: &Shared,
+    inputs: &CapacityInputs,
+    asked: &LedgerAsked,
+) -> Result<Option<Value>, StoreError> {
     let config = &shared.config;
     let step_s = i64::from(config.step_s);
     let to_s = (shared.now().calendar_s as i64).div_euclid(step_s) * step_s;
     let from_s = to_s - i64::from(asked.days) * 86_400;
     let steps = ((to_s - from_s) / step_s) as usize;
-    let store = SqliteStore::open_to_read(&config.data_dir)?;
     let place = |start_s: i64| usize::try_from((start_s - from_s) / step_s).ok().filter(|place| *place < steps);
     let mut demand = vec![f64::NAN; steps];
     for (start_s, offered_per_s) in store.offered(&config.keys_of(&asked.service), from_s, to_s)? {

@@ -143,7 +143,7 @@ impl Planner {
 
     /// Whether provisioned pools have other capacity ready than the last plan knew.
     pub(super) fn ready_has_changed(&self) -> bool {
-        self.shared.capacity.ready().version != self.ready_version
+        self.shared.capacity.ready_version() != self.ready_version
     }
 }
 

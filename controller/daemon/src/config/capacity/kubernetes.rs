@@ -2,7 +2,7 @@
 //! taken from.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_plan::capacity::{PoolOffer, Shape};
@@ -22,6 +22,8 @@ pub(super) struct Declared<'a> {
     pub(super) services: &'a [&'a str],
     pub(super) pools: &'a [PoolOffer],
     pub(super) shapes: &'a [Shape],
+    /// Folder of the history, beside which processes are kept.
+    pub(super) data_dir: &'a Path,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,7 +103,7 @@ struct TemplatePart {
 
 impl KubernetesPart {
     pub(super) fn check(mut self, declared: Declared<'_>) -> Result<KubernetesSettings, Problem> {
-        let Declared { services, pools, shapes } = declared;
+        let Declared { services, pools, shapes, .. } = declared;
         if let Some(name) = self.pools.keys().find(|name| pools.iter().all(|offer| offer.pool.name != **name)) {
             let reason = format!("no pool is called {name:?}");
             return Err(problem(format!("{AT}.pools"), reason, "name one of capacity.pools"));

@@ -28,7 +28,7 @@ const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 pub(crate) enum ManagerSettings {
     /// Nobody: what would be done is said.
     DryRun,
-    /// Processes of this machine; a folder without one is made beside the history.
+    /// Processes of this machine.
     Process(ProcessSettings),
     /// Whoever answers at this URL, with the secret that signs what is said.
     Webhook { url: String, secret: Secret },
@@ -56,6 +56,7 @@ pub(super) struct WebhookPart {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProcessPart {
+    /// Default: `processes` in the folder of the history.
     folder: Option<PathBuf>,
     ports: Option<PortsPart>,
     #[serde(default = "most_processes")]
@@ -139,7 +140,7 @@ impl ManagerPart {
     pub(super) fn check(self, declared: Declared<'_>) -> Result<ManagerSettings, Problem> {
         match self {
             Self::DryRun => Ok(ManagerSettings::DryRun),
-            Self::Process(part) => part.check(declared.services).map(ManagerSettings::Process),
+            Self::Process(part) => part.check(declared).map(ManagerSettings::Process),
             Self::Webhook(part) => part.check(),
             Self::Kubernetes(part) => Ok(ManagerSettings::Kubernetes(Box::new(part.check(declared)?))),
         }
@@ -158,7 +159,7 @@ impl WebhookPart {
 }
 
 impl ProcessPart {
-    fn check(self, services: &[&str]) -> Result<ProcessSettings, Problem> {
+    fn check(self, Declared { services, data_dir, .. }: Declared<'_>) -> Result<ProcessSettings, Problem> {
         const AT: &str = "capacity.manager.process";
         let ports = match self.ports {
             None => Ports::Free,
@@ -175,7 +176,7 @@ impl ProcessPart {
         let templates: Result<Vec<Template>, Problem> =
             self.run.into_iter().enumerate().map(|(i, run)| run.check(&format!("{AT}.run[{i}]"), services)).collect();
         Ok(ProcessSettings {
-            folder: self.folder.unwrap_or_default(),
+            folder: self.folder.unwrap_or_else(|| data_dir.join("processes")),
             templates: templates?,
             ports,
             max_processes: self.max_processes,
