@@ -16,9 +16,8 @@
 //! *Dwell*: what was asked for stays asked for that long. A replica that is given back is gone for a lead time, so a
 //! signal that trembles has its least in each window, and keeping its highest instead may be the cheaper way.
 //!
-//! Constants are those of `cargo xtask bench provisioning --holdout`, and lie on a plateau there: half-lives from a week
-//! to a hundred days differ by less than 1 % of cost, margins from 1 to 5 % by less. Deliberately not here: averaging signals, which was
-//! no cheaper and harder to explain.
+//! Constants were chosen by `cargo xtask bench provisioning --holdout`. Deliberately not here: averaging signals, which was no
+//! cheaper and harder to explain.
 
 use std::collections::VecDeque;
 use std::fmt;
