@@ -38,6 +38,9 @@ struct Args {
     /// runs
     #[arg(long, default_value_t = PlanningLimits::default().move_min_saving)]
     move_min_saving: f64,
+    /// Seconds in which a move has to pay for itself
+    #[arg(long, default_value_t = PlanningLimits::default().payback_s)]
+    payback_s: f64,
     /// Seed of the mesh
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -108,7 +111,8 @@ fn row(args: &Args, size: Size) -> Result<Value> {
 }
 
 fn timed(args: &Args, inputs: &CapacityInputs) -> Result<(f64, CapacityPlan)> {
-    let limits = PlanningLimits { move_min_saving: args.move_min_saving, ..PlanningLimits::default() };
+    let (move_min_saving, payback_s) = (args.move_min_saving, args.payback_s);
+    let limits = PlanningLimits { move_min_saving, payback_s, ..PlanningLimits::default() };
     let mut seconds = Vec::new();
     let mut plan = CapacityPlan::default();
     for _ in 0..args.rounds.max(1) {

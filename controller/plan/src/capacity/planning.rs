@@ -11,11 +11,13 @@ mod admission;
 mod covering;
 mod exact;
 mod line;
+mod moving;
 mod needs;
 mod pace;
 mod prices;
 mod report;
 mod schedule;
+mod step;
 mod world;
 
 use std::collections::BTreeMap;
@@ -36,13 +38,15 @@ pub struct PlanningLimits {
     pub price_rounds: u32,
     /// A step whose joint choice has at most so many whole-number variables is also solved as an integer programme.
     pub exact_variables: usize,
-    /// Share that another mix of shapes and pools must save before a service is moved to it.
+    /// Seconds in which a move to another mix of shapes and pools has to have saved what it costs: a start and a drain.
+    pub payback_s: f64,
+    /// Share that another mix must save in any case. What saves less would be moved to and fro by prices that tremble.
     pub move_min_saving: f64,
 }
 
 impl Default for PlanningLimits {
     fn default() -> Self {
-        Self { price_rounds: 60, exact_variables: 0, move_min_saving: 0.05 }
+        Self { price_rounds: 60, exact_variables: 0, payback_s: 3_600.0, move_min_saving: 0.01 }
     }
 }
 
@@ -255,6 +259,8 @@ pub struct ChoiceReport {
     pub cost_micros: f64,
     /// No choice, not even of fractions of instances, can cost less; in micros.
     pub bound_micros: f64,
+    /// What the schedule's starts and drains cost in these steps, beside that; in micros.
+    pub moves_micros: f64,
     /// Steps that were solved as an integer programme.
     pub exact_steps: usize,
 }

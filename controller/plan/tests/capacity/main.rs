@@ -224,6 +224,50 @@ fn what_is_ready_stays_until_its_replacement_is() {
     assert_eq!(count(&plan(&inputs)), [("large", 3)].into());
 }
 
+/// Ten small ones run that cost `dearer` more per unit than large ones, which take `lead_s` to come; whether they are left.
+fn are_left(dearer: f64, lead_s: f64) -> bool {
+    let mut inputs = plain();
+    inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
+    inputs.shapes[0].price_micros_per_h = (50_000.0 * (1.0 + dearer)) as u64;
+    inputs.pools[0].pool.lead_s = lead_s;
+    count(&plan(&inputs)).contains_key("large")
+}
+
+#[test]
+fn a_move_is_made_where_it_pays_for_itself_within_the_horizon() {
+    // Half an hour is planned. Two large ones cost 400,000 micros an hour and eight small ones that they replace as much
+    // and `dearer` more; the former are paid while they come, the latter half a minute while they drain.
+    assert!(!are_left(0.04, 60.0), "16,000 saved an hour, 20,000 paid for it in each of two half hours");
+    assert!(are_left(0.08, 60.0), "32,000 saved");
+    assert!(!are_left(0.08, 240.0), "32,000 saved, 60,000 paid");
+    assert!(are_left(0.30, 240.0), "120,000 saved");
+    assert!(!are_left(0.009, 0.0), "what starts at once still is not moved for a trifle");
+}
+
+#[test]
+fn prices_that_tremble_move_nothing() {
+    let mut inputs = plain();
+    let mut other = inputs.pools[0].clone();
+    other.pool.name = "other".to_owned();
+    inputs.pools.push(other);
+    let mut running = None;
+    for minute in 0..120 {
+        let made = plan(&inputs);
+        inputs.dwell.remember(&made, inputs.now_s);
+        inputs.fleet = made
+            .targets
+            .iter()
+            .map(|target| (target.group.clone(), Fleet { ready: target.count, ..Fleet::default() }))
+            .collect();
+        assert_eq!(running.get_or_insert_with(|| made.targets.clone()), &made.targets, "minute {minute}");
+        inputs.now_s += 60;
+        // By up to two percent, now one is cheaper and now the other.
+        inputs.pools[0].pool.price_milli = 1_000 + 20 * (minute % 2);
+        inputs.pools[1].pool.price_milli = 1_000 + 7 * (minute % 3);
+        inputs.outlooks.insert("shop".to_owned(), worlds::flat(&inputs, 100.0));
+    }
+}
+
 /// The integer programme as the judge: where a step is small enough to be solved as one, the choice that is made without
 /// it costs little more, and never less than the bound.
 #[test]

@@ -5,8 +5,8 @@
 //! all of it; the *tail*, less than one such instance, goes to the cheapest one or two instances of any size that hold it.
 //! So the cost is above the relaxation by less than the rounding of one instance, and each choice is a sort and a scan.
 //!
-//! What runs already is looked at the same way: [`kept`] gives up what is too much and fills up what is missing, [`fresh`]
-//! starts from nothing. Which of the two is better is the caller's question.
+//! What runs already is looked at the same way: [`trimmed`] gives up what is too much and [`fill`] adds what is missing,
+//! [`fresh`] starts from nothing. Which of the two is better is the caller's question.
 
 use super::world::{Candidate, Part};
 
@@ -117,9 +117,9 @@ pub(super) fn fresh(choice: &Choice<'_>, room: &mut Room) -> Mix {
     mix
 }
 
-/// What of `running` is still needed, filled up where it is short. `hold` says how many units per second are not to be
-/// given up although the step needs less. Takes its room.
-pub(super) fn kept(choice: &Choice<'_>, running: &Mix, hold: f64, room: &mut Room) -> Mix {
+/// What of `running` is still needed. `hold` says how many units per second are not to be given up although the step needs
+/// less. Takes its room.
+pub(super) fn trimmed(choice: &Choice<'_>, running: &Mix, hold: f64, room: &mut Room) -> Mix {
     let mut mix = Mix::new();
     for (i, count) in running {
         let candidate = &choice.part.candidates[*i];
@@ -130,7 +130,6 @@ pub(super) fn kept(choice: &Choice<'_>, running: &Mix, hold: f64, room: &mut Roo
         }
     }
     give_up(choice, &mut mix, hold.max(choice.need.units), room);
-    fill(choice, &mut mix, room);
     mix
 }
 
@@ -158,7 +157,7 @@ fn give_up(choice: &Choice<'_>, mix: &mut Mix, units: f64, room: &mut Room) {
 }
 
 /// Adds what is missing: first what was promised, then what must not be spot, then the rest, then the least number.
-fn fill(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
+pub(super) fn fill(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
     for (i, promised) in &choice.need.promised {
         let has = mix.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
         if choice.can_add(*i, room) {

@@ -10,12 +10,16 @@
 //! Instead every evaluation leaves a plane above it, and a linear programme with one variable per pool says where the planes
 //! promise most, within a reach that grows and shrinks with how true the promises were.
 //!
+//! What parts choose for themselves may be fractions of instances, which is quick and proves the bound, or the whole
+//! instances that they would have if pools had room for everything, which proves nothing but gives prices at which whole
+//! instances fill the pools.
+//!
 //! Rounds are counted, never timed. Sources: Fisher, "The Lagrangian relaxation method for solving integer programming
 //! problems" (1981); Kelley's cutting planes (1960) in a box (Marsten, Hogan and Blankenship, 1975).
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem};
 
-use super::world::{Candidate, Part, World};
+use super::world::{Part, World};
 
 /// Share of the bound that further rounds would have to promise.
 const GOOD_ENOUGH: f64 = 1e-3;
@@ -24,8 +28,7 @@ const SCALE: f64 = 1e-6;
 /// Highest price of a place, in multiples of the dearest instance.
 const HIGHEST: f64 = 20.0;
 
-/// The candidates of a part that the relaxation can ever choose: per pool, those that are cheaper per unit than every
-/// larger one.
+/// The candidates of a part that a relaxation can ever choose: per pool, those that are cheaper than every larger one.
 pub(super) struct Lines {
     stable: Vec<Line>,
     spot: Vec<Line>,
@@ -33,14 +36,21 @@ pub(super) struct Lines {
     short_cost: f64,
 }
 
-/// A candidate, per unit per second.
+/// A candidate, as the relaxations see it.
 #[derive(Clone, Copy)]
 struct Line {
     pool: usize,
-    /// Compared price.
-    ratio: f64,
-    /// Instances.
-    places: f64,
+    /// What an hour of an instance is compared by; micros.
+    cost: f64,
+    /// What an instance is counted as, in units per second.
+    counted: f64,
+}
+
+impl Line {
+    /// Compared price of a unit per second, its place paid for, where no more than `most` of an instance is of use.
+    fn ratio(&self, prices: &[f64], most: f64) -> f64 {
+        (self.cost + prices[self.pool]) / self.counted.min(most)
+    }
 }
 
 impl Lines {
@@ -50,10 +60,10 @@ impl Lines {
         for pool in part.candidates.chunk_by(|a, b| a.pool == b.pool) {
             let mut least = f64::INFINITY;
             for candidate in pool.iter().rev() {
-                if candidate.ratio(0.0) < least {
-                    least = candidate.ratio(0.0);
+                if candidate.cost < least {
+                    least = candidate.cost;
                     let into = if candidate.is_spot { &mut lines.spot } else { &mut lines.stable };
-                    into.push(line(candidate));
+                    into.push(Line { pool: candidate.pool, cost: candidate.cost, counted: candidate.counted });
                 }
             }
         }
@@ -61,57 +71,63 @@ impl Lines {
     }
 
     /// The cheapest of some lines at the given prices.
-    fn best<'a>(lines: impl Iterator<Item = &'a Line>, prices: &[f64]) -> (f64, Option<&'a Line>) {
-        lines.fold((f64::INFINITY, None), |(least, best), line| {
-            let cost = line.ratio + prices[line.pool] * line.places;
+    fn best<'a>(lines: &'a [Line], prices: &[f64], most: f64) -> (f64, Option<&'a Line>) {
+        lines.iter().fold((f64::INFINITY, None), |(least, best), line| {
+            let cost = line.ratio(prices, most);
             if cost < least { (cost, Some(line)) } else { (least, best) }
         })
     }
 
+    /// By row, what must not be spot and the rest: units per second, the price of one and where it is bought; nowhere where
+    /// being short is cheaper.
+    fn rows(&self, units: f64, prices: &[f64], most: f64) -> [(f64, f64, Option<&Line>); 2] {
+        let stable = Self::best(&self.stable, prices, most);
+        let spot = Self::best(&self.spot, prices, most);
+        let any = if spot.0 < stable.0 { spot } else { stable };
+        [(1.0 - self.spot_share, stable), (self.spot_share, any)].map(|(share, (cost, line))| {
+            if cost < self.short_cost { (share * units, cost, line) } else { (share * units, self.short_cost, None) }
+        })
+    }
+
     /// What a place in a pool that has a price is worth to the part beyond that price, at most, if it needs `units` per
-    /// second; micros an hour. Of the largest instance that a place can hold where `is_whole`, whatever is needed.
-    pub(super) fn regret(&self, units: f64, prices: &[f64], is_whole: bool) -> f64 {
+    /// second; micros an hour.
+    pub(super) fn regret(&self, units: f64, prices: &[f64]) -> f64 {
         let open = |lines: &[Line]| {
-            let free = lines.iter().filter(|line| prices[line.pool] <= 0.0).map(|line| line.ratio);
+            let free = lines.iter().filter(|line| prices[line.pool] <= 0.0).map(|line| line.cost / line.counted);
             free.fold(self.short_cost, f64::min)
         };
         let stable = open(&self.stable);
         let any = stable.min(open(&self.spot));
-        let units = if is_whole { f64::INFINITY } else { units };
         let worth = |lines: &[Line], share: f64, without: f64| {
-            let units = if share > 0.0 { share * units } else { 0.0 };
             let priced = lines.iter().filter(|line| prices[line.pool] > 0.0);
-            let of = priced.map(|line| (without - line.ratio) * units.min(1.0 / line.places) - prices[line.pool]);
+            let of = priced.map(|line| {
+                (without - line.cost / line.counted) * (share * units).min(line.counted) - prices[line.pool]
+            });
             of.fold(f64::NEG_INFINITY, f64::max)
         };
         let stable = worth(&self.stable, 1.0 - self.spot_share, stable);
         stable.max(worth(&self.spot, self.spot_share, any))
     }
 
-    /// Least cost of an hour of `need` units per second; adds the places that it takes to `taken`.
-    fn relaxed(&self, need: f64, prices: &[f64], taken: &mut [f64]) -> f64 {
-        let stable = Self::best(self.stable.iter(), prices);
-        let spot = Self::best(self.spot.iter(), prices);
-        let any = if spot.0 < stable.0 { spot } else { stable };
-        let rows = [(1.0 - self.spot_share, stable), (self.spot_share, any)];
-        rows.into_iter()
-            .map(|(share, (cost, line))| {
-                let units = share * need;
-                if cost < self.short_cost
-                    && let Some(line) = line
-                {
-                    taken[line.pool] += units * line.places;
-                    units * cost
-                } else {
-                    units * self.short_cost
-                }
-            })
-            .sum()
+    /// Least cost of an hour of `units` per second, fractions of instances allowed; adds the places that it takes to `taken`.
+    pub(super) fn relaxed(&self, units: f64, prices: &[f64], taken: &mut [f64]) -> f64 {
+        let rows = self.rows(units, prices, f64::INFINITY);
+        for (units, _, line) in rows {
+            if let Some(line) = line {
+                taken[line.pool] += units / line.counted;
+            }
+        }
+        rows.iter().map(|(units, price, _)| units * price).sum()
     }
-}
 
-fn line(candidate: &Candidate) -> Line {
-    Line { pool: candidate.pool, ratio: candidate.ratio(0.0), places: 1.0 / candidate.counted }
+    /// The same, an instance that holds more than is needed being counted as what is needed: nearer to what whole instances
+    /// cost, and never above it.
+    pub(super) fn least(&self, units: f64, prices: &[f64]) -> f64 {
+        if units <= 0.0 {
+            return 0.0;
+        }
+        self.rows(units, prices, units).iter().map(|(units, price, _)| units * price).sum()
+    }
 }
 
 /// Prices of places by pool, and the bound that they prove.
@@ -123,21 +139,20 @@ pub(super) struct Prices {
     pub(super) bound: f64,
 }
 
-/// Finds the prices for one step, starting from those of the step before. `needs` are units per second by part.
+/// Finds the prices for one step, starting from those of the step before. `cost` says what all parts cost in an hour at
+/// given prices, their places paid for, and adds the places that they take.
 pub(super) fn find(
     world: &World<'_>,
-    lines: &[Lines],
-    needs: &[f64],
     step: usize,
     from: &[f64],
     rounds: u32,
+    cost: impl Fn(&[f64], &mut [f64]) -> f64,
 ) -> Prices {
     let room: Vec<f64> = world.room.iter().map(|by_step| f64::from(by_step[step])).collect();
     let mut taken = vec![0.0; room.len()];
     let at = |prices: &[f64], taken: &mut Vec<f64>| -> f64 {
         taken.iter_mut().for_each(|taken| *taken = 0.0);
-        let cost: f64 = lines.iter().zip(needs).map(|(lines, need)| lines.relaxed(*need, prices, taken)).sum();
-        cost - prices.iter().zip(&room).map(|(price, room)| price * room).sum::<f64>()
+        cost(prices, taken) - prices.iter().zip(&room).map(|(price, room)| price * room).sum::<f64>()
     };
     let free = vec![0.0; room.len()];
     let mut best = Prices { bound: at(&free, &mut taken), extra: free };
@@ -151,7 +166,7 @@ pub(super) fn find(
         best = Prices { bound, extra: start };
     }
     // Nobody pays more for a place than the dearest instance costs and what is short beside it.
-    let dearest = world.parts.iter().flat_map(|part| &part.candidates).map(|of| of.cost).fold(1.0, f64::max);
+    let dearest = world.dearest();
     let mut reach = dearest;
     for _ in 0..rounds {
         let Some((hope, prices)) = master(&cuts, &best.extra, reach, dearest) else { break };

@@ -1,17 +1,23 @@
-//! Step by step through the horizon: each part keeps what it has, filled up or cut back, unless another mix saves enough.
+//! Step by step through the horizon: each part keeps what it has, filled up or cut back, unless another mix pays.
 //!
 //! What serves in a step is what the step before had, changed as little as need be; a service moves to other shapes or
-//! pools only where that saves more than the share that planning is told (moving is a start-up and a drain each time). What
-//! cannot serve yet by a step, because its lead time has not passed, is not added to it; what could not come back in time
-//! is not given up before it is needed again.
+//! pools only where that saves more than the move costs ([`super::moving`]). What cannot serve yet by a step, because its
+//! lead time has not passed, is not added to it; what could not come back in time is not given up before it is needed
+//! again.
+//!
+//! All parts choose at the same prices of places, which are found once with whole instances and then carried from step to
+//! step, each of which corrects them ([`super::step`]); they are found again where the pools or what is worth paying for
+//! them have changed.
 //!
 //! Steps with few enough variables are solved as an integer programme too ([`super::exact`]); whichever is better counts.
 
-use super::covering::{Choice, Mix, Need, Room, fresh, kept};
+use super::covering::{Choice, Mix, Need, Room, fresh};
 use super::exact;
+use super::moving::{lasting_h, moved};
 use super::needs::Needs;
 use super::prices::{Lines, Prices, find};
-use super::world::{Part, World};
+use super::step::{Step, cost, first_free};
+use super::world::World;
 use crate::capacity::{ChoiceReport, PlanningLimits};
 
 /// What each part has in each step.
@@ -24,200 +30,119 @@ pub(super) struct Schedule {
 /// Micros an hour that each pool may cost, by step; infinite where no budget limits it.
 pub(super) type PoolMoney = Vec<Vec<f64>>;
 
+/// Passes over the parts that choose again, where prices were just found and where they are carried on.
+const FIRST_PASSES: u32 = 12;
+const LATER_PASSES: u32 = 3;
+
 pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limits: &PlanningLimits) -> Schedule {
     let mut running = running_by_part(world, needs);
     let lines: Vec<Lines> = world.parts.iter().map(Lines::new).collect();
     let first_free = world.parts.iter().map(first_free).max().unwrap_or(0);
+    let hour = f64::from(world.inputs.step_s) / 3600.0;
     let mut mixes = vec![Vec::with_capacity(world.steps); world.parts.len()];
     let mut choice = ChoiceReport::default();
-    let mut way = None;
-    let mut worth = vec![1.0; world.room.len()];
-    let mut prices = Prices { extra: vec![0.0; world.room.len()], bound: 0.0 };
+    let mut carried = Carried::new(world);
     for step in 0..world.steps {
         let of_step: Vec<&Need> = needs.by_part.iter().map(|by_step| &by_step[step]).collect();
-        if step >= first_free {
-            let units: Vec<f64> = of_step.iter().map(|need| need.units).collect();
-            prices = find(world, &lines, &units, step, &prices.extra, limits.price_rounds);
-        }
+        let is_found = step >= first_free && carried.find(world, &lines, &of_step, step, limits);
         let exact = exact::solve(world, &of_step, step, limits);
         choice.exact_steps += usize::from(exact.is_some());
-        let trial =
-            Trial { world, needs, lines: &lines, of_step: &of_step, running: &running, exact: exact.as_deref(), step };
-        running = trial.best(money, &prices, &mut worth, &mut way, limits);
-        mixes.iter_mut().zip(&running).for_each(|(mixes, mix)| mixes.push(mix.clone()));
+        let lasting = needs.by_part.iter().map(|by_step| lasting_h(by_step, step, hour, limits.payback_s / 3600.0));
+        let lasting: Vec<f64> = lasting.collect();
+        let of = Step {
+            world,
+            needs,
+            lines: &lines,
+            of_step: &of_step,
+            running: &running,
+            lasting_h: &lasting,
+            exact: exact.as_deref(),
+            step,
+            limits,
+        };
+        let chosen = of.deal(money, &mut carried.prices, if is_found { FIRST_PASSES } else { LATER_PASSES });
         if step >= first_free && step < world.inputs.steps.max(1) {
-            let hour = f64::from(world.inputs.step_s) / 3600.0;
-            choice.cost_micros += hour * cost(world, &of_step, step, &running);
-            choice.bound_micros += hour * prices.bound;
+            let moves = world.parts.iter().zip(running.iter().zip(&chosen));
+            choice.moves_micros += moves.map(|(part, (from, to))| moved(part, from, to)).sum::<f64>();
+            choice.cost_micros += hour * cost(world, &of_step, step, &chosen);
+            choice.bound_micros += hour * carried.relaxed.bound;
         }
+        running = chosen;
+        mixes.iter_mut().zip(&running).for_each(|(mixes, mix)| mixes.push(mix.clone()));
     }
     Schedule { mixes, choice }
 }
 
-/// Tries of a step, at the first step that is free to choose and at later ones.
-const FIRST_TRIES: u32 = 16;
-const LATER_TRIES: u32 = 1;
-/// Share of a contended pool's places that may be left before its price is lowered.
-const LEFT_OVER: f64 = 0.02;
-/// What a price is multiplied by when places are left, and when none are.
-const LOWER: f64 = 0.7;
-const HIGHER: f64 = 1.1;
+/// Share of the dearest instance by which a place must have become dearer or cheaper in the relaxation, and share by which
+/// a pool must have grown or shrunk, before prices are found again.
+const CHANGED: f64 = 0.05;
+/// Rounds in which prices are found with whole instances; each is a choice of all parts.
+const WHOLE_ROUNDS: u32 = 24;
 
-/// One step, all parts.
-///
-/// The relaxation fills contended pools with fractions of the largest instances. A part that needs less than one of those
-/// does not pay such a price for a place, and places would be left while dearer pools are used; so where places are left
-/// their price is lowered, step after step, and raised again when none are.
-struct Trial<'a, 'b> {
-    world: &'a World<'b>,
-    needs: &'a Needs,
-    lines: &'a [Lines],
-    of_step: &'a [&'a Need],
-    running: &'a [Mix],
-    exact: Option<&'a [Mix]>,
-    step: usize,
+/// What is carried from step to step.
+struct Carried {
+    /// Micros an hour of a place, by pool, that whole instances choose at.
+    prices: Vec<f64>,
+    /// The relaxation's prices, and its bound.
+    relaxed: Prices,
+    /// What the relaxation's prices and the pools were when prices were last found.
+    found_at: Option<(Vec<f64>, Vec<f64>)>,
 }
 
-impl Trial<'_, '_> {
-    /// The best of a few tries. `worth` is what the prices of the relaxation are multiplied by, `way` how places are counted
-    /// once that was tried both ways.
-    fn best(
-        &self,
-        money: &PoolMoney,
-        prices: &Prices,
-        worth: &mut [f64],
-        way: &mut Option<bool>,
+impl Carried {
+    fn new(world: &World<'_>) -> Self {
+        let free = vec![0.0; world.room.len()];
+        let relaxed = Prices { extra: free.clone(), bound: 0.0 };
+        Self { prices: free, relaxed, found_at: None }
+    }
+
+    /// Finds the relaxation's prices, and where these or the pools have changed those of whole instances; whether it did.
+    fn find(
+        &mut self,
+        world: &World<'_>,
+        lines: &[Lines],
+        of_step: &[&Need],
+        step: usize,
         limits: &PlanningLimits,
-    ) -> Vec<Mix> {
-        let tries = if worth.iter().all(|worth| *worth >= 1.0) { FIRST_TRIES } else { LATER_TRIES };
-        let mut best: Option<(f64, Vec<Mix>)> = None;
-        let mut tally = 0;
-        for _ in 0..tries {
-            let extra: Vec<f64> = prices.extra.iter().zip(worth.iter()).map(|(price, worth)| price * worth).collect();
-            let counted = |is_whole: bool| {
-                let (mixes, room) = self.mixes(money, &extra, is_whole, limits);
-                (cost(self.world, self.of_step, self.step, &mixes), mixes, room)
-            };
-            let (found, mixes, room) = match *way {
-                Some(is_whole) => counted(is_whole),
-                None => {
-                    let (whole, needed) = (counted(true), counted(false));
-                    tally += if whole.0 <= needed.0 { 1 } else { -1 };
-                    if whole.0 <= needed.0 { whole } else { needed }
-                }
-            };
-            if best.as_ref().is_none_or(|(least, _)| found < *least) {
-                best = Some((found, mixes));
-            }
-            let mut is_settled = true;
-            for (pool, worth) in worth.iter_mut().enumerate().filter(|(pool, _)| prices.extra[*pool] > 0.0) {
-                let left = room.instances[pool] as f64 / f64::from(self.world.room[pool][self.step]).max(1.0);
-                is_settled &= left <= LEFT_OVER;
-                *worth = if left > LEFT_OVER { *worth * LOWER } else { (*worth * HIGHER).min(1.0) };
-            }
-            if is_settled {
-                break;
-            }
+    ) -> bool {
+        self.relaxed = find(world, step, &self.relaxed.extra, limits.price_rounds, |prices, taken| {
+            lines.iter().zip(of_step).map(|(lines, need)| lines.relaxed(need.units, prices, taken)).sum()
+        });
+        let room: Vec<f64> = world.room.iter().map(|by_step| f64::from(by_step[step])).collect();
+        let price_change = CHANGED * world.dearest();
+        let is_known = self.found_at.as_ref().is_some_and(|(prices, places)| {
+            let prices = prices.iter().zip(&self.relaxed.extra);
+            prices.map(|(a, b)| (a - b).abs()).all(|change| change <= price_change)
+                && places.iter().zip(&room).all(|(a, b)| (a - b).abs() <= CHANGED * a)
+        });
+        if is_known {
+            return false;
         }
-        if way.is_none() && prices.extra.iter().any(|price| *price > 0.0) {
-            *way = Some(tally >= 0);
-        }
-        best.map(|(_, mixes)| mixes).unwrap_or_default()
-    }
-
-    /// What the parts choose at the given prices of places, and what is left.
-    fn mixes(&self, money: &PoolMoney, extra: &[f64], is_whole: bool, limits: &PlanningLimits) -> (Vec<Mix>, Room) {
-        let mut room = room_of(self.world, money, self.running, self.step);
-        let mut mixes = self.running.to_vec();
-        for at in by_regret(self.lines, self.of_step, extra, is_whole) {
-            let part = &self.world.parts[at];
-            let chooses = Choice { part, need: self.of_step[at], step: self.step, extra };
-            for (i, count) in &self.running[at] {
-                room.take(&part.candidates[*i], -i64::from(*count));
-            }
-            let hold = hold(self.needs, part, at, self.step);
-            let planned = self.exact.map(|mixes| &mixes[at]);
-            mixes[at] = best_of(&chooses, &self.running[at], planned, hold, &mut room, limits);
-        }
-        (mixes, room)
+        self.prices = find(world, step, &self.relaxed.extra, WHOLE_ROUNDS, |prices, taken| {
+            whole(world, of_step, step, prices, taken)
+        })
+        .extra;
+        // At the very price at which a place is worth as much as it costs nobody need take it.
+        self.prices.iter_mut().for_each(|price| *price *= 1.0 - UNDERCUT);
+        self.found_at = Some((self.relaxed.extra.clone(), room));
+        true
     }
 }
 
-/// What an hour of a step is compared by, with what is missing; micros.
-fn cost(world: &World<'_>, of_step: &[&Need], step: usize, mixes: &[Mix]) -> f64 {
-    let free = vec![0.0; world.room.len()];
-    let parts = world.parts.iter().zip(of_step).zip(mixes);
-    parts.map(|((part, need), mix)| Choice { part, need, step, extra: &free }.cost(mix)).sum()
-}
+/// Share by which prices begin below those that were found.
+const UNDERCUT: f64 = 1e-3;
 
-/// Those first that would lose most without the contended pools; at their prices many others are indifferent. Neither way
-/// of counting a place is better everywhere, so both are tried first.
-fn by_regret(lines: &[Lines], needs: &[&Need], extra: &[f64], is_whole: bool) -> Vec<usize> {
-    let mut order: Vec<(f64, usize)> =
-        lines.iter().enumerate().map(|(at, of)| (of.regret(needs[at].units, extra, is_whole), at)).collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    order.into_iter().map(|(_, at)| at).collect()
-}
-
-/// First step in which a part may have anything, whatever its lead time.
-fn first_free(part: &Part) -> usize {
-    part.candidates.iter().map(|candidate| candidate.first_step).max().unwrap_or(0)
-}
-
-/// What is kept through a step although it needs less: what is needed again before it could come back.
-fn hold(needs: &Needs, part: &Part, at: usize, step: usize) -> f64 {
-    let until = first_free(part);
-    needs.by_part[at].iter().take(until + 1).skip(step).map(|need| need.units).fold(0.0, f64::max)
-}
-
-fn best_of(
-    choice: &Choice<'_>,
-    running: &Mix,
-    planned: Option<&Mix>,
-    hold: f64,
-    room: &mut Room,
-    limits: &PlanningLimits,
-) -> Mix {
-    let mut room_kept = room.clone();
-    let keep = kept(choice, running, hold, &mut room_kept);
-    if choice.step < first_free(choice.part) {
-        take(choice, &keep, room);
-        return keep;
-    }
-    let mut room_fresh = room.clone();
-    let mut anew = fresh(choice, &mut room_fresh);
-    if let Some(planned) = planned
-        && choice.cost(planned) < choice.cost(&anew)
-        && fits(choice, planned, room)
-    {
-        anew.clone_from(planned);
-    }
-    let is_worth_moving = choice.cost(&anew) * (1.0 + limits.move_min_saving) < choice.cost(&keep);
-    let chosen = if is_worth_moving { anew } else { keep };
-    take(choice, &chosen, room);
-    chosen
-}
-
-fn take(choice: &Choice<'_>, mix: &Mix, room: &mut Room) {
-    mix.iter().for_each(|(i, count)| room.take(&choice.part.candidates[*i], i64::from(*count)));
-}
-
-fn fits(choice: &Choice<'_>, mix: &Mix, room: &Room) -> bool {
-    let mut room = room.clone();
-    take(choice, mix, &mut room);
-    room.instances.iter().all(|left| *left >= 0) && room.hourly.iter().all(|left| *left >= 0.0)
-}
-
-/// What the pools have left in a step beside what runs.
-fn room_of(world: &World<'_>, money: &PoolMoney, running: &[Mix], step: usize) -> Room {
-    let mut room = Room {
-        instances: world.room.iter().map(|by_step| i64::from(by_step[step])).collect(),
-        hourly: money.iter().map(|by_step| by_step[step]).collect(),
-    };
-    for (part, mix) in world.parts.iter().zip(running) {
-        mix.iter().for_each(|(i, count)| room.take(&part.candidates[*i], i64::from(*count)));
-    }
-    room
+/// What whole instances cost in an hour were there room for all, their places paid for; adds the places to `taken`.
+fn whole(world: &World<'_>, of_step: &[&Need], step: usize, prices: &[f64], taken: &mut [f64]) -> f64 {
+    let ample = vec![i64::from(u32::MAX) * world.parts.len() as i64; taken.len()];
+    let mut room = Room { instances: ample, hourly: vec![f64::INFINITY; taken.len()] };
+    let parts = world.parts.iter().zip(of_step).map(|(part, need)| {
+        let choice = Choice { part, need, step, extra: prices };
+        let mix = fresh(&choice, &mut room);
+        mix.iter().for_each(|(i, count)| taken[part.candidates[*i].pool] += f64::from(*count));
+        choice.cost(&mix)
+    });
+    parts.sum()
 }
 
 /// What runs or is coming, dealt to the parts of each service: those with the fewest candidates first take what they need

@@ -38,6 +38,10 @@ pub(super) struct Candidate {
     pub(super) cost: f64,
     /// What an hour of it costs at present; micros.
     pub(super) hourly: Micros,
+    /// What starting one costs, because it is paid while it comes; micros.
+    pub(super) start: f64,
+    /// What ending one costs, because it is paid while it drains; micros.
+    pub(super) end: f64,
     /// Whether it may be taken away.
     pub(super) is_spot: bool,
     /// First step in which it serves if it is asked for now.
@@ -108,6 +112,11 @@ impl<'a> World<'a> {
     /// Unix seconds at which a step begins.
     pub(super) fn begins_s(&self, step: usize) -> u64 {
         self.inputs.now_s.saturating_add((step as u64).saturating_mul(u64::from(self.inputs.step_s.max(1))))
+    }
+
+    /// What an hour of the dearest candidate is compared by; micros.
+    pub(super) fn dearest(&self) -> f64 {
+        self.parts.iter().flat_map(|part| &part.candidates).map(|of| of.cost).fold(1.0, f64::max)
     }
 
     /// Positions of the parts of a service.
@@ -224,6 +233,8 @@ impl<'a> World<'a> {
             // A free instance would make every other infinitely dear beside it; a micro an hour keeps ratios meaningful.
             cost: (price + missing * units * service.shortage_micros_per_unit_h as f64).max(1.0),
             hourly: hourly_micros(of, tier, class, offer.pool.price_milli),
+            start: price * lead_s / 3600.0,
+            end: if service.drain_s.is_finite() { price * service.drain_s.max(0.0) / 3600.0 } else { 0.0 },
             is_spot: class == CostClass::Spot,
             first_step: ((lead_s / step_s) as usize).min(MAX_STEPS - 1),
             window: ((reach_s / step_s).ceil() as usize).clamp(1, MAX_STEPS),

@@ -9,7 +9,7 @@
 //! own no longer holds the peak, or the other's score is better by a margin. It looks at what one replica really uses, so it
 //! corrects what a service was thought to need per unit; nothing calls it by itself. Who moves what otherwise:
 //! [`crate::capacity::plan_capacity`] weighs whole mixes of shapes and pools of a service by price, and moves where that
-//! saves more than [`crate::capacity::PlanningLimits::move_min_saving`], whatever single replicas use.
+//! saves what the move costs within [`crate::capacity::PlanningLimits::payback_s`], whatever single replicas use.
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,211 @@
+//! One step, all parts: places in contended pools go to those who would lose most without them.
+//!
+//! Each part chooses for itself, at prices of places ([`super::prices`]), among what it keeps and what it would have from
+//! nothing, and takes what it chose out of the pools. Prices alone do not share out a pool: where a place is worth the same
+//! to many, which is the rule at the right price, all of them want it or none. So
+//!
+//! - parts with few candidates go before those that can go elsewhere, and among them those with most to lose;
+//! - the fuller of two pools is a little dearer, so that who can go to either goes to the emptier;
+//! - a few passes follow, in which pools with places left become cheaper and full ones slowly dearer, and those choose
+//!   again to whom that matters. The best pass counts.
+//!
+//! Prices are lowered faster than they are raised because a place that is left is lost, and one that the wrong part has is
+//! only worth a little less. Passes are counted, never timed.
+
+use super::covering::{Choice, Mix, Need, Room, fill, fresh, trimmed};
+use super::moving::moved;
+use super::needs::Needs;
+use super::prices::Lines;
+use super::schedule::PoolMoney;
+use super::world::{Part, World};
+use crate::capacity::PlanningLimits;
+
+/// Share of a pool's places that may be left before its price is lowered.
+const LEFT_OVER: f64 = 0.005;
+/// What a price is lowered and raised by, in multiples of the dearest instance.
+const LOWER: f64 = 0.005;
+const HIGHER: f64 = 0.00125;
+/// What a place in a full pool is dearer by than in an empty one, in multiples of the dearest instance.
+const TILT: f64 = 0.002;
+/// Share by which a part must have moved away from what it could cost at least before it chooses again.
+const UNSETTLED: f64 = 0.002;
+
+/// A step, and what it starts from.
+pub(super) struct Step<'a, 'b> {
+    pub(super) world: &'a World<'b>,
+    pub(super) needs: &'a Needs,
+    pub(super) lines: &'a [Lines],
+    pub(super) of_step: &'a [&'a Need],
+    /// What the step before had, by part.
+    pub(super) running: &'a [Mix],
+    /// Hours for which a move is held, by part.
+    pub(super) lasting_h: &'a [f64],
+    /// What an integer programme chose, by part.
+    pub(super) exact: Option<&'a [Mix]>,
+    pub(super) step: usize,
+    pub(super) limits: &'a PlanningLimits,
+}
+
+/// What the parts have, and what the pools have left.
+struct Dealt {
+    mixes: Vec<Mix>,
+    room: Room,
+    /// By part: what it cost when it last chose, in multiples of what it could cost at least.
+    settled: Vec<f64>,
+}
+
+impl Step<'_, '_> {
+    /// What each part has. `prices` come in as those to start from and go out as those that were best, in micros an hour of
+    /// a place.
+    pub(super) fn deal(&self, money: &PoolMoney, prices: &mut Vec<f64>, passes: u32) -> Vec<Mix> {
+        let dearest = self.world.dearest();
+        let mut at_prices = prices.clone();
+        let order = self.by_regret(&at_prices);
+        let mut dealt = self.kept(money, &order, &at_prices);
+        for at in order {
+            let extra = self.tilted(&at_prices, dearest, &dealt.room);
+            fill(&self.choice(at, &extra), &mut dealt.mixes[at], &mut dealt.room);
+            self.choose(at, &extra, &mut dealt);
+        }
+        let mut best = (self.cost(&dealt.mixes), dealt.mixes.clone());
+        for _ in 0..passes {
+            self.reprice(&mut at_prices, dearest, &dealt.room);
+            let again = self.unsettled(&at_prices, &dealt);
+            for at in &again {
+                let extra = self.tilted(&at_prices, dearest, &dealt.room);
+                self.choose(*at, &extra, &mut dealt);
+            }
+            let cost = if again.is_empty() { f64::INFINITY } else { self.cost(&dealt.mixes) };
+            if cost < best.0 {
+                best = (cost, dealt.mixes.clone());
+                prices.clone_from(&at_prices);
+            }
+        }
+        best.1
+    }
+
+    fn choice<'c>(&'c self, at: usize, extra: &'c [f64]) -> Choice<'c> {
+        Choice { part: &self.world.parts[at], need: self.of_step[at], step: self.step, extra }
+    }
+
+    /// Those with the fewest candidates first, and of these those that would lose most without the contended pools.
+    fn by_regret(&self, prices: &[f64]) -> Vec<usize> {
+        let of = |(at, lines): (usize, &Lines)| {
+            (self.world.parts[at].candidates.len(), lines.regret(self.of_step[at].units, prices), at)
+        };
+        let mut order: Vec<(usize, f64, usize)> = self.lines.iter().enumerate().map(of).collect();
+        order.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then(a.2.cmp(&b.2)));
+        order.into_iter().map(|(_, _, at)| at).collect()
+    }
+
+    /// What of the step before is still needed. All give up what they do not need before anyone takes more.
+    fn kept(&self, money: &PoolMoney, order: &[usize], prices: &[f64]) -> Dealt {
+        let room = Room {
+            instances: self.world.room.iter().map(|by_step| i64::from(by_step[self.step])).collect(),
+            hourly: money.iter().map(|by_step| by_step[self.step]).collect(),
+        };
+        let mut dealt = Dealt { mixes: vec![Mix::new(); order.len()], room, settled: vec![1.0; order.len()] };
+        for at in order {
+            let hold = hold(self.needs, &self.world.parts[*at], *at, self.step);
+            let choice = self.choice(*at, prices);
+            dealt.mixes[*at] = trimmed(&choice, &self.running[*at], hold, &mut dealt.room);
+        }
+        dealt
+    }
+
+    /// Prices with the difference that tells alike pools apart.
+    fn tilted(&self, prices: &[f64], dearest: f64, room: &Room) -> Vec<f64> {
+        let tilt = |pool: usize| {
+            let used = 1.0 - left_share(self.world, room, pool, self.step);
+            TILT * dearest * used.clamp(0.0, 1.0).powi(2)
+        };
+        prices.iter().enumerate().map(|(pool, price)| price + tilt(pool)).collect()
+    }
+
+    fn reprice(&self, prices: &mut [f64], dearest: f64, room: &Room) {
+        for (pool, price) in prices.iter_mut().enumerate().filter(|(pool, _)| self.world.room[*pool][self.step] > 0) {
+            let is_left = left_share(self.world, room, pool, self.step) > LEFT_OVER;
+            *price = if is_left { (*price - LOWER * dearest).max(0.0) } else { *price + HIGHER * dearest };
+        }
+    }
+
+    /// Those that the prices now favour less than when they chose, the most first.
+    fn unsettled(&self, prices: &[f64], dealt: &Dealt) -> Vec<usize> {
+        let of = |(at, mix): (usize, &Mix)| {
+            let cost = self.choice(at, prices).cost(mix);
+            let regret = cost - dealt.settled[at] * self.lines[at].least(self.of_step[at].units, prices);
+            (regret > UNSETTLED * cost).then_some((regret, at))
+        };
+        let mut regrets: Vec<(f64, usize)> = dealt.mixes.iter().enumerate().filter_map(of).collect();
+        regrets.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        regrets.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// A part chooses among what it has, what it would have from nothing and what was planned for all at once.
+    fn choose(&self, at: usize, extra: &[f64], dealt: &mut Dealt) {
+        let choice = self.choice(at, extra);
+        let mut chosen = std::mem::take(&mut dealt.mixes[at]);
+        if self.step >= first_free(choice.part) {
+            put(&choice, &chosen, -1, &mut dealt.room);
+            let per_h = |mix: &Mix| choice.cost(mix) + self.moving(at, mix);
+            let anew = fresh(&choice, &mut dealt.room);
+            put(&choice, &anew, -1, &mut dealt.room);
+            if per_h(&anew) * (1.0 + self.limits.move_min_saving) < per_h(&chosen) {
+                chosen = anew;
+            }
+            if let Some(exact) = self.exact
+                && per_h(&exact[at]) < per_h(&chosen)
+                && fits(&choice, &exact[at], &dealt.room)
+            {
+                chosen.clone_from(&exact[at]);
+            }
+            put(&choice, &chosen, 1, &mut dealt.room);
+        }
+        let least = self.lines[at].least(choice.need.units, extra);
+        dealt.settled[at] = if least > 0.0 { choice.cost(&chosen) / least } else { f64::INFINITY };
+        dealt.mixes[at] = chosen;
+    }
+
+    /// What it costs to come to a mix from what the step before had, spread over the hours that it is held; micros an hour.
+    fn moving(&self, at: usize, mix: &Mix) -> f64 {
+        moved(&self.world.parts[at], &self.running[at], mix) / self.lasting_h[at]
+    }
+
+    fn cost(&self, mixes: &[Mix]) -> f64 {
+        let moving = mixes.iter().enumerate().map(|(at, mix)| self.moving(at, mix));
+        cost(self.world, self.of_step, self.step, mixes) + moving.sum::<f64>()
+    }
+}
+
+/// What an hour of a step is compared by, with what is missing; micros.
+pub(super) fn cost(world: &World<'_>, of_step: &[&Need], step: usize, mixes: &[Mix]) -> f64 {
+    let free = vec![0.0; world.room.len()];
+    let parts = world.parts.iter().zip(of_step).zip(mixes);
+    parts.map(|((part, need), mix)| Choice { part, need, step, extra: &free }.cost(mix)).sum()
+}
+
+/// First step in which a part may have anything, whatever its lead time.
+pub(super) fn first_free(part: &Part) -> usize {
+    part.candidates.iter().map(|candidate| candidate.first_step).max().unwrap_or(0)
+}
+
+/// What is kept through a step although it needs less: what is needed again before it could come back.
+fn hold(needs: &Needs, part: &Part, at: usize, step: usize) -> f64 {
+    let until = first_free(part);
+    needs.by_part[at].iter().take(until + 1).skip(step).map(|need| need.units).fold(0.0, f64::max)
+}
+
+fn left_share(world: &World<'_>, room: &Room, pool: usize, step: usize) -> f64 {
+    room.instances[pool] as f64 / f64::from(world.room[pool][step]).max(1.0)
+}
+
+/// Takes a mix out of the pools so many times; gives it back where that is negative.
+fn put(choice: &Choice<'_>, mix: &Mix, times: i64, room: &mut Room) {
+    mix.iter().for_each(|(i, count)| room.take(&choice.part.candidates[*i], times * i64::from(*count)));
+}
+
+fn fits(choice: &Choice<'_>, mix: &Mix, room: &Room) -> bool {
+    let mut room = room.clone();
+    put(choice, mix, 1, &mut room);
+    room.instances.iter().all(|left| *left >= 0) && room.hourly.iter().all(|left| *left >= 0.0)
+}
