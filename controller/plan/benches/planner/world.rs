@@ -2,8 +2,8 @@
 //!
 //! Two regions with reserved, spot, on-demand and fast on-demand pools; the reserved ones have places
 //! for a tenth of the demand and the spot ones for a fifth were all instances of 8 cores, so that services compete. A third of the services may run anywhere, a
-//! third in one region, a third follows its users. Demand swings over the day, each service with its own phase; sizes are
-//! log-normal around `--cores`.
+//! third in one region, a third follows its users. Demand swings over the day, each service with its own phase or all with
+//! the same; sizes are log-normal around `--cores`.
 
 use forebay_plan::capacity::{
     Amounts, CapacityInputs, ComputeType, CostClass, LatencyLimit, Origin, Outlook, Pool, PoolOffer, Service, Shape,
@@ -40,6 +40,8 @@ pub(crate) struct Size {
     /// Cores of the median service.
     pub(crate) cores: f64,
     pub(crate) seed: u64,
+    /// Whether all services have their peak at the same time of day.
+    pub(crate) is_tide: bool,
 }
 
 pub(crate) fn world(size: Size) -> CapacityInputs {
@@ -129,6 +131,7 @@ fn service(i: usize, cores: f64, size: Size, step_s: u32, now_s: u64, rng: &mut 
         ..Service::default()
     };
     let (phase, swing) = (rng.random::<f64>(), rng.random_range(0.1..0.6));
+    let phase = if size.is_tide { 0.0 } else { phase };
     let peak = cores * 1_000.0 / cpu_milli;
     let median = |step: usize| {
         let day = (step as f64 * f64::from(step_s) / 86_400.0 + phase) * std::f64::consts::TAU;

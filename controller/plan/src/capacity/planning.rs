@@ -18,6 +18,7 @@ mod prices;
 mod report;
 mod schedule;
 mod step;
+mod whole;
 mod world;
 
 use std::collections::BTreeMap;
@@ -42,11 +43,14 @@ pub struct PlanningLimits {
     pub payback_s: f64,
     /// Share that another mix must save in any case. What saves less would be moved to and fro by prices that tremble.
     pub move_min_saving: f64,
+    /// Every so many steps it is also found out what whole instances cost at least, which takes far longer than the plan; 0
+    /// for never.
+    pub whole_bound_every: usize,
 }
 
 impl Default for PlanningLimits {
     fn default() -> Self {
-        Self { price_rounds: 60, exact_variables: 0, payback_s: 3_600.0, move_min_saving: 0.01 }
+        Self { price_rounds: 60, exact_variables: 0, payback_s: 3_600.0, move_min_saving: 0.005, whole_bound_every: 0 }
     }
 }
 
@@ -263,14 +267,28 @@ pub struct ChoiceReport {
     pub moves_micros: f64,
     /// Steps that were solved as an integer programme.
     pub exact_steps: usize,
+    /// The cost of those steps in which the bound of whole instances was asked for; in micros.
+    pub whole_cost_micros: f64,
+    /// No choice of whole instances can cost less in these steps; in micros.
+    pub whole_bound_micros: f64,
 }
 
 impl ChoiceReport {
     /// How much more than the bound the choice costs, at most; 0 for nothing to choose.
     #[must_use]
     pub fn gap(&self) -> f64 {
-        if self.bound_micros > 0.0 { self.cost_micros / self.bound_micros - 1.0 } else { 0.0 }
+        above(self.cost_micros, self.bound_micros)
     }
+
+    /// The same beside the bound of whole instances, in the steps in which that was asked for.
+    #[must_use]
+    pub fn whole_gap(&self) -> f64 {
+        above(self.whole_cost_micros, self.whole_bound_micros)
+    }
+}
+
+fn above(cost: f64, bound: f64) -> f64 {
+    if bound > 0.0 { cost / bound - 1.0 } else { 0.0 }
 }
 
 /// Makes the plan. Total: whatever the inputs, there is a plan, and [`super::check_capacity`] says what is wrong with it.

@@ -224,8 +224,9 @@ fn what_is_ready_stays_until_its_replacement_is() {
     assert_eq!(count(&plan(&inputs)), [("large", 3)].into());
 }
 
-/// Ten small ones run that cost `dearer` more per unit than large ones, which take `lead_s` to come; whether they are left.
-fn are_left(dearer: f64, lead_s: f64) -> bool {
+/// Whether ten small ones that run, and cost a share of `dearer` more per unit than large ones, are replaced by such, which
+/// take `lead_s` to come.
+fn is_moved(dearer: f64, lead_s: f64) -> bool {
     let mut inputs = plain();
     inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
     inputs.shapes[0].price_micros_per_h = (50_000.0 * (1.0 + dearer)) as u64;
@@ -235,13 +236,17 @@ fn are_left(dearer: f64, lead_s: f64) -> bool {
 
 #[test]
 fn a_move_is_made_where_it_pays_for_itself_within_the_horizon() {
-    // Half an hour is planned. Two large ones cost 400,000 micros an hour and eight small ones that they replace as much
-    // and `dearer` more; the former are paid while they come, the latter half a minute while they drain.
-    assert!(!are_left(0.04, 60.0), "16,000 saved an hour, 20,000 paid for it in each of two half hours");
-    assert!(are_left(0.08, 60.0), "32,000 saved");
-    assert!(!are_left(0.08, 240.0), "32,000 saved, 60,000 paid");
-    assert!(are_left(0.30, 240.0), "120,000 saved");
-    assert!(!are_left(0.009, 0.0), "what starts at once still is not moved for a trifle");
+    // Half an hour is planned. Two large ones cost 400,000 micros an hour, and the eight small ones that they replace that
+    // and `dearer` more; the former are paid while they come, the latter while they drain, for half a minute.
+    assert!(!is_moved(0.04, 60.0), "8,000 saved, 10,000 paid");
+    assert!(is_moved(0.08, 60.0), "16,000 saved, 10,000 paid");
+    assert!(!is_moved(0.08, 240.0), "16,000 saved, 30,000 paid");
+    assert!(is_moved(0.30, 240.0), "60,000 saved, 30,000 paid");
+}
+
+#[test]
+fn what_is_free_to_move_is_not_moved_for_a_trifle() {
+    assert!(!is_moved(0.005, 0.0), "0.4 % saved of all that the service costs");
 }
 
 #[test]

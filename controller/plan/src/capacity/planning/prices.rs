@@ -44,12 +44,14 @@ struct Line {
     cost: f64,
     /// What an instance is counted as, in units per second.
     counted: f64,
+    /// Instances to a unit per second.
+    places: f64,
 }
 
 impl Line {
-    /// Compared price of a unit per second, its place paid for, where no more than `most` of an instance is of use.
-    fn ratio(&self, prices: &[f64], most: f64) -> f64 {
-        (self.cost + prices[self.pool]) / self.counted.min(most)
+    /// Compared price of a unit per second, its place paid for, where one takes at least so many `places`.
+    fn ratio(&self, prices: &[f64], places: f64) -> f64 {
+        (self.cost + prices[self.pool]) * self.places.max(places)
     }
 }
 
@@ -63,7 +65,8 @@ impl Lines {
                 if candidate.cost < least {
                     least = candidate.cost;
                     let into = if candidate.is_spot { &mut lines.spot } else { &mut lines.stable };
-                    into.push(Line { pool: candidate.pool, cost: candidate.cost, counted: candidate.counted });
+                    let (pool, cost, counted) = (candidate.pool, candidate.cost, candidate.counted);
+                    into.push(Line { pool, cost, counted, places: 1.0 / counted });
                 }
             }
         }
@@ -71,18 +74,18 @@ impl Lines {
     }
 
     /// The cheapest of some lines at the given prices.
-    fn best<'a>(lines: &'a [Line], prices: &[f64], most: f64) -> (f64, Option<&'a Line>) {
+    fn best<'a>(lines: &'a [Line], prices: &[f64], places: f64) -> (f64, Option<&'a Line>) {
         lines.iter().fold((f64::INFINITY, None), |(least, best), line| {
-            let cost = line.ratio(prices, most);
+            let cost = line.ratio(prices, places);
             if cost < least { (cost, Some(line)) } else { (least, best) }
         })
     }
 
     /// By row, what must not be spot and the rest: units per second, the price of one and where it is bought; nowhere where
     /// being short is cheaper.
-    fn rows(&self, units: f64, prices: &[f64], most: f64) -> [(f64, f64, Option<&Line>); 2] {
-        let stable = Self::best(&self.stable, prices, most);
-        let spot = Self::best(&self.spot, prices, most);
+    fn rows(&self, units: f64, prices: &[f64], places: f64) -> [(f64, f64, Option<&Line>); 2] {
+        let stable = Self::best(&self.stable, prices, places);
+        let spot = Self::best(&self.spot, prices, places);
         let any = if spot.0 < stable.0 { spot } else { stable };
         [(1.0 - self.spot_share, stable), (self.spot_share, any)].map(|(share, (cost, line))| {
             if cost < self.short_cost { (share * units, cost, line) } else { (share * units, self.short_cost, None) }
@@ -111,10 +114,10 @@ impl Lines {
 
     /// Least cost of an hour of `units` per second, fractions of instances allowed; adds the places that it takes to `taken`.
     pub(super) fn relaxed(&self, units: f64, prices: &[f64], taken: &mut [f64]) -> f64 {
-        let rows = self.rows(units, prices, f64::INFINITY);
+        let rows = self.rows(units, prices, 0.0);
         for (units, _, line) in rows {
             if let Some(line) = line {
-                taken[line.pool] += units / line.counted;
+                taken[line.pool] += units * line.places;
             }
         }
         rows.iter().map(|(units, price, _)| units * price).sum()
@@ -126,7 +129,7 @@ impl Lines {
         if units <= 0.0 {
             return 0.0;
         }
-        self.rows(units, prices, units).iter().map(|(units, price, _)| units * price).sum()
+        self.rows(units, prices, 1.0 / units).iter().map(|(units, price, _)| units * price).sum()
     }
 }
 

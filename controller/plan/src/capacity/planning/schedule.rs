@@ -17,6 +17,7 @@ use super::moving::{lasting_h, moved};
 use super::needs::Needs;
 use super::prices::{Lines, Prices, find};
 use super::step::{Step, cost, first_free};
+use super::whole;
 use super::world::World;
 use crate::capacity::{ChoiceReport, PlanningLimits};
 
@@ -66,6 +67,13 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
             choice.moves_micros += moves.map(|(part, (from, to))| moved(part, from, to)).sum::<f64>();
             choice.cost_micros += hour * cost(world, &of_step, step, &chosen);
             choice.bound_micros += hour * carried.relaxed.bound;
+            if limits.whole_bound_every > 0 && step % limits.whole_bound_every == 0 {
+                let units: Vec<f64> = of_step.iter().map(|need| need.units).collect();
+                let prices = [carried.relaxed.extra.as_slice(), &carried.prices];
+                let bound = whole::bound(world, &units, step, &prices).max(carried.relaxed.bound);
+                choice.whole_cost_micros += hour * cost(world, &of_step, step, &chosen);
+                choice.whole_bound_micros += hour * bound;
+            }
         }
         running = chosen;
         mixes.iter_mut().zip(&running).for_each(|(mixes, mix)| mixes.push(mix.clone()));
@@ -119,7 +127,7 @@ impl Carried {
             return false;
         }
         self.prices = find(world, step, &self.relaxed.extra, WHOLE_ROUNDS, |prices, taken| {
-            whole(world, of_step, step, prices, taken)
+            ample(world, of_step, step, prices, taken)
         })
         .extra;
         // At the very price at which a place is worth as much as it costs nobody need take it.
@@ -133,9 +141,9 @@ impl Carried {
 const UNDERCUT: f64 = 1e-3;
 
 /// What whole instances cost in an hour were there room for all, their places paid for; adds the places to `taken`.
-fn whole(world: &World<'_>, of_step: &[&Need], step: usize, prices: &[f64], taken: &mut [f64]) -> f64 {
-    let ample = vec![i64::from(u32::MAX) * world.parts.len() as i64; taken.len()];
-    let mut room = Room { instances: ample, hourly: vec![f64::INFINITY; taken.len()] };
+fn ample(world: &World<'_>, of_step: &[&Need], step: usize, prices: &[f64], taken: &mut [f64]) -> f64 {
+    let instances = vec![i64::from(u32::MAX) * world.parts.len() as i64; taken.len()];
+    let mut room = Room { instances, hourly: vec![f64::INFINITY; taken.len()] };
     let parts = world.parts.iter().zip(of_step).map(|(part, need)| {
         let choice = Choice { part, need, step, extra: prices };
         let mix = fresh(&choice, &mut room);
