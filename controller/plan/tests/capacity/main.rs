@@ -273,6 +273,34 @@ fn prices_that_tremble_move_nothing() {
     }
 }
 
+#[test]
+fn who_can_go_elsewhere_leaves_the_place_to_who_cannot() {
+    let mut inputs = plain();
+    inputs.shapes.retain(|shape| shape.name == "large");
+    let pools = [("east", "east", 500, 3), ("od", "east", 1_000, 1_000), ("west", "west", 501, 3)];
+    let template = inputs.pools.remove(0);
+    inputs.pools.extend(pools.map(|(name, location, price_milli, max_instances)| {
+        let mut offer = template.clone();
+        offer.pool.name = name.to_owned();
+        offer.pool.location = location.to_owned();
+        offer.pool.price_milli = price_milli;
+        offer.pool.max_instances = max_instances;
+        offer
+    }));
+    let mut bound = inputs.services[0].clone();
+    bound.name = "tied".to_owned();
+    bound.locations = vec!["east".to_owned()];
+    inputs.services.push(bound);
+    inputs.outlooks.insert("tied".to_owned(), inputs.outlooks["shop"].clone());
+    let made = plan(&inputs);
+    let targets: Vec<String> = made.targets.iter().map(|of| format!("{} {}", of.group, of.count)).collect();
+    let at = |service: &str, pool: &str| {
+        let of = made.targets.iter().filter(|of| of.group.service == service && of.group.pool == pool);
+        of.map(|of| of.count).sum::<u32>()
+    };
+    assert_eq!((at("shop", "west"), at("tied", "east")), (3, 3), "{targets:?}");
+}
+
 /// The integer programme as the judge: where a step is small enough to be solved as one, the choice that is made without
 /// it costs little more, and never less than the bound.
 #[test]

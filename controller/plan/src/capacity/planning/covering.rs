@@ -256,15 +256,15 @@ fn give_back(choice: &Choice<'_>, mix: &mut Mix, i: usize, room: &mut Room) {
 /// What may serve a tail, ordered by what it holds; beside each the cheapest of those that hold at least as much.
 struct Tail<'a, 'b> {
     choice: &'a Choice<'b>,
+    room: &'a Room,
     by_size: Vec<(f64, usize)>,
     cheapest_from: Vec<usize>,
 }
 
 impl<'a, 'b> Tail<'a, 'b> {
-    fn new(choice: &'a Choice<'b>, order: &[(f64, usize)], room: &Room) -> Self {
+    fn new(choice: &'a Choice<'b>, order: &[(f64, usize)], room: &'a Room) -> Self {
         let candidates = &choice.part.candidates;
-        // Two of one pool may be picked.
-        let usable = order.iter().map(|(_, i)| *i).filter(|i| room.of(&candidates[*i]) >= 2);
+        let usable = order.iter().map(|(_, i)| *i).filter(|i| room.of(&candidates[*i]) >= 1);
         let mut by_size: Vec<(f64, usize)> = usable.map(|i| (candidates[i].counted, i)).collect();
         by_size.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let mut cheapest_from: Vec<usize> = by_size.iter().map(|(_, i)| *i).collect();
@@ -273,13 +273,20 @@ impl<'a, 'b> Tail<'a, 'b> {
                 cheapest_from[at - 1] = cheapest_from[at];
             }
         }
-        Self { choice, by_size, cheapest_from }
+        Self { choice, room, by_size, cheapest_from }
     }
 
     /// The cheapest single instance that holds `units`.
     fn single(&self, units: f64) -> Option<usize> {
         let at = self.by_size.partition_point(|(size, _)| *size < units * (1.0 - 1e-9));
         self.cheapest_from.get(at).copied()
+    }
+
+    /// Whether both may be picked, when each may.
+    fn has_room(&self, one: usize, other: usize) -> bool {
+        let candidates = &self.choice.part.candidates;
+        let is_one_pool = candidates[one].pool == candidates[other].pool;
+        !is_one_pool || [one, other].iter().all(|i| self.room.of(&candidates[*i]) >= 2)
     }
 
     /// The cheapest one or two instances that hold `units` together, with their cost.
@@ -295,7 +302,7 @@ impl<'a, 'b> Tail<'a, 'b> {
                 continue;
             };
             let cost = cost + self.choice.cost_of(other);
-            if best.is_none_or(|(least, ..)| cost < least) {
+            if best.is_none_or(|(least, ..)| cost < least) && self.has_room(*i, other) {
                 best = Some((cost, *i, Some(other)));
             }
         }
