@@ -52,6 +52,19 @@ pub struct Observed {
     pub generation: Option<Generation>,
     /// All instances that the manager owns; those that are gone for at most a day.
     pub instances: Vec<Instance>,
+    /// What instances use, of those that the manager can measure; nothing rests on any of them being here.
+    pub usage: Vec<InstanceUsage>,
+}
+
+/// What one instance used of late, on average since it was last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceUsage {
+    /// The instance.
+    pub id: String,
+    /// Thousandths of a core.
+    pub cpu_milli: f64,
+    /// Memory, in MiB.
+    pub memory_mib: f64,
 }
 
 /// What came of an order.

@@ -129,6 +129,19 @@ pub struct WireInstance {
     /// Whether it is known that it will be taken away.
     #[serde(default)]
     pub is_interrupted: bool,
+    /// What it used of late; missing where the receiver does not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<WireUsage>,
+}
+
+/// What an instance used, on average over the last half a minute or so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WireUsage {
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
 }
 
 /// An order: everything that is to be, not what is to change. A group that is not in it is to have no instances.

@@ -6,9 +6,9 @@ use forebay_plan::capacity::{Group, Instance, InstanceState, Target};
 
 use super::protocol::{
     ApplyAnswer, ApplyRequest, MAX_INSTANCES, ObserveAnswer, WireFailure, WireFailureKind, WireGroup, WireInstance,
-    WireState,
+    WireState, WireUsage,
 };
-use crate::{Applied, FailureKind, GroupFailure, Observed, Order};
+use crate::{Applied, FailureKind, GroupFailure, InstanceUsage, Observed, Order};
 
 /// Longest id, in bytes.
 const ID_BYTES_MAX: usize = 256;
@@ -28,8 +28,14 @@ impl TryFrom<ObserveAnswer> for Observed {
                 return Err(format!("instance {:?} is there twice", instance.id));
             }
         }
+        let used = |instance: &WireInstance| {
+            let WireUsage { cpu_milli, memory_mib } = instance.usage?;
+            let (cpu_milli, memory_mib) = (cpu_milli as f64, memory_mib as f64);
+            Some(InstanceUsage { id: instance.id.clone(), cpu_milli, memory_mib })
+        };
+        let usage = answer.instances.iter().filter_map(used).collect();
         let instances = answer.instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { generation: answer.generation.map(Into::into), instances })
+        Ok(Self { generation: answer.generation.map(Into::into), instances, usage })
     }
 }
 
@@ -37,7 +43,7 @@ impl TryFrom<WireInstance> for Instance {
     type Error = String;
 
     fn try_from(wire: WireInstance) -> Result<Self, String> {
-        let WireInstance { id, group, state, requested_ms, ready_ms, address, is_interrupted } = wire;
+        let WireInstance { id, group, state, requested_ms, ready_ms, address, is_interrupted, usage: _ } = wire;
         if id.is_empty() || id.len() > ID_BYTES_MAX {
             return Err(format!("an id of {} bytes, where 1 to {ID_BYTES_MAX} are allowed", id.len()));
         }
@@ -55,7 +61,8 @@ impl TryFrom<WireInstance> for Instance {
 impl From<Instance> for WireInstance {
     fn from(instance: Instance) -> Self {
         let Instance { id, group, state, requested_ms, ready_ms, address, is_interrupted } = instance;
-        Self { id, group: group.into(), state: state.into(), requested_ms, ready_ms, address, is_interrupted }
+        let (group, state) = (group.into(), state.into());
+        Self { id, group, state, requested_ms, ready_ms, address, is_interrupted, usage: None }
     }
 }
 
