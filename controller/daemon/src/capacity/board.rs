@@ -111,7 +111,7 @@ pub(crate) fn serves_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64
     let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape)?;
     let offer = inputs.pools.iter().find(|offer| offer.pool.name == group.pool)?;
     let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
-    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier))
+    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier, offer))
 }
 
 /// The same of so many instances, in whole milli-units per second; nothing of an unknown group.

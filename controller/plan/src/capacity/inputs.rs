@@ -57,12 +57,23 @@ pub struct PoolOffer {
     /// Instances that can be started at present beside those there are; `None` when nothing but its size limits it. A pool
     /// that refused is given 0 until it is tried again.
     pub startable: Option<u32>,
+    /// By service: the work that a core does here for it beside what is declared, as learned. 1 where it is not named.
+    pub cpu_factors: BTreeMap<String, f64>,
+}
+
+impl PoolOffer {
+    /// What the declared work of a core is multiplied by here, for a service.
+    #[must_use]
+    pub fn cpu_factor(&self, service: &str) -> f64 {
+        self.cpu_factors.get(service).copied().unwrap_or(1.0)
+    }
 }
 
 impl From<Pool> for PoolOffer {
-    /// A pool whose price does not move, which bills by the second and refuses nothing.
+    /// A pool whose price does not move, which bills by the second, refuses nothing and does the work that is declared.
     fn from(pool: Pool) -> Self {
-        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, pool }
+        let cpu_factors = BTreeMap::new();
+        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, cpu_factors, pool }
     }
 }
 

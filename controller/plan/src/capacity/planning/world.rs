@@ -202,7 +202,7 @@ impl<'a> World<'a> {
         let offer = &self.inputs.pools[pool];
         let tier = self.tiers[pool]?;
         let slowest = tier.cpu_performance.min(tier.memory_performance);
-        let units = units_per_s(service, &self.inputs.shapes[shape], tier);
+        let units = units_per_s(service, &self.inputs.shapes[shape], tier, offer);
         if slowest < service.min_performance || units <= 0.0 {
             return None;
         }
