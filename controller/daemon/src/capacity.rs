@@ -25,7 +25,9 @@ mod drains;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
+mod metering;
 mod observed;
+pub(crate) mod performance;
 mod publishing;
 mod refusals;
 pub(crate) mod spending;
@@ -54,6 +56,8 @@ use asks::Ask;
 use drains::Drains;
 use endpoints::EndpointFiles;
 use learned::Learned;
+use metering::Meter;
+use performance::Performances;
 use refusals::Refusals;
 use spending::{Instant, Spending};
 use tuning::Tunings;
@@ -62,6 +66,8 @@ use tuning::Tunings;
 const POOLS: &str = "pools";
 /// And of headroom under this one.
 const HEADROOM: &str = "headroom";
+/// And of instances at work under this one.
+const PERFORMANCE: &str = "performance";
 
 /// Everything that only the loop touches.
 pub(crate) struct CapacityLoop<M> {
@@ -77,6 +83,8 @@ pub(crate) struct CapacityLoop<M> {
     drains: Drains,
     refusals: Refusals,
     learned: Learned,
+    meter: Meter,
+    performances: Performances,
     dwell: DwellMemory,
     spending: Spending,
     allocations: Allocations,
@@ -111,6 +119,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             drains: Drains::default(),
             refusals: Refusals::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
+            meter: Meter::default(),
+            performances: Performances::of(&settings, store.learned(PERFORMANCE)?.as_deref()),
             dwell: DwellMemory::default(),
             recorder: ledger::Recorder::default(),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
@@ -147,7 +157,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             Err(_) => return self.note_silence(&timed_out("observe instances")),
         };
         let now = self.now();
-        self.see(observed, now);
+        let usage = self.see(observed, now);
+        self.measure(&usage, now);
         self.spending.pay(&self.settings, &self.instances, now);
         let inputs = self.inputs(now, None);
         let plan = plan_capacity(&inputs, &PlanningLimits::default());

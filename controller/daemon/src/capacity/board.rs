@@ -62,6 +62,10 @@ pub(crate) struct View {
     pub(crate) allocations: Vec<Allocation>,
     /// What tuners of headroom do.
     pub(crate) tuning: Vec<Value>,
+    /// What a pool's cores do for a service, by both.
+    pub(crate) performance: Vec<Value>,
+    /// What instances use of what they have, by service and shape.
+    pub(crate) utilisation: Vec<Value>,
     pub(crate) inputs: Option<Arc<CapacityInputs>>,
     pub(crate) plan: CapacityPlan,
     /// Invariants that the plan breaks; it was not carried out.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forebay_plan::capacity::{CapacityInputs, Fleet, Instance, InstanceState, PoolOffer, Reservation};
-use forebay_provision::{FailureKind, InstanceManager, Observed};
+use forebay_plan::capacity::{CapacityInputs, Fleet, Group, Instance, InstanceState, PoolOffer, Reservation};
+use forebay_provision::{FailureKind, InstanceManager, InstanceUsage, Observed};
 
+use super::metering::Look;
 use super::spending::Instant;
-use super::{CapacityLoop, assembling};
+use super::{CapacityLoop, assembling, board};
+use crate::config::capacity::LearningMode;
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
 
@@ -16,8 +18,8 @@ const LEADS_UNTIL_STUCK: f64 = 3.0;
 const SHORTEST_UNTIL_STUCK_MS: f64 = 10_000.0;
 
 impl<M: InstanceManager> CapacityLoop<M> {
-    /// Takes in what the manager sees.
-    pub(super) fn see(&mut self, observed: Observed, now: Instant) {
+    /// Takes in what the manager sees; returns what instances use.
+    pub(super) fn see(&mut self, observed: Observed, now: Instant) -> Vec<InstanceUsage> {
         if let Some(taken) = observed.generation.filter(|taken| *taken > self.generation) {
             tracing::warn!(%taken, own = %self.generation, "the manager knows a newer order; epoch raised");
             self.generation.epoch = taken.epoch.max(self.generation.epoch) + 1;
@@ -54,6 +56,38 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 tracing::error!(%group, "instances that were asked for did not come; the pool is done without for a while");
             }
         }
+        observed.usage
+    }
+
+    /// Learns from what instances served and what they used for it.
+    pub(super) fn measure(&mut self, usage: &[InstanceUsage], now: Instant) {
+        if self.settings.performance.mode == LearningMode::Off {
+            return;
+        }
+        let inputs = lock(&self.shared.capacity.view).inputs.clone();
+        let is_weighted = self.settings.endpoints.is_some() || self.settings.xds.is_some();
+        // The weights that proxies were told are those of the turn before.
+        let weight = |group: &Group| match &inputs {
+            Some(inputs) if is_weighted => board::serves_per_s(inputs, group).unwrap_or(0.0),
+            _ => 1.0,
+        };
+        let admitted_units = self.admitted_units();
+        let look = Look { instances: &self.instances, usage, admitted_units, weight: &weight, now_ms: now.wall_ms };
+        let readings = self.meter.look(&look);
+        self.performances.learn(&readings, &self.settings, &self.settings.shapes, now);
+    }
+
+    /// Units admitted since the start, by service.
+    fn admitted_units(&self) -> BTreeMap<String, f64> {
+        let observer = self.shared.observer();
+        let mut by_service: BTreeMap<String, f64> = BTreeMap::new();
+        for (place, contract) in self.shared.config.contracts.iter().enumerate() {
+            if let Some(pool) = &contract.pool {
+                let units = observer.admitted_units().get(&place).copied().unwrap_or(0.0);
+                *by_service.entry(pool.clone()).or_default() += units;
+            }
+        }
+        by_service
     }
 
     /// Lead times by pool, real seconds: as declared, or as learned where that is longer.
@@ -94,9 +128,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
             headroom: &|service| self.tunings.headroom(service),
             dwell: &self.dwell,
             spending: &self.spending,
-            pools: self.learned.offers(&self.settings.pools, now),
+            pools: self.offers(now),
         };
         assembling::inputs(&self.shared.config, &self.settings, known)
+    }
+}
+
+impl<M> CapacityLoop<M> {
+    /// The pools as they are believed to be.
+    fn offers(&self, now: Instant) -> Vec<PoolOffer> {
+        let mut offers = self.learned.offers(&self.settings.pools, now);
+        for offer in &mut offers {
+            offer.cpu_factors = self.performances.factors(&offer.pool.name, &self.settings.performance);
+        }
+        offers
     }
 }
 

@@ -7,9 +7,10 @@ use forebay_provision::InstanceManager;
 
 use super::board::View;
 use super::endpoints::{Assignment, Place};
+use super::performance::{KnownFactor, Use};
 use super::spending::Instant;
 use super::xds::Resources;
-use super::{CapacityLoop, HEADROOM, POOLS, board, coming, ledger};
+use super::{CapacityLoop, HEADROOM, PERFORMANCE, POOLS, board, coming, ledger};
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -22,10 +23,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
             .and_then(|()| match self.learned.take_changed() {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
                 None => Ok(()),
+            })
+            .and_then(|()| match self.performances.take_changed() {
+                Some(learned) => self.store.set_learned(PERFORMANCE, &learned),
+                None => Ok(()),
             });
         let Err(error) = stored else { return true };
         self.shared.metrics.store_errors.inc();
         self.allocations.all_changed();
+        self.performances.all_changed();
         tracing::error!(%error, "capacity");
         false
     }
@@ -86,6 +92,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.tell_endpoints(&inputs);
         let ready = board::ready_milli_per_s(&inputs, &plan);
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
+        let known = self.performances.known(&self.settings.performance);
+        self.shared.metrics.capacity.note_work(&known);
+        self.shared.metrics.capacity.note_use(self.performances.uses().iter().map(Use::peaks));
         let more_in = coming::more_in(&inputs, &plan, &self.instances, now);
         self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
         self.shared.bell.ring();
@@ -96,6 +105,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
             tuning: self.tunings.as_json(),
+            performance: known.into_iter().map(KnownFactor::as_json).collect(),
+            utilisation: self.performances.uses().iter().map(Use::as_json).collect(),
             inputs: Some(inputs),
             plan,
             findings,

@@ -1,6 +1,7 @@
 //! The loop against a pool that is moved by hand: what is ordered, what stays when things fail, what is promised.
 
 mod outside;
+mod working;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@
 
 mod demand;
 mod kubernetes;
+mod learning;
 mod manager;
 mod supply;
 mod xds;
@@ -19,6 +20,8 @@ use serde::Deserialize;
 use super::file::{Problem, check_name, problem};
 use demand::{BudgetPart, ServicePart};
 use kubernetes::Declared;
+use learning::PerformancePart;
+pub(crate) use learning::{LearningMode, PerformanceSettings};
 use manager::ManagerPart;
 pub(crate) use manager::ManagerSettings;
 use supply::{CapacityPoolPart, STANDARD, ShapePart, TierPart};
@@ -48,6 +51,8 @@ pub(crate) struct CapacitySettings {
     pub(crate) services: Vec<ServiceSettings>,
     pub(crate) latencies: Latencies,
     pub(crate) budgets: Vec<BudgetSettings>,
+    /// How far plans follow what instances are seen to do.
+    pub(crate) performance: PerformanceSettings,
 }
 
 /// A service, and how much of its contracts it guarantees.
@@ -109,6 +114,8 @@ pub(super) struct CapacityPart {
     latencies: Vec<LatencyPart>,
     #[serde(default)]
     budgets: Vec<BudgetPart>,
+    #[serde(default)]
+    performance: PerformancePart,
 }
 
 fn five() -> f64 {
@@ -160,6 +167,7 @@ impl CapacityPart {
             services,
             latencies,
             budgets,
+            performance: self.performance.check()?,
         })
     }
 
@@ -250,6 +258,7 @@ capacity:
         latency: { max_ms: 50, origins: { eu: 3, us: 1 } }, scaling: { reactive: { target: 0.7 } } }
   latencies: [ { from: us, to: eu, ms: 40 } ]
   budgets: [ { name: acme, tenant: acme, limit: 12.5, per: month } ]
+  performance: { mode: watch, band: [ 0.5, 1.5 ], min_readings: 24 }
 ";
 
     fn parse(text: &str) -> Result<Config, String> {
@@ -270,6 +279,8 @@ capacity:
         assert_eq!(capacity.xds.unwrap().listen.port(), 0);
         assert_eq!(capacity.latencies.ms("us", "eu"), 40.0);
         assert_eq!(capacity.budgets[0].limit_micros, 12_500_000);
+        let PerformanceSettings { mode, least, most, min_readings } = capacity.performance;
+        assert_eq!((mode, least, most, min_readings), (LearningMode::Watch, 0.5, 1.5, 24.0));
     }
 
     #[test]
@@ -318,6 +329,10 @@ capacity:
             ),
             ("listen: 127.0.0.1:0", "listen: here", ["capacity.xds.listen", "127.0.0.1:18000"]),
             ("max_instances: 9", "max_instance: 9", ["forebay.yaml:", "max_instance"]),
+            ("band: [ 0.5, 1.5 ]", "band: [ 1.5, 0.5 ]", ["capacity.performance.band", "from 0.25 to 1"]),
+            ("band: [ 0.5, 1.5 ]", "band: [ 0.5, .nan ]", ["capacity.performance.band", "need_per_unit"]),
+            ("min_readings: 24", "min_readings: 0", ["capacity.performance.min_readings", "from 1"]),
+            ("mode: watch", "mode: maybe", ["forebay.yaml:", "maybe"]),
         ] {
             assert!(WHOLE.contains(right), "{right}");
             let error = parse(&WHOLE.replacen(right, wrong, 1)).expect_err(wrong);

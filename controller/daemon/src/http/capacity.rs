@@ -2,7 +2,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse |
+//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse, what was learned |
 //! | `GET /v1/capacity/decisions` | the newest orders, newest first |
 //! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
 //! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
@@ -161,6 +161,8 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
     answer["findings"] = json!(view.findings);
     answer["error"] = json!(view.error);
     answer["tuning"] = json!(view.tuning);
+    answer["performance"] = json!(view.performance);
+    answer["utilisation"] = json!(view.utilisation);
     answer["choice_gap"] = json!(view.plan.report.choice.gap());
     answer
 }

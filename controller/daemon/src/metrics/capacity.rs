@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::{Level, registered};
+use crate::capacity::performance::KnownFactor;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
@@ -45,6 +46,19 @@ struct PoolLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlaceLabels {
+    service: String,
+    pool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UseLabels {
+    service: String,
+    shape: String,
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -73,6 +87,9 @@ pub(crate) struct CapacityMetrics {
     ready: Family<ServiceLabel, Level>,
     needed: Family<ServiceLabel, Level>,
     short: Family<ServiceLabel, Level>,
+    performance_learned: Family<PlaceLabels, Level>,
+    performance_planned: Family<PlaceLabels, Level>,
+    utilisation: Family<UseLabels, Level>,
     reasons: Family<ReasonLabels, Gauge>,
     spent: Family<BudgetLabel, Level>,
     committed: Family<BudgetLabel, Level>,
@@ -107,6 +124,21 @@ impl CapacityMetrics {
                 "What is planned for until what is asked for now is ready, units per second",
             ),
             short: registered(r, "capacity_short", "Most that is missing in any planned step, units per second"),
+            performance_learned: registered(
+                r,
+                "capacity_performance_learned",
+                "Work that a core was seen to do beside what is declared",
+            ),
+            performance_planned: registered(
+                r,
+                "capacity_performance_planned",
+                "Work of a core that plans count with beside what is declared",
+            ),
+            utilisation: registered(
+                r,
+                "capacity_utilisation",
+                "Share of what an instance has that its use stays within, 95 % of the time",
+            ),
             reasons: registered(r, "capacity_reason", "1 for why a service has the capacity that it has"),
             spent: registered(r, "capacity_budget_spent", "Spent of a budget in its period, in its currency"),
             committed: registered(
@@ -138,6 +170,26 @@ impl CapacityMetrics {
                 self.interruptions.get_or_create(&PoolLabel { pool: pool.clone() }).inc_by(taken);
             }
             Seen::Exposed { .. } => {}
+        }
+    }
+
+    /// Notes what cores were seen to do, and what plans count with.
+    pub(crate) fn note_work(&self, known: &[KnownFactor<'_>]) {
+        for one in known {
+            let labels = PlaceLabels { service: one.service.to_owned(), pool: one.pool.to_owned() };
+            self.performance_learned.get_or_create(&labels).set(one.learned);
+            self.performance_planned.get_or_create(&labels).set(one.planned);
+        }
+    }
+
+    /// Notes what instances use, by service and shape: of CPU and of memory.
+    pub(crate) fn note_use<'a>(&self, uses: impl Iterator<Item = (&'a str, &'a str, [f64; 2])>) {
+        self.utilisation.clear();
+        for (service, shape, shares) in uses {
+            for (resource, share) in ["cpu", "memory"].into_iter().zip(shares) {
+                let (service, shape) = (service.to_owned(), shape.to_owned());
+                self.utilisation.get_or_create(&UseLabels { service, shape, resource }).set(share);
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use forebay_plan::capacity::{Generation, Instance, InstanceState};
-use forebay_provision::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
+use forebay_provision::{
+    Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError,
+};
 
 use crate::clock::wall_now_ms;
 use crate::clock::{Clock, ManualClock};
@@ -33,6 +35,26 @@ struct World {
     fault: Option<Fault>,
     started: usize,
     drained_ms: Vec<(String, u64)>,
+    work: Option<Work>,
+}
+
+/// What instances are given to do, evenly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) units_per_s: f64,
+    /// What a core really does.
+    pub(super) core_units_per_s: f64,
+    pub(super) memory_mib: f64,
+}
+
+impl World {
+    fn usage(&self) -> Vec<InstanceUsage> {
+        let ready = || self.instances.iter().filter(|one| one.state == InstanceState::Ready);
+        let count = ready().count() as f64;
+        let Some(Work { units_per_s, core_units_per_s, memory_mib }) = self.work else { return Vec::new() };
+        let cpu_milli = 1000.0 * units_per_s / count / core_units_per_s;
+        ready().map(|one| InstanceUsage { id: one.id.clone(), cpu_milli, memory_mib }).collect()
+    }
 }
 
 pub(super) struct Outside {
@@ -51,6 +73,10 @@ impl Outside {
 
     pub(super) fn set(&self, fault: Option<Fault>) {
         self.world.lock().unwrap().fault = fault;
+    }
+
+    pub(super) fn work(&self, work: Work) {
+        self.world.lock().unwrap().work = Some(work);
     }
 
     pub(super) fn take_generation(&self, epoch: u64, sequence: u64) {
@@ -104,7 +130,7 @@ impl InstanceManager for OutsideManager {
             _ => {}
         }
         self.0.pass(&mut world);
-        Ok(Observed { generation: world.generation, instances: world.instances.clone(), ..Observed::default() })
+        Ok(Observed { generation: world.generation, instances: world.instances.clone(), usage: world.usage() })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
