@@ -30,11 +30,13 @@ mod observed;
 pub(crate) mod performance;
 mod publishing;
 mod refusals;
+pub(crate) mod shaping;
 pub(crate) mod spending;
 pub(crate) mod starting;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
+mod uses;
 pub(crate) mod xds;
 
 use std::sync::Arc;
@@ -59,6 +61,7 @@ use learned::Learned;
 use metering::Meter;
 use performance::Performances;
 use refusals::Refusals;
+use shaping::Shaping;
 use spending::{Instant, Spending};
 use tuning::Tunings;
 
@@ -68,6 +71,8 @@ const POOLS: &str = "pools";
 const HEADROOM: &str = "headroom";
 /// And of instances at work under this one.
 const PERFORMANCE: &str = "performance";
+/// The library of sizes under this one.
+const SHAPES: &str = "shapes";
 
 /// Everything that only the loop touches.
 pub(crate) struct CapacityLoop<M> {
@@ -85,6 +90,7 @@ pub(crate) struct CapacityLoop<M> {
     learned: Learned,
     meter: Meter,
     performances: Performances,
+    shaping: Shaping,
     dwell: DwellMemory,
     spending: Spending,
     allocations: Allocations,
@@ -106,6 +112,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         epoch: u64,
     ) -> Result<Self, crate::store::StoreError> {
         let started = (wall_now_ms(), shared.clock.steady_now());
+        let stored = store.learned(SHAPES)?;
+        let shaping = Shaping::of(settings.generated_shapes, &settings.shapes, stored.as_deref());
+        let settings = CapacitySettings { shapes: shaping.all(), ..settings };
         Ok(Self {
             spending: store.spending()?.unwrap_or_default(),
             allocations: Allocations::of(store.allocations()?),
@@ -121,6 +130,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             meter: Meter::default(),
             performances: Performances::of(&settings, store.learned(PERFORMANCE)?.as_deref()),
+            shaping,
             dwell: DwellMemory::default(),
             recorder: ledger::Recorder::default(),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
@@ -165,6 +175,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let findings = self.check(&inputs, &plan);
         self.note_supply(&inputs, now);
         self.tune(&inputs, &plan, now);
+        self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
         if findings.is_empty() {
@@ -200,7 +211,11 @@ impl<M: InstanceManager> CapacityLoop<M> {
             tracing::info!(generation = %self.generation, ?targets, "capacity ordered");
             self.note_decision(plan, now);
         }
-        let order = Order { generation: self.generation, targets: plan.targets.clone() };
+        let order = Order {
+            generation: self.generation,
+            targets: plan.targets.clone(),
+            shapes: self.shaping.described(&plan.targets),
+        };
         let applied = match tokio::time::timeout(CALL_WITHIN, self.manager.apply(&order)).await {
             Ok(Ok(applied)) => applied,
             Ok(Err(ProvisionError::StaleGeneration { asked, taken })) => {
@@ -232,6 +247,12 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.shared.metrics.capacity.stopped.inc_by(u64::from(applied.stopped));
         for failure in applied.failures {
             self.shared.metrics.capacity.count_failure(&failure.group.pool, failure.kind.name());
+            if failure.kind == FailureKind::Unknown && self.shaping.give_up(&failure.group.shape, &failure.detail, now)
+            {
+                tracing::error!(group = %failure.group, detail = failure.detail, "a generated shape cannot be made; it is retired");
+                self.settings.shapes = self.shaping.all();
+                continue;
+            }
             if failure.kind == FailureKind::Failed {
                 self.learned.failed(&failure.group.pool, now);
             }

@@ -191,16 +191,14 @@ impl InstanceManager for Kubernetes {
             return Err(stale.clone());
         }
         let now_ms = unix_now_ms();
+        // Every size is made alike, whoever thought of it.
+        let mut settings = self.settings.clone();
+        settings.shapes.extend(order.shapes.iter().cloned());
+        let settings = &settings;
         let works = self.clusters.iter().zip(taken).map(|(managed, taken)| {
             let location = managed.cluster.location.as_str();
             let targets = routed.iter().filter(|(place, _)| *place == location).map(|(_, target)| *target).collect();
-            let work = Work {
-                cluster: &managed.cluster,
-                settings: &self.settings,
-                generation: order.generation,
-                targets,
-                now_ms,
-            };
+            let work = Work { cluster: &managed.cluster, settings, generation: order.generation, targets, now_ms };
             async move {
                 let carried_out = match taken {
                     Ok(()) => work.carry_out().await,

@@ -25,7 +25,7 @@ mod webhook;
 use std::future::Future;
 use std::time::Duration;
 
-use forebay_plan::capacity::{Generation, Group, Instance, Target};
+use forebay_plan::capacity::{Generation, Group, Instance, Shape, Target};
 
 pub use declared::Declared;
 pub use dry_run::{Action, DryRun, MAX_STEPS, Step};
@@ -37,12 +37,15 @@ pub use webhook::{
 };
 
 /// What a manager is to make true.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Order {
     /// Who decided; older ones than the newest that was taken are refused.
     pub generation: Generation,
     /// Every group that is to have instances. A group of this manager that is not in it is to have none.
     pub targets: Vec<Target>,
+    /// Sizes that targets may be of beside those that managers are configured with: shapes that were generated from what
+    /// instances use. A manager that cannot make a size passes them over, and its group fails as unknown.
+    pub shapes: Vec<Shape>,
 }
 
 /// What there is.

@@ -259,7 +259,7 @@ impl Room {
         let mut room = Self { pools: Vec::new(), groups: Vec::new(), lead_s: 0.0, instances: 0, serves_per_s: 0.0 };
         for offer in &inputs.pools {
             let mut is_of_use = false;
-            for shape in &inputs.shapes {
+            for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
                 let group =
                     Group { service: wanted.service.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
                 let serves = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0);

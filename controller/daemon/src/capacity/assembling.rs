@@ -3,7 +3,7 @@
 //! The planner works in calendar time, as forecasts do; lead times, dwell, drains and prices are of real time. Where the
 //! calendar runs faster, in demos and replays, they are stretched here, and only here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_plan::capacity::{
     CapacityInputs, DwellMemory, Fleet, Instance, Maintenance, Micros, Outlook, PoolOffer, Reservation, Service, Shape,
@@ -33,6 +33,8 @@ pub(super) struct Known<'a> {
     pub(super) spending: &'a super::spending::Spending,
     /// Pools as they are believed to be: lead times and interruptions as learned.
     pub(super) pools: Vec<PoolOffer>,
+    /// Sizes that nothing more is bought of.
+    pub(super) retired_shapes: BTreeSet<String>,
 }
 
 /// Puts the inputs together.
@@ -50,6 +52,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         dwell,
         spending,
         pools,
+        retired_shapes,
     } = known;
     let stretched = |real_s: f64| real_s * now.speed;
     let pools = pools.into_iter().map(|mut offer| {
@@ -98,6 +101,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         services: services.collect(),
         outlooks: outlooks.collect(),
         shapes: shapes.collect(),
+        retired_shapes,
         tiers: settings.tiers.clone(),
         pools: pools.collect(),
         fleet: Fleet::count_paid(instances, |one| drains.left_ms(settings, one, now)),

@@ -66,6 +66,8 @@ pub(crate) struct View {
     pub(crate) performance: Vec<Value>,
     /// What instances use of what they have, by service and shape.
     pub(crate) utilisation: Vec<Value>,
+    /// Sizes that there are and that are proposed, and how they came to be.
+    pub(crate) shapes: Value,
     pub(crate) inputs: Option<Arc<CapacityInputs>>,
     pub(crate) plan: CapacityPlan,
     /// Invariants that the plan breaks; it was not carried out.

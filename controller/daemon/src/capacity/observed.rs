@@ -8,7 +8,7 @@ use forebay_provision::{FailureKind, InstanceManager, InstanceUsage, Observed};
 use super::metering::Look;
 use super::spending::Instant;
 use super::{CapacityLoop, assembling, board};
-use crate::config::capacity::LearningMode;
+use crate::config::capacity::{LearningMode, ShapeMode};
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
 
@@ -61,7 +61,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
 
     /// Learns from what instances served and what they used for it.
     pub(super) fn measure(&mut self, usage: &[InstanceUsage], now: Instant) {
-        if self.settings.performance.mode == LearningMode::Off {
+        let is_off = self.settings.performance.mode == LearningMode::Off;
+        if is_off && self.settings.generated_shapes.mode == ShapeMode::Off {
             return;
         }
         let inputs = lock(&self.shared.capacity.view).inputs.clone();
@@ -74,7 +75,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let admitted_units = self.admitted_units();
         let look = Look { instances: &self.instances, usage, admitted_units, weight: &weight, now_ms: now.wall_ms };
         let readings = self.meter.look(&look);
-        self.performances.learn(&readings, &self.settings, &self.settings.shapes, now);
+        self.performances.learn(&readings, &self.settings, now);
+    }
+
+    /// Looks for sizes that what instances use would be cheaper in, where that is due.
+    pub(super) fn shape(&mut self, inputs: &CapacityInputs, now: Instant) {
+        if self.shaping.move_on(self.performances.uses(), inputs, &self.instances, now) {
+            // What is paid, counted and learned of them begins with the next turn.
+            self.settings.shapes = self.shaping.all();
+        }
     }
 
     /// Units admitted since the start, by service.
@@ -129,6 +138,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             dwell: &self.dwell,
             spending: &self.spending,
             pools: self.offers(now),
+            retired_shapes: self.shaping.retired(),
         };
         assembling::inputs(&self.shared.config, &self.settings, known)
     }

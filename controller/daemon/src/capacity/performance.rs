@@ -1,5 +1,5 @@
-//! What operation has taught of instances at work: how much a pool's cores do for a service beside what is declared, and how
-//! much of what it has an instance of a shape uses.
+//! What operation has taught of instances at work: how much a pool's cores do for a service beside what is declared, and,
+//! in [`uses`](super::uses), how much of what it has an instance uses.
 //!
 //! Readings come from [`metering`](super::metering), the learners are of `forebay-plan`. What is declared (the service's need,
 //! the tier's and the shape's performance) is the prior, and counts as [`PRIOR_READINGS`]. The factor that plans count with is
@@ -13,13 +13,14 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::Shape;
-use forebay_plan::learning::{DeclaredUtilisation, HalfLife, Load, PerformanceFactor, Utilisation, UtilisationSample};
+use forebay_plan::learning::{Load, PerformanceFactor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::metering::Reading;
 use super::spending::Instant;
-use crate::config::capacity::{CapacitySettings, PerformanceSettings};
+use super::uses::{MAX_UTILISATION, Use, Uses};
+use crate::config::capacity::{CapacitySettings, LearningMode, PerformanceSettings};
 
 /// Readings that the declaration counts for: two hours of them.
 const PRIOR_READINGS: f64 = 24.0;
@@ -27,14 +28,6 @@ const PRIOR_READINGS: f64 = 24.0;
 const HALF_LIFE_READINGS: f64 = 2_016.0;
 /// In logarithms: about 5 %, less than one instance of twenty.
 const LEAST_MOVE: f64 = 0.05;
-/// As the vertical autoscaler has: utilisation follows a day, memory counts by each day's peak.
-const UTILISATION: DeclaredUtilisation =
-    DeclaredUtilisation { cpu: 1.0, memory: 1.0, half_life_s: 86_400.0, memory_window_s: 86_400 };
-/// Largest utilisation that is told apart.
-const MAX_UTILISATION: f64 = 4.0;
-/// Kinds of instances whose use is kept; the ones that were used least leave. At 5 KB stored each: 5 MB.
-const MAX_USES: usize = 1_000;
-
 /// What is learned of one pool for one service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lesson {
@@ -45,26 +38,12 @@ struct Lesson {
     applied: f64,
 }
 
-/// What instances of a shape use for a service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Use {
-    service: String,
-    shape: String,
-    /// What the shape has, in the order of [`Amounts::as_array`].
-    offers: [f64; 6],
-    utilisation: Utilisation,
-    /// Instances, a mean that fades as the utilisation does; as of `at_s`.
-    instances: f64,
-    at_s: i64,
-    since_s: i64,
-}
-
 /// See the module's text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Performances {
     /// By service and pool.
     lessons: BTreeMap<String, BTreeMap<String, Lesson>>,
-    uses: Vec<Use>,
+    uses: Uses,
     #[serde(skip)]
     is_changed: bool,
 }
@@ -84,16 +63,19 @@ impl Performances {
             lessons.values_mut().for_each(|lesson| lesson.settle(&settings.performance));
         }
         own.lessons.retain(|_, lessons| !lessons.is_empty());
-        own.uses.retain(|one| settings.services.iter().any(|known| known.service.name == one.service));
+        own.uses.keep_only(|service| settings.services.iter().any(|known| known.service.name == service));
         own
     }
 
-    /// Takes in what came of a period. `shapes` are all that instances may be of.
-    pub(super) fn learn(&mut self, readings: &[Reading], settings: &CapacitySettings, shapes: &[Shape], now: Instant) {
+    /// Takes in what came of a period.
+    pub(super) fn learn(&mut self, readings: &[Reading], settings: &CapacitySettings, now: Instant) {
         for reading in readings {
-            let Some(shape) = shapes.iter().find(|shape| shape.name == reading.group.shape) else { continue };
-            self.is_changed |= self.learn_factor(reading, settings, shape).unwrap_or(false);
-            self.is_changed |= self.learn_use(reading, shape, now.wall_s());
+            let shape = settings.shapes.iter().find(|shape| shape.name == reading.group.shape);
+            let Some(shape) = shape else { continue };
+            if settings.performance.mode != LearningMode::Off {
+                self.is_changed |= self.learn_factor(reading, settings, shape).unwrap_or(false);
+            }
+            self.is_changed |= self.uses.learn(reading, shape, now.wall_s());
         }
     }
 
@@ -128,33 +110,6 @@ impl Performances {
         Some(true)
     }
 
-    fn learn_use(&mut self, reading: &Reading, shape: &Shape, at_s: i64) -> bool {
-        let offers = shape.offers.as_array();
-        let share = |used: f64, has: f64| if has > 0.0 { (used / has).min(MAX_UTILISATION) } else { 0.0 };
-        let sample = UtilisationSample {
-            cpu: share(reading.cpu_milli, shape.offers.cpu_milli),
-            memory: share(reading.memory_mib, shape.offers.memory_mib),
-        };
-        let (service, name) = (&reading.group.service, &shape.name);
-        let kind = |one: &Use| one.service == *service && one.shape == *name && one.offers == offers;
-        let at = self.uses.iter().position(kind).unwrap_or_else(|| {
-            if self.uses.len() >= MAX_USES {
-                self.uses.sort_by(|a, b| b.instances_at(at_s).total_cmp(&a.instances_at(at_s)));
-                self.uses.truncate(MAX_USES - 1);
-            }
-            let (service, shape) = (service.clone(), name.clone());
-            let utilisation = Utilisation::new(UTILISATION);
-            let instances = reading.instances;
-            self.uses.push(Use { service, shape, offers, utilisation, instances, at_s, since_s: at_s });
-            self.uses.len() - 1
-        });
-        let one = &mut self.uses[at];
-        let kept = one.keeps(at_s);
-        one.instances = reading.instances + (one.instances - reading.instances) * kept;
-        one.at_s = at_s;
-        one.utilisation.observe(sample, at_s).is_ok()
-    }
-
     /// By service: what plans multiply the declared work of a pool's cores by. Only what is not 1.
     pub(super) fn factors(&self, pool: &str, settings: &PerformanceSettings) -> BTreeMap<String, f64> {
         let factors = self.lessons.iter().map(|(service, lessons)| (service.clone(), planned(lessons, pool, settings)));
@@ -163,7 +118,7 @@ impl Performances {
 
     /// What instances of each kind used, for those that say so.
     pub(super) fn uses(&self) -> &[Use] {
-        &self.uses
+        self.uses.all()
     }
 
     /// What was learned, with what plans count with.
@@ -234,30 +189,6 @@ impl Lesson {
     }
 }
 
-impl Use {
-    fn keeps(&self, at_s: i64) -> f64 {
-        let half_life = HalfLife { observations: 0.0, seconds: UTILISATION.half_life_s };
-        half_life.keeps(0.0, at_s.saturating_sub(self.at_s) as f64)
-    }
-
-    fn instances_at(&self, at_s: i64) -> f64 {
-        self.instances * self.keeps(at_s)
-    }
-
-    pub(super) fn as_json(&self) -> Value {
-        json!({
-            "service": self.service, "shape": self.shape, "instances": self.instances, "since_unix_s": self.since_s,
-            "cpu": { "p50": self.utilisation.cpu(0.5), "p95": self.utilisation.cpu(0.95) },
-            "memory": { "p50": self.utilisation.memory(0.5), "p95": self.utilisation.memory(0.95) },
-        })
-    }
-
-    /// Service, shape, and the share of CPU and of memory that is stayed within nearly always.
-    pub(super) fn peaks(&self) -> (&str, &str, [f64; 2]) {
-        (&self.service, &self.shape, [self.utilisation.cpu(0.95), self.utilisation.memory(0.95)])
-    }
-}
-
 /// What plans multiply the declared work of a pool's cores by: what was learned there, else what the pools that something
 /// is known of taught, weighted by how much; 1 where there is none.
 fn planned(lessons: &BTreeMap<String, Lesson>, pool: &str, settings: &PerformanceSettings) -> f64 {
@@ -273,15 +204,18 @@ fn planned(lessons: &BTreeMap<String, Lesson>, pool: &str, settings: &Performanc
     if readings > 0.0 { (sum / readings).exp() } else { 1.0 }
 }
 
-/// What a factor is beside: the service's need of cores and what a core is declared to do in the pool, in thousandths.
+/// What a factor is beside: the service's need of cores and what a core is declared to do in the pool and in shapes, in
+/// thousandths.
 fn declared(settings: &CapacitySettings, service: &str, pool: &str) -> Option<Vec<u64>> {
     let service = settings.services.iter().find(|one| one.service.name == service)?;
     let offer = settings.pools.iter().find(|offer| offer.pool.name == pool)?;
     let tier = settings.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
     let thousandths = |value: f64| (1000.0 * value).round() as u64;
-    let shapes = settings.shapes.iter().map(|shape| thousandths(shape.offers.cpu_milli * shape.performance));
+    // Sizes that are found later are of the standard's profile, and change nothing of what was learned.
+    let profiles =
+        settings.shapes.iter().map(|shape| thousandths(shape.performance)).filter(|profile| *profile != 1000);
     let of = [thousandths(service.service.need_per_unit.cpu_milli), thousandths(tier.cpu_performance)];
-    Some(of.into_iter().chain(shapes).collect())
+    Some(of.into_iter().chain(profiles).collect())
 }
 
 #[cfg(test)]
@@ -320,7 +254,7 @@ capacity:
         let reading = Reading { group, served_per_s, cpu_milli, memory_mib, instances: 3.0 };
         for period in 0..periods {
             let now = Instant { wall_ms: 300_000 * u64::from(period), calendar_s: 0.0, speed: 1.0 };
-            performances.learn(std::slice::from_ref(&reading), settings, &settings.shapes, now);
+            performances.learn(std::slice::from_ref(&reading), settings, now);
         }
         performances
     }
@@ -357,16 +291,5 @@ capacity:
         let narrow = factors(&settings(("0.5, 1.25", "0.9, 1.25")));
         assert_eq!(narrow.get("shop"), Some(&0.9), "a band that was drawn closer holds at once");
         assert!(Performances::of(&own, Some("{}")).uses().is_empty(), "of another build");
-    }
-
-    #[test]
-    fn what_instances_use_is_kept_by_service_and_shape() {
-        let own = settings(("", ""));
-        let performances = learned(&own, 1.0, 400);
-        let [one] = performances.uses() else { panic!("one kind") };
-        let (service, shape, [cpu, memory]) = one.peaks();
-        assert_eq!((service, shape), ("shop", "Small"));
-        assert!((0.7..0.74).contains(&cpu) && (0.4..0.43).contains(&memory), "{cpu} {memory}");
-        assert!((one.instances - 3.0).abs() < 1e-9);
     }
 }

@@ -74,9 +74,14 @@ impl Rig {
 
     /// A controller that is killed and started again.
     fn restarted(self) -> Self {
+        self.restarted_as(CONFIG)
+    }
+
+    /// The same, with another configuration.
+    fn restarted_as(self, text: &str) -> Self {
         let Self { clock, outside, capacity, folder, .. } = self;
         drop(capacity);
-        Self::in_folder(folder, clock, outside, CONFIG)
+        Self::in_folder(folder, clock, outside, text)
     }
 
     /// The demand of all steps from now on, the same at all quantiles but the highest ones.

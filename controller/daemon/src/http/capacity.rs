@@ -6,6 +6,7 @@
 //! | `GET /v1/capacity/decisions` | the newest orders, newest first |
 //! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
 //! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
+//! | `GET /v1/shapes` | sizes of instance: configured, generated and proposed, with their saving and the library's trail |
 //! | `GET /v1/availability?service=S` | what may be had, by pool and shape, now or between `from` and `to` |
 
 use std::sync::Arc;
@@ -47,6 +48,13 @@ pub(super) struct Asked {
 pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
     match inputs(&shared) {
         Ok((view, inputs)) => json_answer(&view_json(&view, &inputs)),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+pub(super) async fn shapes(State(shared): State<Arc<Shared>>) -> Response {
+    match inputs(&shared) {
+        Ok((view, _)) => json_answer(&view.shapes),
         Err(problem) => problem.into_response(),
     }
 }
@@ -206,7 +214,7 @@ fn available(shared: &Shared, view: &View, inputs: &CapacityInputs, asked: &Aske
         } else {
             offer.pool.max_instances.saturating_sub(used)
         };
-        for shape in &inputs.shapes {
+        for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
             let group =
                 Group { service: service.name.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
             let Some(serves) = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0) else { continue };

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Level, registered};
 use crate::capacity::performance::KnownFactor;
+use crate::capacity::shaping::Figures;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
@@ -59,6 +60,11 @@ struct UseLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -90,6 +96,8 @@ pub(crate) struct CapacityMetrics {
     performance_learned: Family<PlaceLabels, Level>,
     performance_planned: Family<PlaceLabels, Level>,
     utilisation: Family<UseLabels, Level>,
+    shapes: Family<StateLabel, Gauge>,
+    shape_saving: Level,
     reasons: Family<ReasonLabels, Gauge>,
     spent: Family<BudgetLabel, Level>,
     committed: Family<BudgetLabel, Level>,
@@ -138,6 +146,12 @@ impl CapacityMetrics {
                 r,
                 "capacity_utilisation",
                 "Share of what an instance has that its use stays within, 95 % of the time",
+            ),
+            shapes: registered(r, "capacity_generated_shapes", "Sizes found from what instances use, by state"),
+            shape_saving: registered(
+                r,
+                "capacity_proposed_shapes_saving_per_hour",
+                "What proposed sizes would save an hour, in the currency of prices",
             ),
             reasons: registered(r, "capacity_reason", "1 for why a service has the capacity that it has"),
             spent: registered(r, "capacity_budget_spent", "Spent of a budget in its period, in its currency"),
@@ -191,6 +205,15 @@ impl CapacityMetrics {
                 self.utilisation.get_or_create(&UseLabels { service, shape, resource }).set(share);
             }
         }
+    }
+
+    /// Notes how many sizes were found, and what those that are proposed would save.
+    pub(crate) fn note_shapes(&self, figures: Figures) {
+        let states = [("in_use", figures.in_use), ("retired", figures.retired), ("proposed", figures.proposed)];
+        for (state, count) in states {
+            self.shapes.get_or_create(&StateLabel { state }).set(count as i64);
+        }
+        self.shape_saving.set(figures.saving_per_h);
     }
 
     /// Notes a turn.

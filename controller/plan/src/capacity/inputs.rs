@@ -3,7 +3,7 @@
 //! The planner has no clock and keeps nothing: what it must know of the past (who was wanted when, what was spent) stands
 //! here. Times are unix seconds; step 0 begins at `now_s`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Budget, CapacityPlan, Group, Instance, InstanceState, Latencies, Maintenance, Outlook, Pool, Reservation, Service,
@@ -27,6 +27,8 @@ pub struct CapacityInputs {
     pub outlooks: BTreeMap<String, Outlook>,
     /// Sizes that instances may have.
     pub shapes: Vec<Shape>,
+    /// Names of those that nothing more is bought of: their instances count and are paid for, and are replaced.
+    pub retired_shapes: BTreeSet<String>,
     /// The tiers that pools name.
     pub tiers: Vec<Tier>,
     /// Where instances may come from.

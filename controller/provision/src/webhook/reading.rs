@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use forebay_plan::capacity::{Group, Instance, InstanceState, Target};
+use forebay_plan::capacity::{Amounts, Group, Instance, InstanceState, Shape, Target};
 
 use super::protocol::{
     ApplyAnswer, ApplyRequest, MAX_INSTANCES, ObserveAnswer, WireFailure, WireFailureKind, WireGroup, WireInstance,
-    WireState, WireUsage,
+    WireShape, WireState, WireUsage,
 };
 use crate::{Applied, FailureKind, GroupFailure, InstanceUsage, Observed, Order};
 
@@ -100,7 +100,25 @@ impl From<&ApplyRequest> for Order {
     fn from(request: &ApplyRequest) -> Self {
         let targets =
             request.targets.iter().map(|t| Target { group: t.group.clone().into(), count: t.count }).collect();
-        Self { generation: request.generation.into(), targets }
+        Self { generation: request.generation.into(), targets, shapes: request.shapes.iter().map(Into::into).collect() }
+    }
+}
+
+impl From<&Shape> for WireShape {
+    fn from(shape: &Shape) -> Self {
+        // Generated shapes lie on a grid of whole amounts.
+        let [cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus] =
+            shape.offers.as_array().map(|amount| amount.ceil() as u64);
+        Self { name: shape.name.clone(), cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus }
+    }
+}
+
+impl From<&WireShape> for Shape {
+    /// Price and profile are the controller's alone.
+    fn from(wire: &WireShape) -> Self {
+        let WireShape { name, cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus } = wire;
+        let amounts = [cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus].map(|amount| *amount as f64);
+        Self { name: name.clone(), offers: Amounts::from_array(amounts), price_micros_per_h: 0, performance: 1.0 }
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Fault {
     Lies(&'static str),
     /// A pool has no more.
     Quota(&'static str),
+    /// Only one shape is known.
+    Knows(&'static str),
 }
 
 #[derive(Default)]
@@ -36,6 +38,8 @@ struct World {
     started: usize,
     drained_ms: Vec<(String, u64)>,
     work: Option<Work>,
+    /// Sizes that the last order described.
+    described: Vec<String>,
 }
 
 /// What instances are given to do, evenly.
@@ -73,6 +77,10 @@ impl Outside {
 
     pub(super) fn set(&self, fault: Option<Fault>) {
         self.world.lock().unwrap().fault = fault;
+    }
+
+    pub(super) fn described(&self) -> Vec<String> {
+        self.world.lock().unwrap().described.clone()
     }
 
     pub(super) fn work(&self, work: Work) {
@@ -139,6 +147,7 @@ impl InstanceManager for OutsideManager {
             return Err(ProvisionError::StaleGeneration { asked: order.generation, taken });
         }
         world.generation = Some(order.generation);
+        world.described = order.shapes.iter().map(|shape| shape.name.clone()).collect();
         let mut applied = Applied::default();
         let now_ms = self.0.now_ms();
         let mut groups: Vec<_> = order.targets.clone();
@@ -154,6 +163,11 @@ impl InstanceManager for OutsideManager {
             if missing > 0 && world.fault == Some(Fault::Quota(if pool == "near" { "near" } else { "far" })) {
                 let (group, detail) = (target.group.clone(), "10 of 10".to_owned());
                 applied.failures.push(GroupFailure { group, kind: FailureKind::QuotaExceeded, detail });
+                continue;
+            }
+            if missing > 0 && matches!(world.fault, Some(Fault::Knows(shape)) if shape != target.group.shape) {
+                let (group, detail) = (target.group.clone(), "no such size".to_owned());
+                applied.failures.push(GroupFailure { group, kind: FailureKind::Unknown, detail });
                 continue;
             }
             applied.started += missing as u32;

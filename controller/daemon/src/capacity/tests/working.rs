@@ -6,7 +6,7 @@ use std::time::Duration;
 use forebay_plan::capacity::InstanceState;
 use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
-use super::outside::{Outside, Work};
+use super::outside::{Fault, Outside, Work};
 use super::{CONFIG, FIRST_STEP, Rig, STEP_S};
 use crate::clock::{Clock, ManualClock};
 use crate::state::lock;
@@ -85,4 +85,84 @@ async fn what_is_only_watched_or_off_orders_nothing() {
         assert_eq!(rig.ready(), 3, "{mode}");
         assert_eq!(lock(&rig.shared.capacity.view).performance.len(), rows, "{mode}");
     }
+}
+
+/// A service that takes memory and hardly a core, in shapes that have four GiB a core.
+const MEMORY: &str = "
+step_s: 60
+forecast: { horizon_steps: 8 }
+contracts: [ { tenant: acme, resource: requests, rate_per_s: 20, shadow_max_per_s: 400, pool: shop } ]
+capacity:
+  decide_every_s: 5
+  manager: dry_run
+  shapes: [ { name: Small, offers: { cpu: 1, memory_mib: 4096 }, price_per_h: 0.05 } ]
+  pools: [ { name: near, location: here, max_instances: 12, lead_s: 100 } ]
+  services:
+    - { name: shop, need_per_unit: { cpu: 0.01, memory_mib: 400 }, shortage_per_unit_h: 10, guaranteed_share: 0, min_dwell_s: 120, drain_s: 10 }
+";
+const PRICES: &str = "prices: { cpu_per_h: 0.03, memory_gib_per_h: 0.005 }";
+/// Of three instances each uses a fifteenth of its core.
+const LIGHT: Work = Work { units_per_s: 20.0, core_units_per_s: 100.0, memory_mib: 4_000.0 };
+
+fn shapes(rig: &Rig) -> serde_json::Value {
+    lock(&rig.shared.capacity.view).shapes.clone()
+}
+
+#[tokio::test]
+async fn a_shape_is_proposed_from_what_instances_use_and_nothing_is_ordered_of_it() {
+    let mut rig = rig(&format!("{MEMORY}  generated_shapes: {{ {PRICES} }}\n"));
+    rig.work(LIGHT, 5).await;
+    let shown = shapes(&rig);
+    assert_eq!((shown["mode"].as_str(), shown["version"].as_u64()), (Some("propose"), Some(0)));
+    let proposal = &shown["proposals"][0];
+    assert_eq!((proposal["name"].as_str(), proposal["price_per_h"].as_f64()), (Some("g-250m-4096Mi"), Some(0.0275)));
+    assert!(proposal["saving_share"].as_f64().is_some_and(|share| (0.4..0.5).contains(&share)), "{proposal}");
+    assert!(rig.outside.instances().iter().all(|one| one.group.shape == "Small"));
+    let metrics = rig.shared.metrics.text();
+    assert!(metrics.contains("forebay_capacity_generated_shapes{state=\"proposed\"} 1"), "{metrics}");
+    assert!(metrics.contains("forebay_capacity_proposed_shapes_saving_per_hour 0.0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_shape_is_taken_up_kept_over_a_restart_and_retired_while_its_instances_still_count() {
+    let text = format!("{MEMORY}  generated_shapes: {{ mode: use, retire_after_h: 1, {PRICES} }}\n");
+    let mut rig = rig(&text);
+    rig.work(LIGHT, 8).await;
+    let of =
+        |rig: &Rig, shape: &str| rig.outside.count(|one| one.group.shape == shape && one.state == InstanceState::Ready);
+    let found = "g-250m-4096Mi";
+    assert_eq!((of(&rig, found), of(&rig, "Small")), (3, 0), "{}", shapes(&rig));
+    assert!(rig.outside.described().contains(&found.to_owned()), "the manager is told what it is");
+    let shown = shapes(&rig);
+    assert_eq!(
+        (shown["trail"][0]["change"].as_str(), shown["trail"][0]["shape"].as_str()),
+        (Some("added"), Some(found))
+    );
+    let spent = lock(&rig.shared.capacity.view).plan.report.services[0].ready_per_s;
+    assert!(spent > 20.0, "they count as ready: {spent}");
+    // Used all the time, it is not retired; the operator then wants none any more.
+    let mut rig = rig.restarted_as(&text.replace("mode: use", "mode: propose"));
+    rig.expect(|_| 20.0);
+    rig.turns(1).await;
+    let shown = shapes(&rig);
+    assert_eq!(shown["shapes"][1]["state"], "retired", "{shown}");
+    assert_eq!(shown["shapes"][1]["instances"], 3);
+    assert_eq!(rig.shared.capacity.ready().milli_per_s["shop"][0], 30_720, "3 that hold 10.24 a second");
+    rig.work(LIGHT, 4).await;
+    assert_eq!((of(&rig, found), of(&rig, "Small")), (0, 3));
+    let changes: Vec<_> =
+        shapes(&rig)["trail"].as_array().unwrap().iter().map(|one| one["change"].to_string()).collect();
+    assert_eq!(changes, ["\"removed\"", "\"retired\"", "\"added\""], "newest first");
+}
+
+#[tokio::test]
+async fn a_shape_that_the_manager_cannot_make_is_retired_and_its_pool_goes_on() {
+    let mut rig = rig(&format!("{MEMORY}  generated_shapes: {{ mode: use, {PRICES} }}\n"));
+    rig.outside.set(Some(Fault::Knows("Small")));
+    rig.work(LIGHT, 6).await;
+    assert_eq!(rig.ready(), 3);
+    let shown = shapes(&rig);
+    let retired = shown["trail"].as_array().unwrap().iter().find(|one| one["change"] == "retired").unwrap();
+    assert!(retired["why"].as_str().unwrap().contains("no such size"), "{retired}");
+    assert!(lock(&rig.shared.capacity.view).refusals.is_empty(), "the pool is not to blame");
 }
