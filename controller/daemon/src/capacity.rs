@@ -30,6 +30,7 @@ mod observed;
 pub(crate) mod performance;
 mod publishing;
 mod refusals;
+pub(crate) mod selecting;
 pub(crate) mod shaping;
 pub(crate) mod spending;
 pub(crate) mod starting;

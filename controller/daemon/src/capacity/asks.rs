@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::CapacityLoop;
 use super::allocations::{Allocation, AllocationState, Allocations, Wanted, matches};
 use super::board::serves_per_s;
+use super::selecting;
 use super::spending::Instant;
 use super::tuning::TunerWord;
 use crate::state::lock;
@@ -86,7 +87,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
 
     fn allocate(&mut self, wanted: Wanted, idempotency_key: Option<String>) -> Result<Allocation, Denied> {
         if let Some(made) = idempotency_key.as_deref().and_then(|key| self.allocations.by_key(key)) {
-            let same = made.wanted == wanted;
+            let same = made.wanted.as_asked() == wanted;
             let conflict = "this idempotency key was used for another request; use a new one".to_owned();
             return if same { Ok(made.clone()) } else { Err(Denied::Conflict(conflict)) };
         }
@@ -105,10 +106,23 @@ impl<M: InstanceManager> CapacityLoop<M> {
             eta_s: 0,
             confidence: 0.0,
             planned: BTreeMap::new(),
+            scores: Vec::new(),
         };
+        self.select(&mut allocation)?;
         self.promise(&mut allocation)?;
         self.allocations.put(allocation.clone());
         Ok(allocation)
+    }
+
+    /// Has the shape chosen where the request leaves that to a trade-off.
+    fn select(&self, allocation: &mut Allocation) -> Result<(), Denied> {
+        let Some(tradeoff) = allocation.wanted.tradeoff else { return Ok(()) };
+        let now = self.now();
+        let inputs = self.inputs(now, None);
+        check(&allocation.wanted, &inputs, now.calendar_s as i64)?;
+        allocation.scores = selecting::scores(&allocation.wanted, tradeoff, &inputs)?;
+        allocation.wanted.shape = allocation.scores.first().map(|best| best.shape.clone());
+        Ok(())
     }
 
     fn extend(&mut self, id: &str, to_s: i64) -> Result<Allocation, Denied> {

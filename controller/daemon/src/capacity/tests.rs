@@ -130,6 +130,7 @@ impl Rig {
             from_s: now_s + from,
             to_s: now_s + to,
             is_on_top: true,
+            tradeoff: None,
         }
     }
 }
@@ -302,6 +303,37 @@ async fn what_cannot_be_had_is_refused_with_what_stands_against_it() {
     // Days ahead there is nothing planned yet, and still no more than there is.
     assert!(rig.allocate(rig.wanted(20, 86_400, 90_000), "g").is_ok());
     assert_eq!(constraint(rig.allocate(rig.wanted(5, 86_400, 90_000), "h")), "capacity");
+}
+
+#[tokio::test]
+async fn the_shape_of_an_allocation_is_chosen_by_peak_average_and_trade_off() {
+    let text = CONFIG.replace(
+        "shapes: [ {",
+        "shapes: [ { name: Large, offers: { cpu: 4 }, price_per_h: 3.6, performance: 2 }, { name: Medium, offers: { cpu: 2 }, price_per_h: 2 }, {",
+    );
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let mut rig = Rig::in_folder(tempfile::tempdir().unwrap(), clock, outside, &text);
+    rig.expect(|_| 30.0);
+    rig.turns(20).await;
+    let asked = |rig: &Rig, tradeoff, capacity_per_s| Wanted {
+        tradeoff: Some(tradeoff),
+        capacity_per_s,
+        ..rig.wanted(2, 0, 300)
+    };
+    // Each of two carries half of the forecast's 33 a second at its peak: 1.65 cores.
+    let cheap = rig.allocate(asked(&rig, 0.0, None), "cheap").unwrap();
+    let scores: Vec<&str> = cheap.scores.iter().map(|one| one.shape.as_str()).collect();
+    assert_eq!((cheap.wanted.shape.as_deref(), &scores[..]), (Some("Medium"), &["Medium", "Large"][..]));
+    assert!(cheap.planned.keys().all(|group| group.ends_with("/Medium")), "{cheap:?}");
+    let again = rig.allocate(asked(&rig, 0.0, None), "cheap").unwrap();
+    assert_eq!(again.id, cheap.id, "the same request is the same allocation");
+    // Of a stated 10 a second each Small is full, Medium half idle.
+    let small = rig.allocate(asked(&rig, 0.5, Some(20.0)), "small").unwrap();
+    assert_eq!(small.wanted.shape.as_deref(), Some("Small"), "{:?}", small.scores);
+    let refused = rig.allocate(asked(&rig, 0.5, Some(400.0)), "much").unwrap_err();
+    assert!(matches!(refused, Denied::Impossible { constraint: "shape", .. }), "{refused}");
+    assert!(refused.to_string().contains("200.000 a second"), "{refused}");
 }
 
 #[tokio::test]
