@@ -29,6 +29,8 @@ pub(super) struct Known<'a> {
     pub(super) maintenance: Vec<Maintenance>,
     /// What the outlook of a service is multiplied by.
     pub(super) headroom: &'a dyn Fn(&str) -> f64,
+    /// What is added to the share of a service that may be on spot.
+    pub(super) spot_shift: &'a dyn Fn(&str) -> f64,
     pub(super) dwell: &'a DwellMemory,
     pub(super) spending: &'a super::spending::Spending,
     /// Pools as they are believed to be: lead times and interruptions as learned.
@@ -49,6 +51,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         reservations,
         maintenance,
         headroom,
+        spot_shift,
         dwell,
         spending,
         pools,
@@ -63,6 +66,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         offer
     });
     let services = settings.services.iter().map(|one| Service {
+        spot_max_share: (one.service.spot_max_share + spot_shift(&one.service.name)).clamp(0.0, 1.0),
         min_dwell_s: stretched(one.service.min_dwell_s),
         drain_s: stretched(one.service.drain_s),
         shortage_micros_per_unit_h: per_calendar_h(one.service.shortage_micros_per_unit_h, now.speed),

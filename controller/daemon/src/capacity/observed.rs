@@ -135,6 +135,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             reservations,
             maintenance: lock(&self.shared.capacity.maintenance).clone(),
             headroom: &|service| self.tunings.headroom(service),
+            spot_shift: &|service| self.tunings.spot_shift(service),
             dwell: &self.dwell,
             spending: &self.spending,
             pools: self.offers(now),

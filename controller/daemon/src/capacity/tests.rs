@@ -306,6 +306,41 @@ async fn what_cannot_be_had_is_refused_with_what_stands_against_it() {
 }
 
 #[tokio::test]
+async fn a_tuner_that_explores_the_mix_orders_less_spot_for_an_epoch_and_never_more_than_the_limit() {
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let text = CONFIG
+        .replace("capacity:\n", "capacity:\n  tiers: [ { name: spot, price_factor: 0.3 } ]\n")
+        .replace("{ name: near, location: here,", "{ name: near, location: here, class: spot, tier: spot,")
+        .replace(
+            "guaranteed_share: 0,",
+            "guaranteed_share: 0, spot_max_share: 0.5,
+        tuning: { headrooms: [ 1.0 ], spot_shifts: [ -0.5, 0.0 ], explored_share: 0.5, alpha: 1.0 },",
+        );
+    let mut rig = Rig::in_folder(tempfile::tempdir().unwrap(), clock, outside, &text);
+    let key = forebay_plan::Key::new("acme", "requests");
+    let mut points =
+        (0..1_500).map(|step| Point { key: key.clone(), start_s: (FIRST_STEP + step) * STEP_S, value: 36.0 });
+    SqliteStore::open(rig.folder.path(), STEP_S as u32).unwrap().replace(&mut points).unwrap();
+    let (mut with_shift, mut without) = (0, 0);
+    for turn in 0..1_200 {
+        rig.expect(|_| 36.0);
+        rig.clock.advance(Duration::from_secs(60));
+        rig.capacity.turn().await;
+        // By the end of an epoch its mix is there.
+        if turn % 60 == 58 {
+            let shift = lock(&rig.shared.capacity.view).tuning[0]["spot_shift"].as_f64().unwrap();
+            let spot = rig.outside.count(|one| one.group.pool == "near" && one.state == InstanceState::Ready);
+            assert_eq!(spot, if shift < 0.0 { 0 } else { 2 }, "turn {turn}: shift {shift}");
+            *(if shift < 0.0 { &mut with_shift } else { &mut without }) += 1;
+        }
+    }
+    assert!(with_shift >= 2 && without >= 5, "{with_shift} epochs of {}", with_shift + without);
+    let tuning = lock(&rig.shared.capacity.view).tuning[0].clone();
+    assert!(tuning["settled"].as_u64().is_some_and(|settled| settled >= 15), "{tuning}");
+}
+
+#[tokio::test]
 async fn the_shape_of_an_allocation_is_chosen_by_peak_average_and_trade_off() {
     let text = CONFIG.replace(
         "shapes: [ {",

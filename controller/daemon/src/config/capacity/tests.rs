@@ -98,6 +98,21 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
         ("band: [ 0.5, 1.5 ]", "band: [ 1.5, 0.5 ]", ["capacity.performance.band", "from 0.25 to 1"]),
         ("band: [ 0.5, 1.5 ]", "band: [ 0.5, .nan ]", ["capacity.performance.band", "need_per_unit"]),
         ("min_readings: 24", "min_readings: 0", ["capacity.performance.min_readings", "from 1"]),
+        (
+            "shortage_per_unit_h: 0.02",
+            "shortage_per_unit_h: 0.02, tuning: { spot_shifts: [ 0, 0.25 ] }",
+            ["capacity.services[0].tuning.spot_shifts", "spot_max_share"],
+        ),
+        (
+            "shortage_per_unit_h: 0.02",
+            "shortage_per_unit_h: 0.02, tuning: { spot_shifts: [ -0.25, 0 ] }",
+            ["capacity.services[0].tuning.spot_shifts", "explored_share"],
+        ),
+        (
+            "shortage_per_unit_h: 0.02",
+            "shortage_per_unit_h: 0.02, tuning: { explored_share: 0.9 }",
+            ["capacity.services[0].tuning.explored_share", "from 0"],
+        ),
         ("every_h: 12", "every_h: 0", ["capacity.generated_shapes.every_h", "from 0.1"]),
         ("most: 2", "most: 0", ["capacity.generated_shapes.most", "from 1"]),
         ("cpu_per_h: 0.03", "cpu_per_h: -1", ["capacity.generated_shapes.prices.cpu_per_h", "from 0"]),
