@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /v1/sync` | see [`crate::sync`] |
 //! | `GET /healthz` | 200 while the process serves |
-//! | `GET /readyz` | 200 once history is open and the first plan is published, else 503 with the reason |
+//! | `GET /readyz` | 200 once history is open, the first plan is published and no newer controller keeps the capacity, else 503 with the reason |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /v1/plan` | the plan in force and its report, JSON |
 //! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
@@ -34,6 +34,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 
+use crate::capacity::standing::StoodDown;
 use crate::forecasting::explain::choice_json;
 use crate::planning::demand::{KeyRecord, Record};
 use crate::state::{Shared, Table, lock};
@@ -79,11 +80,18 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    if shared.table.borrow().is_some() {
-        (StatusCode::OK, "ready\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the first plan is not published yet\n").into_response()
+    match not_ready(&shared) {
+        None => (StatusCode::OK, "ready\n").into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
+}
+
+/// Why others should be asked instead.
+pub(crate) fn not_ready(shared: &Shared) -> Option<String> {
+    if let Some(StoodDown { taken, .. }) = lock(&shared.capacity.view).stood_down {
+        return Some(format!("a newer controller keeps the capacity: order {taken} was taken"));
+    }
+    shared.table.borrow().is_none().then(|| "the first plan is not published yet".to_owned())
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

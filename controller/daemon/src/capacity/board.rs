@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::allocations::Allocation;
 use super::asks::Ask;
+use super::standing::StoodDown;
 use super::xds::Told;
 use crate::planning::capacity::CapacityDemand;
 use crate::state::lock;
@@ -56,6 +57,8 @@ pub(crate) struct View {
     /// Wall time, unix milliseconds; 0 before the first turn.
     pub(crate) at_ms: u64,
     pub(crate) generation: Generation,
+    /// A newer controller's orders count; this one's are not said.
+    pub(crate) stood_down: Option<StoodDown>,
     pub(crate) instances: Vec<Instance>,
     /// Pools that refuse at present, and why.
     pub(crate) refusals: Vec<(String, String)>,

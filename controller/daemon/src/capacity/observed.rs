@@ -18,11 +18,8 @@ const SHORTEST_UNTIL_STUCK_MS: f64 = 10_000.0;
 impl<M: InstanceManager> CapacityLoop<M> {
     /// Takes in what the manager sees.
     pub(super) fn see(&mut self, observed: Observed, now: Instant) {
-        if let Some(taken) = observed.generation.filter(|taken| *taken > self.generation) {
-            tracing::warn!(%taken, own = %self.generation, "the manager knows a newer order; epoch raised");
-            self.generation.epoch = taken.epoch.max(self.generation.epoch) + 1;
-            self.generation.sequence = 0;
-            self.ordered = None;
+        if let Some(change) = self.standing.see(observed.generation, self.look(now)) {
+            self.note_change(change);
         }
         let was_ready = |id: &str| self.instances.iter().any(|one| one.id == id && one.state == InstanceState::Ready);
         for one in observed.instances.iter().filter(|one| one.state == InstanceState::Ready && !was_ready(&one.id)) {
