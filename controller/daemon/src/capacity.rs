@@ -22,6 +22,7 @@ mod assembling;
 pub(crate) mod board;
 mod coming;
 mod drains;
+mod dwell;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
@@ -64,6 +65,8 @@ use tuning::Tunings;
 const POOLS: &str = "pools";
 /// And of headroom under this one.
 const HEADROOM: &str = "headroom";
+/// Since when groups have their number.
+const DWELL: &str = "dwell";
 /// The generation that was last ordered under.
 const ORDERED: &str = "ordered";
 
@@ -117,7 +120,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             drains: Drains::default(),
             refusals: Refusals::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
-            dwell: DwellMemory::default(),
+            dwell: dwell::read(store.learned(DWELL)?.as_deref()),
             recorder: ledger::Recorder::default(),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,

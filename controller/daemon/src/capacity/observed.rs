@@ -6,7 +6,7 @@ use forebay_plan::capacity::{CapacityInputs, Fleet, Instance, InstanceState, Poo
 use forebay_provision::{FailureKind, InstanceManager, Observed};
 
 use super::spending::Instant;
-use super::{CapacityLoop, assembling};
+use super::{CapacityLoop, assembling, dwell};
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
 
@@ -34,10 +34,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             one.is_interrupted |= is_stuck(one, leads.get(&one.group.pool).copied().unwrap_or(0.0), now);
         }
         if self.ordered.is_none() {
-            // After a restart it is not known since when groups have their number; dwell begins anew.
-            for group in Fleet::count(&instances).into_keys() {
-                self.dwell.note(group, now.calendar_s.max(0.0) as u64);
-            }
+            let is_own = self.standing.stood_down().is_none();
+            self.dwell = dwell::resumed(&self.dwell, &instances, (now.calendar_s.max(0.0) as u64, is_own));
         }
         let fleet = Fleet::count(&instances);
         self.drains.look(&instances, now.wall_ms);

@@ -9,7 +9,7 @@ use super::board::View;
 use super::endpoints::{Assignment, Place};
 use super::spending::Instant;
 use super::xds::Resources;
-use super::{CapacityLoop, HEADROOM, ORDERED, POOLS, board, coming, ledger};
+use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, POOLS, board, coming, dwell, ledger};
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -19,6 +19,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             .store
             .set_spending(&self.spending)
             .and_then(|()| self.store.set_allocations(&self.allocations.take_changed()))
+            .and_then(|()| dwell::written(&self.dwell).map_or(Ok(()), |dwell| self.store.set_learned(DWELL, &dwell)))
             .and_then(|()| match self.learned.take_changed() {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
                 None => Ok(()),

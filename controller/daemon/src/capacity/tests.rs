@@ -167,6 +167,25 @@ async fn capacity_is_there_before_the_demand_and_is_given_back_after_its_dwell()
 }
 
 #[tokio::test]
+async fn restarts_neither_lengthen_nor_shorten_a_dwell() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 50.0);
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 6);
+    // Every half a minute.
+    for restart in 1..=4 {
+        rig = rig.restarted();
+        rig.expect(|_| 20.0);
+        rig.turns(if restart < 4 { 6 } else { 5 }).await;
+        assert_eq!(rig.count(InstanceState::Ready), 6, "within the dwell time of two minutes: {restart}");
+    }
+    rig = rig.restarted();
+    rig.expect(|_| 20.0);
+    rig.turns(3).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3, "and given back once it is over");
+}
+
+#[tokio::test]
 async fn a_manager_that_is_down_or_hangs_changes_nothing() {
     let mut rig = Rig::new();
     rig.expect(|_| 20.0);
