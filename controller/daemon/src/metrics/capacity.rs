@@ -67,6 +67,8 @@ pub(crate) struct CapacityMetrics {
     pub(crate) endpoint_errors: Counter,
     /// 1 while a newer controller's orders count.
     pub(crate) standing_down: Gauge,
+    /// Seconds to draw what pools are to be ready for.
+    pub(crate) demand_duration: Histogram,
     errors: Family<KindLabel, Counter>,
     failures: Family<FailureLabels, Counter>,
     lead: Family<PoolLabel, Histogram, fn() -> Histogram>,
@@ -93,6 +95,12 @@ impl CapacityMetrics {
                 "capacity_standing_down",
                 "1 while a newer controller keeps the capacity and this one orders nothing",
             ),
+            demand_duration: {
+                let duration = Histogram::new(exponential_buckets(0.001, 4.0, 8));
+                let help = "Seconds to draw what pools are to be ready for from the forecasts of their keys";
+                r.register("capacity_demand_duration_seconds", help, duration.clone());
+                duration
+            },
             errors: registered(r, "capacity_manager_errors", "Calls to instance managers that failed, by kind"),
             failures: registered(
                 r,
