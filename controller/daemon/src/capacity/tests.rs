@@ -1,6 +1,8 @@
 //! The loop against a pool that is moved by hand: what is ordered, what stays when things fail, what is promised.
 
+mod choosing;
 mod outside;
+mod two;
 mod working;
 
 use std::sync::Arc;
@@ -42,6 +44,10 @@ capacity:
   budgets: [ { name: all, limit: 1000, per: day } ]
 ";
 
+fn rig_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0))
+}
+
 struct Rig {
     clock: Arc<ManualClock>,
     shared: Arc<Shared>,
@@ -52,12 +58,26 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+        let clock = rig_clock();
         let outside = Arc::new(Outside::new(Arc::clone(&clock)));
         Self::in_folder(tempfile::tempdir().unwrap(), clock, outside, CONFIG)
     }
 
+    /// With a store of its own.
+    fn with_epoch(clock: Arc<ManualClock>, outside: Arc<Outside>, epoch: u64) -> Self {
+        Self::of(tempfile::tempdir().unwrap(), clock, outside, (CONFIG, epoch))
+    }
+
     fn in_folder(folder: tempfile::TempDir, clock: Arc<ManualClock>, outside: Arc<Outside>, text: &str) -> Self {
+        Self::of(folder, clock, outside, (text, 7))
+    }
+
+    fn of(
+        folder: tempfile::TempDir,
+        clock: Arc<ManualClock>,
+        outside: Arc<Outside>,
+        (text, epoch): (&str, u64),
+    ) -> Self {
         let config = Config::parse(&folder.path().join("forebay.yaml"), text).unwrap();
         let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
         let now = Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
@@ -68,7 +88,7 @@ impl Rig {
         let store = SqliteStore::open(folder.path(), STEP_S as u32).unwrap();
         let (_, asks) = mpsc::channel(1);
         let manager = OutsideManager(Arc::clone(&outside));
-        let capacity = CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, 7).unwrap();
+        let capacity = CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, epoch).unwrap();
         Self { clock, shared, outside, capacity, folder }
     }
 
@@ -155,6 +175,25 @@ async fn capacity_is_there_before_the_demand_and_is_given_back_after_its_dwell()
 }
 
 #[tokio::test]
+async fn restarts_neither_lengthen_nor_shorten_a_dwell() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 50.0);
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 6);
+    // Every half a minute.
+    for restart in 1..=4 {
+        rig = rig.restarted();
+        rig.expect(|_| 20.0);
+        rig.turns(if restart < 4 { 6 } else { 5 }).await;
+        assert_eq!(rig.count(InstanceState::Ready), 6, "within the dwell time of two minutes: {restart}");
+    }
+    rig = rig.restarted();
+    rig.expect(|_| 20.0);
+    rig.turns(3).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3, "and given back once it is over");
+}
+
+#[tokio::test]
 async fn a_manager_that_is_down_or_hangs_changes_nothing() {
     let mut rig = Rig::new();
     rig.expect(|_| 20.0);
@@ -233,10 +272,12 @@ async fn all_that_is_taken_away_at_once_comes_again() {
 }
 
 #[tokio::test]
-async fn a_manager_that_knows_a_newer_order_is_obeyed_with_a_newer_one() {
+async fn a_manager_that_knows_a_newer_order_of_nobody_is_told_a_newer_one_after_a_while() {
     let mut rig = Rig::new();
     rig.outside.take_generation(99, 3);
     rig.expect(|_| 20.0);
+    rig.turns(24).await;
+    assert_eq!(rig.outside.started(), 0, "somebody may be at work");
     rig.turns(20).await;
     assert_eq!(rig.count(InstanceState::Ready), 3);
 }
@@ -303,72 +344,6 @@ async fn what_cannot_be_had_is_refused_with_what_stands_against_it() {
     // Days ahead there is nothing planned yet, and still no more than there is.
     assert!(rig.allocate(rig.wanted(20, 86_400, 90_000), "g").is_ok());
     assert_eq!(constraint(rig.allocate(rig.wanted(5, 86_400, 90_000), "h")), "capacity");
-}
-
-#[tokio::test]
-async fn a_tuner_that_explores_the_mix_orders_less_spot_for_an_epoch_and_never_more_than_the_limit() {
-    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
-    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
-    let text = CONFIG
-        .replace("capacity:\n", "capacity:\n  tiers: [ { name: spot, price_factor: 0.3 } ]\n")
-        .replace("{ name: near, location: here,", "{ name: near, location: here, class: spot, tier: spot,")
-        .replace(
-            "guaranteed_share: 0,",
-            "guaranteed_share: 0, spot_max_share: 0.5,
-        tuning: { headrooms: [ 1.0 ], spot_shifts: [ -0.5, 0.0 ], explored_share: 0.5, alpha: 1.0 },",
-        );
-    let mut rig = Rig::in_folder(tempfile::tempdir().unwrap(), clock, outside, &text);
-    let key = forebay_plan::Key::new("acme", "requests");
-    let mut points =
-        (0..1_500).map(|step| Point { key: key.clone(), start_s: (FIRST_STEP + step) * STEP_S, value: 36.0 });
-    SqliteStore::open(rig.folder.path(), STEP_S as u32).unwrap().replace(&mut points).unwrap();
-    let (mut with_shift, mut without) = (0, 0);
-    for turn in 0..1_200 {
-        rig.expect(|_| 36.0);
-        rig.clock.advance(Duration::from_secs(60));
-        rig.capacity.turn().await;
-        // By the end of an epoch its mix is there.
-        if turn % 60 == 58 {
-            let shift = lock(&rig.shared.capacity.view).tuning[0]["spot_shift"].as_f64().unwrap();
-            let spot = rig.outside.count(|one| one.group.pool == "near" && one.state == InstanceState::Ready);
-            assert_eq!(spot, if shift < 0.0 { 0 } else { 2 }, "turn {turn}: shift {shift}");
-            *(if shift < 0.0 { &mut with_shift } else { &mut without }) += 1;
-        }
-    }
-    assert!(with_shift >= 2 && without >= 5, "{with_shift} epochs of {}", with_shift + without);
-    let tuning = lock(&rig.shared.capacity.view).tuning[0].clone();
-    assert!(tuning["settled"].as_u64().is_some_and(|settled| settled >= 15), "{tuning}");
-}
-
-#[tokio::test]
-async fn the_shape_of_an_allocation_is_chosen_by_peak_average_and_trade_off() {
-    let text = CONFIG.replace(
-        "shapes: [ {",
-        "shapes: [ { name: Large, offers: { cpu: 4 }, price_per_h: 3.6, performance: 2 }, { name: Medium, offers: { cpu: 2 }, price_per_h: 2 }, {",
-    );
-    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
-    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
-    let mut rig = Rig::in_folder(tempfile::tempdir().unwrap(), clock, outside, &text);
-    rig.expect(|_| 30.0);
-    rig.turns(20).await;
-    let asked = |rig: &Rig, tradeoff, capacity_per_s| Wanted {
-        tradeoff: Some(tradeoff),
-        capacity_per_s,
-        ..rig.wanted(2, 0, 300)
-    };
-    // Each of two carries half of the forecast's 33 a second at its peak: 1.65 cores.
-    let cheap = rig.allocate(asked(&rig, 0.0, None), "cheap").unwrap();
-    let scores: Vec<&str> = cheap.scores.iter().map(|one| one.shape.as_str()).collect();
-    assert_eq!((cheap.wanted.shape.as_deref(), &scores[..]), (Some("Medium"), &["Medium", "Large"][..]));
-    assert!(cheap.planned.keys().all(|group| group.ends_with("/Medium")), "{cheap:?}");
-    let again = rig.allocate(asked(&rig, 0.0, None), "cheap").unwrap();
-    assert_eq!(again.id, cheap.id, "the same request is the same allocation");
-    // Of a stated 10 a second each Small is full, Medium half idle.
-    let small = rig.allocate(asked(&rig, 0.5, Some(20.0)), "small").unwrap();
-    assert_eq!(small.wanted.shape.as_deref(), Some("Small"), "{:?}", small.scores);
-    let refused = rig.allocate(asked(&rig, 0.5, Some(400.0)), "much").unwrap_err();
-    assert!(matches!(refused, Denied::Impossible { constraint: "shape", .. }), "{refused}");
-    assert!(refused.to_string().contains("200.000 a second"), "{refused}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod learning;
 mod manager;
 mod shaping;
 mod supply;
+mod webhook;
 mod xds;
 
 use std::path::{Path, PathBuf};

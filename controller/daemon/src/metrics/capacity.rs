@@ -85,6 +85,10 @@ pub(crate) struct CapacityMetrics {
     pub(crate) started: Counter,
     pub(crate) stopped: Counter,
     pub(crate) endpoint_errors: Counter,
+    /// 1 while a newer controller's orders count.
+    pub(crate) standing_down: Gauge,
+    /// Seconds to draw what pools are to be ready for.
+    pub(crate) demand_duration: Histogram,
     errors: Family<KindLabel, Counter>,
     failures: Family<FailureLabels, Counter>,
     lead: Family<PoolLabel, Histogram, fn() -> Histogram>,
@@ -111,6 +115,17 @@ impl CapacityMetrics {
             started: registered(r, "capacity_instances_started", "Instances that managers were asked to start"),
             stopped: registered(r, "capacity_instances_stopped", "Instances that managers were asked to stop"),
             endpoint_errors: registered(r, "capacity_endpoint_errors", "Files of endpoints that could not be written"),
+            standing_down: registered(
+                r,
+                "capacity_standing_down",
+                "1 while a newer controller keeps the capacity and this one orders nothing",
+            ),
+            demand_duration: {
+                let duration = Histogram::new(exponential_buckets(0.001, 4.0, 8));
+                let help = "Seconds to draw what pools are to be ready for from the forecasts of their keys";
+                r.register("capacity_demand_duration_seconds", help, duration.clone());
+                duration
+            },
             errors: registered(r, "capacity_manager_errors", "Calls to instance managers that failed, by kind"),
             failures: registered(
                 r,

@@ -36,6 +36,8 @@ struct World {
     generation: Option<Generation>,
     fault: Option<Fault>,
     started: usize,
+    /// Generations that were taken.
+    orders: usize,
     drained_ms: Vec<(String, u64)>,
     work: Option<Work>,
     /// Sizes that the last order described.
@@ -103,6 +105,19 @@ impl Outside {
         self.world.lock().unwrap().started
     }
 
+    /// Instances that were told to drain.
+    pub(super) fn stopped(&self) -> usize {
+        self.world.lock().unwrap().drained_ms.len()
+    }
+
+    pub(super) fn orders(&self) -> usize {
+        self.world.lock().unwrap().orders
+    }
+
+    pub(super) fn generation(&self) -> Option<Generation> {
+        self.world.lock().unwrap().generation
+    }
+
     pub(super) fn interrupt_all(&self) {
         self.world.lock().unwrap().instances.iter_mut().for_each(|one| one.is_interrupted = true);
     }
@@ -146,7 +161,9 @@ impl InstanceManager for OutsideManager {
         if let Some(taken) = world.generation.filter(|taken| *taken > order.generation) {
             return Err(ProvisionError::StaleGeneration { asked: order.generation, taken });
         }
-        world.generation = Some(order.generation);
+        if world.generation.replace(order.generation) != Some(order.generation) {
+            world.orders += 1;
+        }
         world.described = order.shapes.iter().map(|shape| shape.name.clone()).collect();
         let mut applied = Applied::default();
         let now_ms = self.0.now_ms();
