@@ -17,7 +17,7 @@ use forebay_provision::InstanceUsage;
 pub(super) const PERIOD_MS: u64 = 300_000;
 /// Time after which an instance works as it will.
 const SETTLED_MS: u64 = 60_000;
-/// Longest time between two looks that is taken for one stretch.
+/// Longest time between two looks that is taken for one stretch, or twice the time between decisions if that is longer.
 const MAX_GAP_MS: u64 = 60_000;
 
 /// What there is at a moment.
@@ -28,6 +28,7 @@ pub(super) struct Look<'a> {
     pub(super) admitted_units: BTreeMap<String, f64>,
     /// In proportion to what demand goes to an instance of a group.
     pub(super) weight: &'a dyn Fn(&Group) -> f64,
+    pub(super) decide_every_ms: u64,
     pub(super) now_ms: u64,
 }
 
@@ -70,7 +71,8 @@ impl Meter {
     pub(super) fn look(&mut self, look: &Look<'_>) -> Vec<Reading> {
         let passed_ms = self.looked_ms.map(|looked_ms| look.now_ms.saturating_sub(looked_ms));
         self.looked_ms = Some(look.now_ms);
-        let Some(passed_ms) = passed_ms.filter(|passed_ms| *passed_ms <= MAX_GAP_MS) else {
+        let max_gap_ms = MAX_GAP_MS.max(2 * look.decide_every_ms);
+        let Some(passed_ms) = passed_ms.filter(|passed_ms| *passed_ms <= max_gap_ms) else {
             self.begin(look);
             return Vec::new();
         };
@@ -153,7 +155,14 @@ mod tests {
         let mut readings = Vec::new();
         for now_s in (0..=until_s).step_by(10) {
             let admitted_units = BTreeMap::from([("shop".to_owned(), 60.0 * now_s as f64)]);
-            let look = Look { instances, usage, admitted_units, weight: &weight, now_ms: 100_000 + 1_000 * now_s };
+            let look = Look {
+                instances,
+                usage,
+                admitted_units,
+                weight: &weight,
+                decide_every_ms: 5_000,
+                now_ms: 100_000 + 1_000 * now_s,
+            };
             readings.extend(meter.look(&look));
         }
         readings
@@ -183,16 +192,20 @@ mod tests {
     #[test]
     fn a_gap_begins_the_period_anew() {
         let (instances, usage) = ([instance("a", "slow", 0)], [used("a", 500.0)]);
-        let mut meter = Meter::default();
-        let mut look = |now_ms: u64| {
+        let (mut meter, mut slow) = (Meter::default(), Meter::default());
+        let look = |meter: &mut Meter, decide_every_ms: u64, now_ms: u64| {
             let admitted_units = BTreeMap::from([("shop".to_owned(), 0.01 * now_ms as f64)]);
             let weight = |_: &Group| 1.0;
             let (instances, usage) = (&instances[..], &usage[..]);
-            meter.look(&Look { instances, usage, admitted_units, weight: &weight, now_ms })
+            meter.look(&Look { instances, usage, admitted_units, weight: &weight, decide_every_ms, now_ms })
         };
-        assert!((0..=29).all(|turn| look(10_000 * turn).is_empty()));
-        assert!((0..=29).all(|turn| look(500_000 + 10_000 * turn).is_empty()), "nobody saw what was between");
-        let readings = look(800_000);
+        assert!((0..=29).all(|turn| look(&mut meter, 5_000, 10_000 * turn).is_empty()));
+        let after = |turn| 500_000 + 10_000 * turn;
+        assert!((0..=29).all(|turn| look(&mut meter, 5_000, after(turn)).is_empty()), "nobody saw what was between");
+        let readings = look(&mut meter, 5_000, 800_000);
         assert!((readings[0].served_per_s - 10.0).abs() < 1e-9, "{readings:?}");
+        // Where decisions are ten minutes apart, that is no gap.
+        assert!(look(&mut slow, 600_000, 0).is_empty());
+        assert_eq!(look(&mut slow, 600_000, 600_000).len(), 1);
     }
 }

@@ -68,7 +68,14 @@ impl<M: InstanceManager> CapacityLoop<M> {
             _ => 1.0,
         };
         let admitted_units = self.admitted_units();
-        let look = Look { instances: &self.instances, usage, admitted_units, weight: &weight, now_ms: now.wall_ms };
+        let look = Look {
+            instances: &self.instances,
+            usage,
+            admitted_units,
+            weight: &weight,
+            decide_every_ms: self.settings.decide_every.as_millis() as u64,
+            now_ms: now.wall_ms,
+        };
         let readings = self.meter.look(&look);
         self.performances.learn(&readings, &self.settings, now);
     }
