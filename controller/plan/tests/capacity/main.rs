@@ -225,23 +225,24 @@ fn what_is_ready_stays_until_its_replacement_is() {
 }
 
 /// Whether ten small ones that run, and cost a share of `dearer` more per unit than large ones, are replaced by such, which
-/// take `lead_s` to come.
+/// take `lead_s` to come, while what goes drains for half as long.
 fn is_moved(dearer: f64, lead_s: f64) -> bool {
     let mut inputs = plain();
     inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
     inputs.shapes[0].price_micros_per_h = (50_000.0 * (1.0 + dearer)) as u64;
     inputs.pools[0].pool.lead_s = lead_s;
+    inputs.services[0].drain_s = 0.5 * lead_s;
     count(&plan(&inputs)).contains_key("large")
 }
 
 #[test]
 fn a_move_is_made_where_it_pays_for_itself_within_the_horizon() {
     // Half an hour is planned. Two large ones cost 400,000 micros an hour, and the eight small ones that they replace that
-    // and `dearer` more; the former are paid while they come, the latter while they drain, for half a minute.
+    // and `dearer` more; the former are paid while they come, the latter while they drain.
     assert!(!is_moved(0.04, 60.0), "8,000 saved, 10,000 paid");
     assert!(is_moved(0.08, 60.0), "16,000 saved, 10,000 paid");
-    assert!(!is_moved(0.08, 240.0), "16,000 saved, 30,000 paid");
-    assert!(is_moved(0.30, 240.0), "60,000 saved, 30,000 paid");
+    assert!(!is_moved(0.08, 240.0), "16,000 saved, 41,000 paid");
+    assert!(is_moved(0.30, 240.0), "60,000 saved, 44,000 paid");
 }
 
 #[test]
@@ -299,6 +300,20 @@ fn who_can_go_elsewhere_leaves_the_place_to_who_cannot() {
         of.map(|of| of.count).sum::<u32>()
     };
     assert_eq!((at("shop", "west"), at("tied", "east")), (3, 3), "{targets:?}");
+}
+
+#[test]
+fn a_retired_shape_is_bought_no_more_and_counts_until_it_is_replaced() {
+    let mut inputs = plain();
+    inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
+    inputs.retired_shapes.insert("small".to_owned());
+    let surge = plan(&inputs);
+    assert_eq!(count(&surge), [("large", 3), ("small", 10)].into(), "it serves until others do");
+    assert!(violations(&inputs, &surge).is_empty());
+    inputs.fleet.insert(group("large"), Fleet { ready: 3, ..Fleet::default() });
+    assert_eq!(count(&plan(&inputs)), [("large", 3)].into());
+    inputs.fleet.clear();
+    assert_eq!(count(&plan(&inputs)), [("large", 3)].into(), "none is bought, however well it would fit");
 }
 
 /// The integer programme as the judge: where a step is small enough to be solved as one, the choice that is made without

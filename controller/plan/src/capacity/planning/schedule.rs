@@ -9,6 +9,9 @@
 //! step, each of which corrects them ([`super::step`]); they are found again where the pools or what is worth paying for
 //! them have changed.
 //!
+//! What it does not do: hold groups for their dwell in steps to come. Dwell delays what is given back now ([`super::admission`]); a later
+//! plan holds it then. So later steps may show less than there will be, which lends too little of it and never too much.
+//!
 //! Steps with few enough variables are solved as an integer programme too ([`super::exact`]); whichever is better counts.
 
 use super::covering::{Choice, Mix, Need, Room, fresh};
