@@ -18,11 +18,13 @@ mod karpenter;
 mod ledger;
 mod lowering;
 mod manifest;
+mod moving;
 mod names;
 mod notes;
 mod objects;
 mod pods;
 mod reconcile;
+mod resizing;
 mod rooms;
 mod seen;
 mod settings;
@@ -155,6 +157,8 @@ impl Kubernetes {
         )
         .await;
         let (generation, view) = (generation?, view?);
+        let moved = moving::go_on(&managed.cluster, &self.settings, &view, now_ms).await;
+        notes::say(&managed.cluster, &moved, now_ms).await;
         lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
         let mut known = managed.known();

@@ -218,12 +218,22 @@ async fn a_fault_at_any_write_doubles_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_shape_that_is_replaced_stays_until_the_other_is_ready() -> Result<()> {
+    for is_named in [true, false] {
+        stays_until_the_other_is_ready(is_named).await?;
+    }
+    Ok(())
+}
+
+async fn stays_until_the_other_is_ready(is_named: bool) -> Result<()> {
     let bigger = Group { shape: "Large".to_owned(), ..steady() };
     let mut driver = Driver::<OnKubernetes>::set_up().await?;
     driver.order(&[(steady(), 3)]).await?;
     driver.settle().await?;
     driver.subject.hold_starts(&bigger, true);
-    let applied = driver.order(&[(steady(), 0), (bigger.clone(), 1)]).await?;
+    // A planner leaves out what is to end; naming it with none says the same.
+    let applied = driver
+        .order(&if is_named { vec![(steady(), 0), (bigger.clone(), 1)] } else { vec![(bigger.clone(), 1)] })
+        .await?;
     ensure!((applied.started, applied.stopped) == (1, 0), "{applied:?}");
     for _ in 0..10 {
         driver.subject.pause().await;
@@ -238,6 +248,27 @@ async fn a_shape_that_is_replaced_stays_until_the_other_is_ready() -> Result<()>
         })
         .await?;
     driver.settle().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shape_stays_when_the_one_that_replaces_it_could_not_be_written() -> Result<()> {
+    let bigger = Group { shape: "Large".to_owned(), ..steady() };
+    for after in 0..4 {
+        let mut driver = Driver::<OnKubernetes>::set_up().await?;
+        driver.order(&[(steady(), 3)]).await?;
+        driver.settle().await?;
+        driver.subject.api.world().faults = BTreeMap::from([(after, Fault::RequestLost)]);
+        driver.decide(&[(bigger.clone(), 2)]);
+        let _ = driver.repeat().await;
+        for _ in 0..3 {
+            driver.subject.pause().await;
+            let observed = driver.observe().await?;
+            let serving = ready(&observed, &steady()).len() + ready(&observed, &bigger).len();
+            ensure!(serving >= 2, "write {after} was lost: {observed:?}");
+        }
+        driver.settle().await?;
+    }
     Ok(())
 }
 
