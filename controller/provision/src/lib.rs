@@ -32,8 +32,8 @@ pub use dry_run::{Action, DryRun, MAX_STEPS, Step};
 pub use kind::Manager;
 pub use process::{Backoff, Drain, Health, Ports, Process, ProcessSettings, Template, Warming};
 pub use webhook::{
-    REWINDS_MAX, Retries, SECRET_BYTES_MIN, Secret, SecretTooShort, Webhook, WebhookError, WebhookSettings, protocol,
-    signature,
+    ClientFiles, REWINDS_MAX, Retries, SECRET_BYTES_MIN, Secret, SecretTooShort, TlsError, TlsSettings, Webhook,
+    WebhookError, WebhookSettings, protocol, signature,
 };
 
 /// What a manager is to make true.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
+    CapacityInputs, CapacityPlan, Generation, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
 };
 use forebay_provision::InstanceManager;
 use tokio::sync::oneshot;
@@ -18,6 +18,7 @@ use super::CapacityLoop;
 use super::allocations::{Allocation, AllocationState, Allocations, Wanted, matches};
 use super::board::serves_per_s;
 use super::spending::Instant;
+use super::standing::StoodDown;
 use super::tuning::TunerWord;
 use crate::state::lock;
 
@@ -47,6 +48,8 @@ pub(crate) enum Denied {
     Impossible { constraint: &'static str, detail: String },
     #[error("{0}")]
     Conflict(String),
+    #[error("a newer controller keeps the capacity (order {taken} was taken); ask that one")]
+    StoodDown { taken: Generation },
     #[error("the store can not be written at present; ask again with the same Idempotency-Key")]
     NotStored,
 }
@@ -54,11 +57,21 @@ pub(crate) enum Denied {
 impl<M: InstanceManager> CapacityLoop<M> {
     /// Answers; whether that changed what is to be planned.
     pub(super) fn answer(&mut self, ask: Ask) -> bool {
-        let (decided, answer) = match ask {
-            Ask::Allocate { wanted, idempotency_key, answer } => (self.allocate(wanted, idempotency_key), answer),
-            Ask::Extend { id, to_s, answer } => (self.extend(&id, to_s), answer),
-            Ask::Cancel { id, answer } => (self.cancel(&id), answer),
-            Ask::Tune { service, word, answer } => {
+        let (decided, answer) = match (ask, self.standing.stood_down()) {
+            (
+                Ask::Allocate { answer, .. } | Ask::Extend { answer, .. } | Ask::Cancel { answer, .. },
+                Some(StoodDown { taken, .. }),
+            ) => {
+                // A promise that nobody keeps is worse than none.
+                let _ = answer.send(Err(Denied::StoodDown { taken }));
+                return false;
+            }
+            (Ask::Allocate { wanted, idempotency_key, answer }, None) => {
+                (self.allocate(wanted, idempotency_key), answer)
+            }
+            (Ask::Extend { id, to_s, answer }, None) => (self.extend(&id, to_s), answer),
+            (Ask::Cancel { id, answer }, None) => (self.cancel(&id), answer),
+            (Ask::Tune { service, word, answer }, _) => {
                 let _ = answer.send(self.tune_as_told(service, word));
                 return false;
             }
@@ -95,7 +108,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             return Err(Denied::Impossible { constraint: "allocations", detail });
         }
         let now = self.now();
-        let id = self.allocations.next_id(self.generation.epoch);
+        let id = self.allocations.next_id(self.standing.generation().epoch);
         let mut allocation = Allocation {
             id,
             idempotency_key,

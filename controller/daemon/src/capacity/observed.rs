@@ -6,7 +6,7 @@ use forebay_plan::capacity::{CapacityInputs, Fleet, Instance, InstanceState, Poo
 use forebay_provision::{FailureKind, InstanceManager, Observed};
 
 use super::spending::Instant;
-use super::{CapacityLoop, assembling};
+use super::{CapacityLoop, assembling, dwell};
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
 
@@ -18,11 +18,8 @@ const SHORTEST_UNTIL_STUCK_MS: f64 = 10_000.0;
 impl<M: InstanceManager> CapacityLoop<M> {
     /// Takes in what the manager sees.
     pub(super) fn see(&mut self, observed: Observed, now: Instant) {
-        if let Some(taken) = observed.generation.filter(|taken| *taken > self.generation) {
-            tracing::warn!(%taken, own = %self.generation, "the manager knows a newer order; epoch raised");
-            self.generation.epoch = taken.epoch.max(self.generation.epoch) + 1;
-            self.generation.sequence = 0;
-            self.ordered = None;
+        if let Some(change) = self.standing.see(observed.generation, self.look(now)) {
+            self.note_change(change);
         }
         let was_ready = |id: &str| self.instances.iter().any(|one| one.id == id && one.state == InstanceState::Ready);
         for one in observed.instances.iter().filter(|one| one.state == InstanceState::Ready && !was_ready(&one.id)) {
@@ -37,10 +34,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             one.is_interrupted |= is_stuck(one, leads.get(&one.group.pool).copied().unwrap_or(0.0), now);
         }
         if self.ordered.is_none() {
-            // After a restart it is not known since when groups have their number; dwell begins anew.
-            for group in Fleet::count(&instances).into_keys() {
-                self.dwell.note(group, now.calendar_s.max(0.0) as u64);
-            }
+            let is_own = self.standing.stood_down().is_none();
+            self.dwell = dwell::resumed(&self.dwell, &instances, (now.calendar_s.max(0.0) as u64, is_own));
         }
         let fleet = Fleet::count(&instances);
         self.drains.look(&instances, now.wall_ms);

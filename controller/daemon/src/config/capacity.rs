@@ -7,6 +7,7 @@ mod demand;
 mod kubernetes;
 mod manager;
 mod supply;
+mod webhook;
 mod xds;
 
 use std::path::{Path, PathBuf};

@@ -24,6 +24,7 @@ use super::{from_store, json_answer};
 use crate::capacity::asks::{Ask, Denied};
 use crate::capacity::board::{View, decision_json, serves_per_s};
 use crate::capacity::ledger::{self, Supply};
+use crate::capacity::standing::StoodDown;
 use crate::capacity::tuning::TunerWord;
 use crate::state::{Shared, lock};
 use crate::store::StoreError;
@@ -160,6 +161,9 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
     answer["refusing"] = view.refusals.iter().map(|(pool, why)| json!({ "pool": pool, "why": why })).collect();
     answer["findings"] = json!(view.findings);
     answer["error"] = json!(view.error);
+    answer["stood_down"] = json!(view.stood_down.map(|StoodDown { taken, since_ms }| json!({
+        "taken": { "epoch": taken.epoch, "sequence": taken.sequence }, "since_unix_ms": since_ms,
+    })));
     answer["tuning"] = json!(view.tuning);
     answer["choice_gap"] = json!(view.plan.report.choice.gap());
     answer

@@ -65,6 +65,8 @@ pub(crate) struct CapacityMetrics {
     pub(crate) started: Counter,
     pub(crate) stopped: Counter,
     pub(crate) endpoint_errors: Counter,
+    /// 1 while a newer controller's orders count.
+    pub(crate) standing_down: Gauge,
     errors: Family<KindLabel, Counter>,
     failures: Family<FailureLabels, Counter>,
     lead: Family<PoolLabel, Histogram, fn() -> Histogram>,
@@ -86,6 +88,11 @@ impl CapacityMetrics {
             started: registered(r, "capacity_instances_started", "Instances that managers were asked to start"),
             stopped: registered(r, "capacity_instances_stopped", "Instances that managers were asked to stop"),
             endpoint_errors: registered(r, "capacity_endpoint_errors", "Files of endpoints that could not be written"),
+            standing_down: registered(
+                r,
+                "capacity_standing_down",
+                "1 while a newer controller keeps the capacity and this one orders nothing",
+            ),
             errors: registered(r, "capacity_manager_errors", "Calls to instance managers that failed, by kind"),
             failures: registered(
                 r,

@@ -12,6 +12,7 @@ use super::Planner;
 use super::anomalies::NotNoted;
 use super::demand::watch::Word;
 use super::refits::MAX_SCHEDULED_WAITING;
+use crate::capacity::board::EnoughIn;
 use crate::clock::{Clock, ManualClock};
 use crate::config::Config;
 use crate::observe::Observer;
@@ -280,7 +281,11 @@ capacity:
     let mut planning = Loop::with(folder, text);
     planning.planner.wait_for_fits();
     let expect = |planning: &Loop, ready_milli_per_s: u64, more_in_s: Option<u64>| {
-        let more_in = more_in_s.map(|in_s| ("web".to_owned(), Duration::from_secs(in_s))).into_iter().collect();
+        let more_in = more_in_s.map(|in_s| {
+            let enough = Duration::from_secs(in_s);
+            ("web".to_owned(), EnoughIn { enough, nearly: enough })
+        });
+        let more_in = more_in.into_iter().collect();
         let ready = std::collections::BTreeMap::from([("web".to_owned(), vec![ready_milli_per_s; 13])]);
         planning.shared.capacity.set_ready(ready, &more_in, planning.clock.steady_now());
     };
@@ -307,6 +312,12 @@ capacity:
     assert_eq!(told, Some(59_700), "from the moment of the answer");
     let line = planning.shared.table.borrow().as_ref().unwrap().plan.report.keys[0].clone();
     assert!(line.is_short_now, "{line:?}");
+    let shown = |planning: &Loop| {
+        let table = planning.shared.table.borrow().clone().unwrap();
+        let line = crate::http::table_json(&table, 300, planning.clock.steady_now())["report"][0].clone();
+        (line["is_short_now"].as_bool(), line["enough_ready_in_s"].as_f64())
+    };
+    assert_eq!(shown(&planning), (Some(true), Some(59.7)));
     for breath_s in [58, 61, 59] {
         expect(&planning, 2_000, Some(breath_s));
         assert_eq!(asks(&mut planning, first), None, "nothing new");
@@ -319,6 +330,7 @@ capacity:
     let (third, told) = asks(&mut planning, second).unwrap();
     assert!(third > second);
     assert_eq!(told, None, "it is there");
+    assert_eq!(shown(&planning), (Some(false), None));
 }
 
 /// A network of two keys takes part in the fits that come after its training, is trained again after a week, and both

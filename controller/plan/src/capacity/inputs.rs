@@ -134,6 +134,11 @@ impl DwellMemory {
         self.0.get(group).copied()
     }
 
+    /// All groups and when they were last wanted, unix seconds.
+    pub fn iter(&self) -> impl Iterator<Item = (&Group, u64)> {
+        self.0.iter().map(|(group, at_s)| (group, *at_s))
+    }
+
     /// Notes a group as wanted, as after a restart that lost the memory.
     pub fn note(&mut self, group: Group, at_s: u64) {
         self.0.insert(group, at_s);

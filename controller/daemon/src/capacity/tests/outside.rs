@@ -32,6 +32,8 @@ struct World {
     generation: Option<Generation>,
     fault: Option<Fault>,
     started: usize,
+    /// Generations that were taken.
+    orders: usize,
     drained_ms: Vec<(String, u64)>,
 }
 
@@ -67,6 +69,19 @@ impl Outside {
 
     pub(super) fn started(&self) -> usize {
         self.world.lock().unwrap().started
+    }
+
+    /// Instances that were told to drain.
+    pub(super) fn stopped(&self) -> usize {
+        self.world.lock().unwrap().drained_ms.len()
+    }
+
+    pub(super) fn orders(&self) -> usize {
+        self.world.lock().unwrap().orders
+    }
+
+    pub(super) fn generation(&self) -> Option<Generation> {
+        self.world.lock().unwrap().generation
     }
 
     pub(super) fn interrupt_all(&self) {
@@ -112,7 +127,9 @@ impl InstanceManager for OutsideManager {
         if let Some(taken) = world.generation.filter(|taken| *taken > order.generation) {
             return Err(ProvisionError::StaleGeneration { asked: order.generation, taken });
         }
-        world.generation = Some(order.generation);
+        if world.generation.replace(order.generation) != Some(order.generation) {
+            world.orders += 1;
+        }
         let mut applied = Applied::default();
         let now_ms = self.0.now_ms();
         let mut groups: Vec<_> = order.targets.clone();
