@@ -108,7 +108,7 @@ impl DryRun {
 impl InstanceManager for DryRun {
     async fn observe(&self) -> Result<Observed, ProvisionError> {
         let state = self.locked();
-        Ok(Observed { generation: state.generation, instances: state.instances.clone() })
+        Ok(Observed { generation: state.generation, instances: state.instances.clone(), ..Observed::default() })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {

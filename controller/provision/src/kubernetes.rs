@@ -6,7 +6,8 @@
 //!
 //! Invariants: an order older than one that was taken is refused in every cluster; what is written is written over the
 //! version that was seen; only objects with this manager's own label are ever changed or deleted, and the user's Deployment
-//! is only read; a cluster that does not answer keeps no other one from its part.
+//! is only read; a cluster that does not answer keeps no other one from its part, and takes no order before it was seen
+//! again.
 //!
 //! What it does not do: make nodes (the cluster's autoscaler does), decide numbers, or watch: it looks when it is asked.
 //!
@@ -180,6 +181,11 @@ impl InstanceManager for Kubernetes {
             known.lost = looked.clone().err();
             observed.generation = observed.generation.max(known.generation);
             observed.instances.extend(known.seen.last());
+            if known.lost.is_some() {
+                let location = &managed.cluster.location;
+                let of_place = self.settings.pools.iter().filter(|placement| placement.pool.location == *location);
+                observed.unreachable.extend(of_place.map(|placement| placement.pool.name.clone()));
+            }
             failed = failed.or(known.lost.clone());
         }
         match failed {
@@ -197,9 +203,16 @@ impl InstanceManager for Kubernetes {
                 Err(failure) => applied.failures.push(failure),
             }
         }
-        // Taken everywhere before anything is done anywhere.
-        let taken =
-            join_all(self.clusters.iter().map(|managed| ledger::take(&managed.cluster, order.generation))).await;
+        // Taken everywhere before anything is done anywhere. Where the last look failed, the order was made without knowing
+        // what is there, and may leave out what serves: it waits until that is seen again.
+        let take = async |managed: &Managed| {
+            let lost = managed.known().lost.clone();
+            match lost {
+                Some(lost) => Err(lost),
+                None => ledger::take(&managed.cluster, order.generation).await,
+            }
+        };
+        let taken = join_all(self.clusters.iter().map(take)).await;
         if let Some(Err(stale)) =
             taken.iter().find(|taken| matches!(taken, Err(ProvisionError::StaleGeneration { .. })))
         {

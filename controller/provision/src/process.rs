@@ -144,7 +144,7 @@ impl InstanceManager for Process {
 impl State {
     fn observed(&self) -> Observed {
         let instances = self.records.values().map(Record::instance).collect();
-        Observed { generation: self.folder.generation(), instances }
+        Observed { generation: self.folder.generation(), instances, ..Observed::default() }
     }
 
     fn wanted(&self, group: &Group) -> Vec<&Record> {

@@ -29,7 +29,7 @@ impl TryFrom<ObserveAnswer> for Observed {
             }
         }
         let instances = answer.instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { generation: answer.generation.map(Into::into), instances })
+        Ok(Self { generation: answer.generation.map(Into::into), instances, unreachable: BTreeSet::new() })
     }
 }
 

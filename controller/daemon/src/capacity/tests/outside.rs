@@ -119,7 +119,7 @@ impl InstanceManager for OutsideManager {
             _ => {}
         }
         self.0.pass(&mut world);
-        Ok(Observed { generation: world.generation, instances: world.instances.clone() })
+        Ok(Observed { generation: world.generation, instances: world.instances.clone(), ..Observed::default() })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {

@@ -228,10 +228,15 @@ async fn a_cluster_that_is_lost_holds_no_other_up() -> Result<()> {
     };
     ensure!(of(&observed, &other()) == of(&before, &other()), "what was known of it stands: {observed:?}");
     ensure!(of(&observed, &steady()) == 3, "{observed:?}");
+    ensure!(observed.unreachable.iter().eq(["spot"]) && before.unreachable.is_empty(), "{:?}", observed.unreachable);
     let lost = manager.lost_locations();
     ensure!(lost.len() == 1 && lost.first().is_some_and(|(location, _)| location == "there"), "{lost:?}");
 
+    // It is back, and an order that was made without seeing it does nothing there.
     there.world().is_lost = false;
+    let blind = manager.apply(&order(2, &[(steady(), 3)])).await?;
+    ensure!(blind == Default::default() && running(&there, &other()) == 2, "{blind:?}");
+    ensure!(manager.observe().await?.unreachable.is_empty());
     let applied = manager.apply(&order(2, &[(steady(), 3), (other(), 4)])).await?;
     ensure!(applied.started == 2 && applied.failures.is_empty(), "{applied:?}");
     manager.observe().await?;
