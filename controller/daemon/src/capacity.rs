@@ -35,6 +35,7 @@ pub(crate) mod starting;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
+mod unreachable;
 pub(crate) mod xds;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ use refusals::Refusals;
 use spending::{Instant, Spending};
 use standing::{Change, Look, Standing, StoodDown};
 use tuning::Tunings;
+use unreachable::Unreachable;
 
 /// What was learned of pools is stored under this name.
 const POOLS: &str = "pools";
@@ -83,6 +85,7 @@ pub(crate) struct CapacityLoop<M> {
     instances: Vec<Instance>,
     drains: Drains,
     refusals: Refusals,
+    unreachable: Unreachable,
     learned: Learned,
     dwell: DwellMemory,
     spending: Spending,
@@ -119,6 +122,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: Vec::new(),
             drains: Drains::default(),
             refusals: Refusals::default(),
+            unreachable: Unreachable::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             dwell: dwell::read(store.learned(DWELL)?.as_deref()),
             recorder: ledger::Recorder::default(),
@@ -233,6 +237,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.shared.metrics.capacity.started.inc_by(u64::from(applied.started));
         self.shared.metrics.capacity.stopped.inc_by(u64::from(applied.stopped));
         for failure in applied.failures {
+            if self.unreachable.is(&failure.group.pool) {
+                // Told already, and it says nothing about the pool.
+                continue;
+            }
             self.shared.metrics.capacity.count_failure(&failure.group.pool, failure.kind.name());
             if failure.kind == FailureKind::Failed {
                 self.learned.failed(&failure.group.pool, now);
