@@ -27,6 +27,7 @@ mod pods;
 mod reconcile;
 mod resizing;
 mod rooms;
+mod roster;
 mod seen;
 mod settings;
 mod usage;
@@ -42,6 +43,7 @@ use futures_util::future::join_all;
 use self::cluster::Cluster;
 use self::notes::Note;
 use self::reconcile::{Part, Work};
+use self::roster::Roster;
 use self::seen::Seen;
 use self::view::View;
 use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
@@ -67,6 +69,8 @@ struct Managed {
 #[derive(Default)]
 struct Known {
     seen: Seen,
+    /// As it is in the cluster; `None` before it was read.
+    roster: Option<Roster>,
     generation: Option<Generation>,
     lost: Option<ProvisionError>,
     /// Failures of the last order, as far as they were told to the cluster.
@@ -161,11 +165,25 @@ impl Kubernetes {
         let moved = moving::go_on(&managed.cluster, &self.settings, &view, now_ms).await;
         notes::say(&managed.cluster, &moved, now_ms).await;
         lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
+        let is_first = managed.known().roster.is_none();
+        let before = if is_first { Some(roster::read(&managed.cluster).await?) } else { None };
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
-        let mut known = managed.known();
-        // A generation only rises: a lower one was read before a write that was seen since.
-        known.generation = known.generation.max(generation);
-        known.seen.update(there, now_ms);
+        let changed = {
+            let mut known = managed.known();
+            // A generation only rises: a lower one was read before a write that was seen since.
+            known.generation = known.generation.max(generation);
+            if let Some((roster, instances)) = before {
+                known.roster = Some(roster);
+                known.seen.restore(instances);
+            }
+            let roster = roster::of(&known.seen.update(there, now_ms));
+            (known.roster.as_ref() != Some(&roster)).then_some(roster)
+        };
+        if let Some(changed) = changed
+            && roster::write(&managed.cluster, &changed).await.is_ok()
+        {
+            managed.known().roster = Some(changed);
+        }
         Ok(())
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn holding<'a>(conditions: &'a [Condition], r#type: &str) -> Option<&
 #[serde(default)]
 pub(super) struct ConfigMap {
     pub(super) metadata: Meta,
+    pub(super) data: Texts,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -147,6 +147,26 @@ async fn a_pod_that_is_deleted_is_gone_and_one_that_is_told_to_go_drains() -> Re
 }
 
 #[tokio::test]
+async fn a_pod_that_was_deleted_while_nobody_looked_is_gone() -> Result<()> {
+    let mut driver = Driver::<OnKubernetes>::set_up().await?;
+    driver.order(&[(steady(), 2)]).await?;
+    let before = ready(&driver.settle().await?, &steady());
+    let deleted = before.first().context("two are ready")?.clone();
+    driver.subject.api.world().store.objects.retain(|_, stored| api::uid(&stored.object) != deleted);
+    driver.restart().await?;
+    let observed = driver.observe().await?;
+    let gone = observed.instances.iter().find(|one| one.id == deleted).context("it is told of")?;
+    ensure!(gone.state == InstanceState::Gone && gone.ready_ms.is_some() && gone.group == steady(), "{gone:?}");
+    driver.settle().await?;
+    driver.restart().await?;
+    ensure!(
+        state(&driver.observe().await?, &deleted).is_none(),
+        "of who is gone already nobody is told after a restart"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_container_that_does_not_come_up_is_named() -> Result<()> {
     let subject = OnKubernetes::set_up().await?;
     subject.hold_starts(&steady(), true);
