@@ -19,7 +19,7 @@ use super::failures::{Standing, failure, kind_of_refusal};
 use super::lowering::{Held, is_of_same_place, mark, set_number};
 use super::manifest::{self, Rendered};
 use super::moving::{self, Moves, Wanted};
-use super::names::{DIGEST, GENERATION, HELD_FOR, HELD_SINCE, TARGET, group_name};
+use super::names::{DIGEST, GENERATION, GROUP, HELD_FOR, HELD_SINCE, TARGET, group_name};
 use super::notes::Note;
 use super::objects::{Deployment, holding};
 use super::pods::group_of;
@@ -282,20 +282,20 @@ impl Work<'_> {
         Held::of(view, (found, wish.count), &others, (self.now_ms, self.settings.surge_within))
     }
 
-    /// Looks until the cluster's controllers have seen what was written.
+    /// Looks until the cluster's controllers have seen what was written: at Deployments only, for pods are many.
     async fn until_noticed(&self, named: &BTreeMap<String, &Target>) -> Result<View, ProvisionError> {
         let mut pause = FIRST_PAUSE;
-        let mut view = View::read(self.cluster, self.settings, self.now_ms).await?;
+        let path = self.cluster.path("apis/apps/v1", "deployments");
         for _ in 0..LOOKS {
-            let is_noticed = |name: &String| view.groups.get(name).is_none_or(is_noticed);
-            if named.keys().all(is_noticed) {
+            let found = self.cluster.list::<Deployment>("list Deployments", &path, GROUP).await?;
+            let is_behind = |found: &Deployment| named.contains_key(&found.metadata.name) && !is_noticed(found);
+            if !found.iter().any(is_behind) {
                 break;
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
-            view = View::read(self.cluster, self.settings, self.now_ms).await?;
         }
-        Ok(view)
+        Ok(View::read(self.cluster, self.settings, self.now_ms).await?)
     }
 
     fn add_failures(

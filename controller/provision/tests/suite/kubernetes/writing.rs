@@ -84,6 +84,24 @@ async fn the_same_order_writes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn pods_are_listed_once_a_look_and_twice_an_order_however_long_it_waits() -> Result<()> {
+    let mut driver = Driver::<OnKubernetes>::set_up().await?;
+    driver.order(&[(steady(), 20)]).await?;
+    driver.settle().await?;
+    let listed = |driver: &Driver<OnKubernetes>| driver.subject.api.world().store.listed.get("pods").copied();
+    let before = listed(&driver).unwrap_or_default();
+    driver.observe().await?;
+    ensure!(listed(&driver) == Some(before + 20), "{before}, then {:?}", listed(&driver));
+    driver.repeat().await?;
+    ensure!(listed(&driver) == Some(before + 40), "an order that is true looks once: {:?}", listed(&driver));
+    driver.subject.api.world().cluster.lag = 40;
+    driver.order(&[(steady(), 19)]).await?;
+    let most = before + 80;
+    ensure!(listed(&driver).is_some_and(|listed| listed <= most), "{:?} of at most {most}", listed(&driver));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_changed_template_is_rolled_out_and_other_fields_are_left_alone() -> Result<()> {
     let mut driver = Driver::<OnKubernetes>::set_up().await?;
     driver.order(&[(steady(), 2)]).await?;

@@ -32,8 +32,8 @@ pub(crate) struct Store {
     pub(crate) expiring: usize,
     /// What the server knows of resizes.
     pub(crate) resize: Resize,
-    /// Bytes of lists that were answered.
-    pub(crate) listed_bytes: usize,
+    /// Objects that lists have answered, by resource.
+    pub(crate) listed: BTreeMap<String, usize>,
 }
 
 /// A `Status` that says no.
@@ -122,9 +122,8 @@ impl Store {
             }
             self.pages.insert(token, (left, version));
         }
-        let document = json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items });
-        self.listed_bytes += document.to_string().len();
-        (200, document)
+        *self.listed.entry(resource.clone()).or_default() += items.len();
+        (200, json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items }))
     }
 
     fn create(&mut self, call: &Call, key: &Key) -> Result<Answer, Answer> {
