@@ -26,9 +26,13 @@ mod dwell;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
+mod metering;
 mod observed;
+pub(crate) mod performance;
 mod publishing;
 mod refusals;
+pub(crate) mod selecting;
+pub(crate) mod shaping;
 pub(crate) mod spending;
 pub(crate) mod standing;
 pub(crate) mod starting;
@@ -36,6 +40,7 @@ pub(crate) mod starting;
 mod tests;
 pub(crate) mod tuning;
 mod unreachable;
+mod uses;
 pub(crate) mod xds;
 
 use std::sync::Arc;
@@ -57,7 +62,10 @@ use asks::Ask;
 use drains::Drains;
 use endpoints::EndpointFiles;
 use learned::Learned;
+use metering::Meter;
+use performance::Performances;
 use refusals::Refusals;
+use shaping::Shaping;
 use spending::{Instant, Spending};
 use standing::{Change, Look, Standing, StoodDown};
 use tuning::Tunings;
@@ -67,6 +75,10 @@ use unreachable::Unreachable;
 const POOLS: &str = "pools";
 /// And of headroom under this one.
 const HEADROOM: &str = "headroom";
+/// And of instances at work under this one.
+const PERFORMANCE: &str = "performance";
+/// The library of sizes under this one.
+const SHAPES: &str = "shapes";
 /// Since when groups have their number.
 const DWELL: &str = "dwell";
 /// The generation that was last ordered under.
@@ -87,6 +99,9 @@ pub(crate) struct CapacityLoop<M> {
     refusals: Refusals,
     unreachable: Unreachable,
     learned: Learned,
+    meter: Meter,
+    performances: Performances,
+    shaping: Shaping,
     dwell: DwellMemory,
     spending: Spending,
     allocations: Allocations,
@@ -108,6 +123,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         epoch: u64,
     ) -> Result<Self, crate::store::StoreError> {
         let started = (wall_now_ms(), shared.clock.steady_now());
+        let stored = store.learned(SHAPES)?;
+        let shaping = Shaping::of(settings.generated_shapes, &settings.shapes, stored.as_deref());
+        let settings = CapacitySettings { shapes: shaping.all(), ..settings };
         let before = store.learned(ORDERED)?.and_then(|stored| serde_json::from_str::<(u64, u64)>(&stored).ok());
         let before = before.map(|(epoch, sequence)| Generation { epoch, sequence });
         Ok(Self {
@@ -124,6 +142,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
             refusals: Refusals::default(),
             unreachable: Unreachable::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
+            meter: Meter::default(),
+            performances: Performances::of(&settings, store.learned(PERFORMANCE)?.as_deref()),
+            shaping,
             dwell: dwell::read(store.learned(DWELL)?.as_deref()),
             recorder: ledger::Recorder::default(),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
@@ -160,13 +181,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
             Err(_) => return self.note_silence(&timed_out("observe instances")),
         };
         let now = self.now();
-        self.see(observed, now);
+        let usage = self.see(observed, now);
+        self.measure(&usage, now);
         self.spending.pay(&self.settings, &self.instances, now);
         let inputs = self.inputs(now, None);
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
         let findings = self.check(&inputs, &plan);
         self.note_supply(&inputs, now);
         self.tune(&inputs, &plan, now);
+        self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
         if findings.is_empty() && self.standing.stood_down().is_none() {
@@ -208,7 +231,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             tracing::info!(%generation, ?targets, "capacity ordered");
             self.note_decision(plan, now);
         }
-        let order = Order { generation, targets: plan.targets.clone() };
+        let shapes = self.shaping.described(&plan.targets);
+        let order = Order { generation, targets: plan.targets.clone(), shapes };
         let applied = match tokio::time::timeout(CALL_WITHIN, self.manager.apply(&order)).await {
             Ok(Ok(applied)) => applied,
             Ok(Err(error)) if let ProvisionError::StaleGeneration { taken, .. } = error => {
@@ -242,6 +266,12 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 continue;
             }
             self.shared.metrics.capacity.count_failure(&failure.group.pool, failure.kind.name());
+            if failure.kind == FailureKind::Unknown && self.shaping.give_up(&failure.group.shape, &failure.detail, now)
+            {
+                tracing::error!(group = %failure.group, detail = failure.detail, "a generated shape cannot be made; it is retired");
+                self.settings.shapes = self.shaping.all();
+                continue;
+            }
             if failure.kind == FailureKind::Failed {
                 self.learned.failed(&failure.group.pool, now);
             }

@@ -10,7 +10,7 @@
 //! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
 //! | `GET /v1/forecasts/choices?tenant=T&resource=R` | what was decided about a key's forecasts, newest last, JSON |
 //! | `GET`, `POST /v1/anomalies` | what training leaves out, by key, and what people say of it: see [`anomalies`] |
-//! | `/v1/capacity`, `/v1/availability` | instances and what may be had: see [`capacity`] |
+//! | `/v1/capacity`, `/v1/shapes`, `/v1/availability` | instances and what may be had: see [`capacity`] |
 //! | `/v1/allocations` | asking for capacity ahead of time: see [`allocations`] |
 //!
 //! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
@@ -62,6 +62,7 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .route("/v1/capacity/decisions", get(capacity::decisions))
         .route("/v1/capacity/tuning", post(capacity::tune))
         .route("/v1/capacity/ledger", get(capacity::ledger_of))
+        .route("/v1/shapes", get(capacity::shapes))
         .route("/v1/availability", get(capacity::availability))
         .route("/v1/allocations", get(allocations::list).post(allocations::ask))
         .route("/v1/allocations/{id}", get(allocations::one).patch(allocations::extend).delete(allocations::cancel))

@@ -88,6 +88,8 @@ pub(crate) struct Observer {
     moved: BTreeMap<String, BTreeSet<Key>>,
     /// What came in the slots around now.
     slot_sums: Sums,
+    /// Units admitted since the start of this process, by the contract's place.
+    admitted_units: HashMap<usize, f64>,
 }
 
 struct Proxy {
@@ -149,6 +151,7 @@ impl Observer {
             zeroed: BTreeSet::new(),
             moved: BTreeMap::new(),
             slot_sums: Sums::default(),
+            admitted_units: HashMap::new(),
         };
         for cursor in cursors {
             let silent_real_s = (now.calendar_s - cursor.reported_s) / speed;
@@ -221,6 +224,9 @@ impl Observer {
                 let before = proxy.levels.get(&place).copied();
                 let real_s = (span.to_s - span.from_s) / self.speed;
                 proxy.levels.insert(place, Level::after(before, &delta, real_s, now.steady));
+                if same_boot {
+                    *self.admitted_units.entry(place).or_insert(0.0) += delta.admitted_units() as f64;
+                }
                 self.slot_sums.take(&mut proxy.slots, place, [further.running, further.last], now_step);
             }
             counters.insert(key.clone(), counted.not_before(&before));
@@ -283,6 +289,12 @@ impl Observer {
             }
         }
         offered
+    }
+
+    /// Units that were admitted of each contract since this process began, by place. What proxies counted before their
+    /// first report to it is left out: nobody knows when that was.
+    pub(crate) fn admitted_units(&self) -> &HashMap<usize, f64> {
+        &self.admitted_units
     }
 
     /// Which part of a key's demand in these slots is a proxy's, from 0 to 1; `None` for a key without contract.

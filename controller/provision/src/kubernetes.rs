@@ -37,7 +37,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use forebay_plan::capacity::{Generation, Instance, Target};
+use forebay_plan::capacity::{Generation, Instance, Shape, Target};
 use futures_util::future::join_all;
 
 use self::cluster::Cluster;
@@ -46,9 +46,7 @@ use self::reconcile::{Part, Work};
 use self::roster::Roster;
 use self::seen::Seen;
 use self::view::View;
-use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
-
-pub use self::usage::InstanceUsage;
+use crate::{Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError};
 
 pub use self::settings::{
     Access, ClusterSettings, KubernetesSettings, Placeholders, PoolPlacement, ServiceTemplate, Toleration,
@@ -57,6 +55,8 @@ pub use self::settings::{
 /// Keeps groups as Deployments, in one or several clusters.
 pub struct Kubernetes {
     settings: KubernetesSettings,
+    /// Shapes of the last order beside the configured ones: what is moved between orders needs their sizes.
+    ordered: Mutex<Vec<Shape>>,
     clusters: Vec<Managed>,
 }
 
@@ -72,6 +72,7 @@ struct Known {
     /// As it is in the cluster; `None` before it was read.
     roster: Option<Roster>,
     generation: Option<Generation>,
+    usage: Vec<InstanceUsage>,
     lost: Option<ProvisionError>,
     /// Failures of the last order, as far as they were told to the cluster.
     told: BTreeSet<(String, FailureKind)>,
@@ -95,7 +96,7 @@ impl Kubernetes {
             let cluster = Cluster::connect(named, settings.request_within).await?;
             clusters.push(Managed { cluster, known: Mutex::default() });
         }
-        Ok(Self { settings, clusters })
+        Ok(Self { settings, ordered: Mutex::default(), clusters })
     }
 
     /// Locations whose cluster did not answer the last time, and why: what is observed there is what was known before.
@@ -109,21 +110,6 @@ impl Kubernetes {
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
         self.clusters.iter().flat_map(|managed| managed.known().troubles.clone()).collect()
-    }
-
-    /// What instances used of late, in the clusters that measure it.
-    ///
-    /// # Errors
-    /// [`ProvisionError`] when a cluster does not answer.
-    pub async fn usage(&self) -> Result<Vec<InstanceUsage>, ProvisionError> {
-        let mut usage = Vec::new();
-        for managed in &self.clusters {
-            let view = View::read(&managed.cluster, &self.settings, unix_now_ms()).await?;
-            let pods = view.members.into_values().flatten().map(|member| member.pod.metadata);
-            let ids = pods.map(|metadata| (metadata.name, metadata.uid)).collect();
-            usage.extend(usage::read(&managed.cluster, &ids).await?);
-        }
-        Ok(usage)
     }
 
     /// Tells the cluster what was done, and what could not be for the first time.
@@ -155,6 +141,13 @@ impl Kubernetes {
         is_known.then_some(location).ok_or_else(|| unknown(format!("no cluster is configured for {location:?}")))
     }
 
+    /// Every size is made alike, whoever thought of it.
+    fn settings_with_ordered(&self) -> KubernetesSettings {
+        let mut settings = self.settings.clone();
+        settings.shapes.extend(self.ordered.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        settings
+    }
+
     async fn observe_one(&self, managed: &Managed, now_ms: u64) -> Result<(), ProvisionError> {
         let (generation, view) = futures_util::future::join(
             ledger::taken(&managed.cluster),
@@ -162,9 +155,10 @@ impl Kubernetes {
         )
         .await;
         let (generation, view) = (generation?, view?);
-        let moved = moving::go_on(&managed.cluster, &self.settings, &view, now_ms).await;
+        let moved = moving::go_on(&managed.cluster, &self.settings_with_ordered(), &view, now_ms).await;
         notes::say(&managed.cluster, &moved, now_ms).await;
         lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
+        let usage = usage::read(&managed.cluster, &view).await;
         let is_first = managed.known().roster.is_none();
         let before = if is_first { Some(roster::read(&managed.cluster).await?) } else { None };
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
@@ -172,6 +166,7 @@ impl Kubernetes {
             let mut known = managed.known();
             // A generation only rises: a lower one was read before a write that was seen since.
             known.generation = known.generation.max(generation);
+            known.usage = usage;
             if let Some((roster, instances)) = before {
                 known.roster = Some(roster);
                 known.seen.restore(instances);
@@ -203,6 +198,9 @@ impl InstanceManager for Kubernetes {
                 let location = &managed.cluster.location;
                 let of_place = self.settings.pools.iter().filter(|placement| placement.pool.location == *location);
                 observed.unreachable.extend(of_place.map(|placement| placement.pool.name.clone()));
+            }
+            if looked.is_ok() {
+                observed.usage.extend(known.usage.iter().cloned());
             }
             failed = failed.or(known.lost.clone());
         }
@@ -237,16 +235,12 @@ impl InstanceManager for Kubernetes {
             return Err(stale.clone());
         }
         let now_ms = unix_now_ms();
+        self.ordered.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&order.shapes);
+        let settings = &self.settings_with_ordered();
         let works = self.clusters.iter().zip(taken).map(|(managed, taken)| {
             let location = managed.cluster.location.as_str();
             let targets = routed.iter().filter(|(place, _)| *place == location).map(|(_, target)| *target).collect();
-            let work = Work {
-                cluster: &managed.cluster,
-                settings: &self.settings,
-                generation: order.generation,
-                targets,
-                now_ms,
-            };
+            let work = Work { cluster: &managed.cluster, settings, generation: order.generation, targets, now_ms };
             async move {
                 let carried_out = match taken {
                     Ok(()) => work.carry_out().await,

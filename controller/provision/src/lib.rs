@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use forebay_plan::capacity::{Generation, Group, Instance, Target};
+use forebay_plan::capacity::{Generation, Group, Instance, Shape, Target};
 
 pub use declared::Declared;
 pub use dry_run::{Action, DryRun, MAX_STEPS, Step};
@@ -38,12 +38,15 @@ pub use webhook::{
 };
 
 /// What a manager is to make true.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Order {
     /// Who decided; older ones than the newest that was taken are refused.
     pub generation: Generation,
     /// Every group that is to have instances. A group of this manager that is not in it is to have none.
     pub targets: Vec<Target>,
+    /// Sizes that targets may be of beside those that managers are configured with: shapes that were generated from what
+    /// instances use. A manager that cannot make a size passes them over, and its group fails as unknown.
+    pub shapes: Vec<Shape>,
 }
 
 /// What there is.
@@ -56,6 +59,19 @@ pub struct Observed {
     /// Names of pools that could not be seen, as where a region is lost: what is said of their instances is what was known
     /// before, nothing at all after a restart, and an order does nothing there until they are seen again.
     pub unreachable: BTreeSet<String>,
+    /// What instances use, of those that the manager can measure; nothing rests on any of them being here.
+    pub usage: Vec<InstanceUsage>,
+}
+
+/// What one instance used of late, on average since it was last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceUsage {
+    /// The instance.
+    pub id: String,
+    /// Thousandths of a core.
+    pub cpu_milli: f64,
+    /// Memory, in MiB.
+    pub memory_mib: f64,
 }
 
 /// What came of an order.

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::CapacityLoop;
 use super::allocations::{Allocation, AllocationState, Allocations, Wanted, matches};
 use super::board::serves_per_s;
+use super::selecting;
 use super::spending::Instant;
 use super::standing::StoodDown;
 use super::tuning::TunerWord;
@@ -99,7 +100,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
 
     fn allocate(&mut self, wanted: Wanted, idempotency_key: Option<String>) -> Result<Allocation, Denied> {
         if let Some(made) = idempotency_key.as_deref().and_then(|key| self.allocations.by_key(key)) {
-            let same = made.wanted == wanted;
+            let same = made.wanted.as_asked() == wanted;
             let conflict = "this idempotency key was used for another request; use a new one".to_owned();
             return if same { Ok(made.clone()) } else { Err(Denied::Conflict(conflict)) };
         }
@@ -118,10 +119,23 @@ impl<M: InstanceManager> CapacityLoop<M> {
             eta_s: 0,
             confidence: 0.0,
             planned: BTreeMap::new(),
+            scores: Vec::new(),
         };
+        self.select(&mut allocation)?;
         self.promise(&mut allocation)?;
         self.allocations.put(allocation.clone());
         Ok(allocation)
+    }
+
+    /// Has the shape chosen where the request leaves that to a trade-off.
+    fn select(&self, allocation: &mut Allocation) -> Result<(), Denied> {
+        let Some(tradeoff) = allocation.wanted.tradeoff else { return Ok(()) };
+        let now = self.now();
+        let inputs = self.inputs(now, None);
+        check(&allocation.wanted, &inputs, now.calendar_s as i64)?;
+        allocation.scores = selecting::scores(&allocation.wanted, tradeoff, &inputs)?;
+        allocation.wanted.shape = allocation.scores.first().map(|best| best.shape.clone());
+        Ok(())
     }
 
     fn extend(&mut self, id: &str, to_s: i64) -> Result<Allocation, Denied> {
@@ -272,7 +286,7 @@ impl Room {
         let mut room = Self { pools: Vec::new(), groups: Vec::new(), lead_s: 0.0, instances: 0, serves_per_s: 0.0 };
         for offer in &inputs.pools {
             let mut is_of_use = false;
-            for shape in &inputs.shapes {
+            for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
                 let group =
                     Group { service: wanted.service.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
                 let serves = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0);

@@ -72,6 +72,12 @@ pub(crate) struct View {
     pub(crate) allocations: Vec<Allocation>,
     /// What tuners of headroom do.
     pub(crate) tuning: Vec<Value>,
+    /// What a pool's cores do for a service, by both.
+    pub(crate) performance: Vec<Value>,
+    /// What instances use of what they have, by service and shape.
+    pub(crate) utilisation: Vec<Value>,
+    /// Sizes that there are and that are proposed, and how they came to be.
+    pub(crate) shapes: Value,
     pub(crate) inputs: Option<Arc<CapacityInputs>>,
     pub(crate) plan: CapacityPlan,
     /// Invariants that the plan breaks; it was not carried out.
@@ -122,7 +128,7 @@ pub(crate) fn serves_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64
     let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape)?;
     let offer = inputs.pools.iter().find(|offer| offer.pool.name == group.pool)?;
     let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
-    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier))
+    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier, offer))
 }
 
 /// The same of so many instances, in whole milli-units per second; nothing of an unknown group.

@@ -7,9 +7,11 @@ use forebay_provision::InstanceManager;
 
 use super::board::View;
 use super::endpoints::{Assignment, Place};
+use super::performance::KnownFactor;
 use super::spending::Instant;
+use super::uses::Use;
 use super::xds::Resources;
-use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, POOLS, board, coming, dwell, ledger};
+use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, dwell, ledger};
 use crate::config::capacity::ServiceSettings;
 use crate::state::lock;
 
@@ -24,10 +26,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
             .and_then(|()| match self.learned.take_changed() {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
                 None => Ok(()),
+            })
+            .and_then(|()| match self.performances.take_changed() {
+                Some(learned) => self.store.set_learned(PERFORMANCE, &learned),
+                None => Ok(()),
+            })
+            .and_then(|()| match self.shaping.take_changed() {
+                Some(library) => self.store.set_learned(SHAPES, &library),
+                None => Ok(()),
             });
         let Err(error) = stored else { return true };
         self.shared.metrics.store_errors.inc();
         self.allocations.all_changed();
+        self.performances.all_changed();
+        self.shaping.all_changed();
         tracing::error!(%error, "capacity");
         false
     }
@@ -101,6 +113,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
         };
         self.tell_endpoints(&inputs, (is_enough, now));
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
+        let known = self.performances.known(&self.settings.performance);
+        self.shared.metrics.capacity.note_work(&known);
+        self.shared.metrics.capacity.note_shapes(self.shaping.figures());
+        self.shared.metrics.capacity.note_use(self.performances.uses().iter().map(Use::peaks));
         self.shared.metrics.capacity.standing_down.set(i64::from(self.standing.stood_down().is_some()));
         let more_in = coming::more_in(&inputs, &plan, &self.instances, now);
         self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
@@ -113,6 +129,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
             tuning: self.tunings.as_json(),
+            performance: known.into_iter().map(KnownFactor::as_json).collect(),
+            utilisation: self.performances.uses().iter().map(Use::as_json).collect(),
+            shapes: self.shaping.as_json(&inputs.fleet),
             inputs: Some(inputs),
             plan,
             findings,

@@ -1,7 +1,9 @@
 //! The loop against a pool that is moved by hand: what is ordered, what stays when things fail, what is promised.
 
+mod choosing;
 mod outside;
 mod two;
+mod working;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,9 +94,14 @@ impl Rig {
 
     /// A controller that is killed and started again.
     fn restarted(self) -> Self {
+        self.restarted_as(CONFIG)
+    }
+
+    /// The same, with another configuration.
+    fn restarted_as(self, text: &str) -> Self {
         let Self { clock, outside, capacity, folder, .. } = self;
         drop(capacity);
-        Self::in_folder(folder, clock, outside, CONFIG)
+        Self::in_folder(folder, clock, outside, text)
     }
 
     /// The demand of all steps from now on, the same at all quantiles but the highest ones.
@@ -143,6 +150,7 @@ impl Rig {
             from_s: now_s + from,
             to_s: now_s + to,
             is_on_top: true,
+            tradeoff: None,
         }
     }
 }

@@ -39,6 +39,9 @@ fn the_example_of_capacity_runs_and_keeps_its_promises() {
     assert!(eds.contains("\"warm\":true"), "{eds}");
     // All of the contract's 40 a second is covered: that much the pool has, and the shadow is lent beyond it.
     assert!(daemon.metric("forebay_capacity_ready{service=\"web\"}").is_some_and(|ready| ready >= 40.0));
+    let shapes: Value = serde_json::from_str(&daemon.text("/v1/shapes")).unwrap();
+    assert_eq!((&shapes["mode"], shapes["shapes"].as_array().map(Vec::len)), (&Value::from("propose"), Some(2)));
+    assert!(shapes["prices"]["cpu_per_h"].as_f64().is_some_and(|price| (price - 0.0375).abs() < 1e-9), "{shapes}");
 
     let asked = r#"{"service": "web", "capacity_per_s": 100, "to": "2100-01-01 00:00:00"}"#;
     let (status, answer) = daemon.post_json("/v1/allocations", asked);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use forebay_plan::capacity::{Generation, Instance, InstanceState};
-use forebay_provision::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
+use forebay_provision::{
+    Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError,
+};
 
 use crate::clock::wall_now_ms;
 use crate::clock::{Clock, ManualClock};
@@ -29,6 +31,8 @@ pub(super) enum Fault {
     Lost(&'static str),
     /// The same after a restart, when nothing is known.
     Unknown(&'static str),
+    /// Only one shape is known.
+    Knows(&'static str),
 }
 
 #[derive(Default)]
@@ -40,6 +44,28 @@ struct World {
     /// Generations that were taken.
     orders: usize,
     drained_ms: Vec<(String, u64)>,
+    work: Option<Work>,
+    /// Sizes that the last order described.
+    described: Vec<String>,
+}
+
+/// What instances are given to do, evenly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) units_per_s: f64,
+    /// What a core really does.
+    pub(super) core_units_per_s: f64,
+    pub(super) memory_mib: f64,
+}
+
+impl World {
+    fn usage(&self) -> Vec<InstanceUsage> {
+        let ready = || self.instances.iter().filter(|one| one.state == InstanceState::Ready);
+        let count = ready().count() as f64;
+        let Some(Work { units_per_s, core_units_per_s, memory_mib }) = self.work else { return Vec::new() };
+        let cpu_milli = 1000.0 * units_per_s / count / core_units_per_s;
+        ready().map(|one| InstanceUsage { id: one.id.clone(), cpu_milli, memory_mib }).collect()
+    }
 }
 
 pub(super) struct Outside {
@@ -58,6 +84,14 @@ impl Outside {
 
     pub(super) fn set(&self, fault: Option<Fault>) {
         self.world.lock().unwrap().fault = fault;
+    }
+
+    pub(super) fn described(&self) -> Vec<String> {
+        self.world.lock().unwrap().described.clone()
+    }
+
+    pub(super) fn work(&self, work: Work) {
+        self.world.lock().unwrap().work = Some(work);
     }
 
     pub(super) fn take_generation(&self, epoch: u64, sequence: u64) {
@@ -133,7 +167,7 @@ impl InstanceManager for OutsideManager {
             }
             _ => BTreeSet::new(),
         };
-        Ok(Observed { generation: world.generation, instances, unreachable })
+        Ok(Observed { generation: world.generation, instances, usage: world.usage(), unreachable })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
@@ -144,6 +178,7 @@ impl InstanceManager for OutsideManager {
         if world.generation.replace(order.generation) != Some(order.generation) {
             world.orders += 1;
         }
+        world.described = order.shapes.iter().map(|shape| shape.name.clone()).collect();
         let mut applied = Applied::default();
         let now_ms = self.0.now_ms();
         let is_lost =
@@ -162,6 +197,11 @@ impl InstanceManager for OutsideManager {
             if missing > 0 && world.fault == Some(Fault::Quota(if pool == "near" { "near" } else { "far" })) {
                 let (group, detail) = (target.group.clone(), "10 of 10".to_owned());
                 applied.failures.push(GroupFailure { group, kind: FailureKind::QuotaExceeded, detail });
+                continue;
+            }
+            if missing > 0 && matches!(world.fault, Some(Fault::Knows(shape)) if shape != target.group.shape) {
+                let (group, detail) = (target.group.clone(), "no such size".to_owned());
+                applied.failures.push(GroupFailure { group, kind: FailureKind::Unknown, detail });
                 continue;
             }
             applied.started += missing as u32;

@@ -90,6 +90,11 @@ impl Target<'_> {
                 Progress::Underway | Progress::Unasked => underway += 1,
                 Progress::Never(reason) => {
                     let own = manifest::of_group(cluster, settings, view, &member.instance.group).ok();
+                    // Right after a restart its own size may be known only with the next order; later it is a retired one.
+                    if own.is_none() && since < 2 * settings.resize_within {
+                        underway += 1;
+                        continue;
+                    }
                     give_up(cluster, (&metadata.name, &metadata.uid), own.as_ref(), Some(self.name)).await;
                     let message = format!("pod {} is replaced, not resized: {reason}", metadata.name);
                     notes.push(Note { about: self.name.to_owned(), reason: "NotResized", message, is_warning: false });

@@ -20,7 +20,7 @@ type Distort = fn(&mut Value);
 
 fn order(sequence: u64, count: u32) -> Order {
     let targets = vec![Target { group: steady(), count }];
-    Order { generation: Generation { epoch: 1, sequence }, targets }
+    Order { generation: Generation { epoch: 1, sequence }, targets, ..Order::default() }
 }
 
 #[tokio::test]

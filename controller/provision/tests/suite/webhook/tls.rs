@@ -67,8 +67,11 @@ fn secured(receiver: &Receiver, tls: TlsSettings) -> Result<Webhook> {
 #[tokio::test]
 async fn orders_go_over_tls_to_whom_the_authority_vouches_for() -> Result<()> {
     let receiver = receiver(USUAL).await?;
-    let order =
-        Order { generation: Generation { epoch: 1, sequence: 1 }, targets: vec![Target { group: steady(), count: 2 }] };
+    let order = Order {
+        generation: Generation { epoch: 1, sequence: 1 },
+        targets: vec![Target { group: steady(), count: 2 }],
+        ..Order::default()
+    };
     let manager = secured(&receiver, trusting("authority.pem"))?;
     ensure!(manager.apply(&order).await?.started == 2);
     ensure!(manager.observe().await?.generation == Some(order.generation));
