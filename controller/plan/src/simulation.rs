@@ -22,18 +22,20 @@ mod measures;
 mod mishaps;
 mod outlook;
 mod policies;
+mod signal;
 mod tuning;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 pub use contest::{Contest, ContestError, Demanded, Kind, Point, Standing, TUNED_SHARES};
-pub use foresight::{Aim, Foresight, GateAccount, Source};
+pub use foresight::{Aim, Foresight, GateAccount};
 pub use interval::{Interval, violation_interval};
 pub use measures::Measures;
 pub use mishaps::{Mishaps, Prices, simulate_with};
 pub use outlook::{Outlook, QUANTILES};
 pub use policies::{Horizontal, LastValue, Oracle, Seasonal, Static};
+pub use signal::Source;
 pub use tuning::{Trial, Tuned, tune};
 
 /// What is simulated.

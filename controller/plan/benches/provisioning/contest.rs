@@ -1,4 +1,4 @@
-//! One trace at one lead time, and Forebay's cost beside reactive policies' in three ways ([`Contest`] says why three).
+//! One trace at one lead time, and Forebay's cost beside reactive policies' in four ways ([`Contest`] says why more than one).
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ const REACTIVE: [usize; 2] = [1, 2];
 pub(crate) struct Judged {
     /// In the order of [`Kind::ALL`].
     pub(crate) standings: [Standing; Kind::ALL.len()],
-    /// The cheapest reactive setting that, as it turned out, left no more unserved than is allowed or than Forebay did.
-    pub(crate) hindsight: Option<Point>,
+    /// Of each reactive policy the cheapest setting that, as it turned out, left at most [`Judged::most`] unserved.
+    hindsight: [Option<Point>; REACTIVE.len()],
 }
 
 impl Judged {
@@ -36,9 +36,26 @@ impl Judged {
         if own == paid { 1.0 } else { own / paid }
     }
 
-    /// What Forebay pays over the best of the reactive policies at matched violation: the cheapest setting in hindsight.
+    /// What a reactive policy may leave unserved to be comparable: what is allowed, or what Forebay left.
+    fn most(&self) -> f64 {
+        self.own().measures.violations.max(ALLOWED)
+    }
+
+    /// What Forebay pays over the cheapest setting of a reactive policy in hindsight.
     pub(crate) fn hindsight_ratio(&self) -> Option<f64> {
-        self.hindsight.map(|point| self.over(point.measures.replica_steps))
+        let paid = self.hindsight.iter().flatten().map(|point| point.measures.replica_steps);
+        paid.reduce(f64::min).map(|paid| self.over(paid))
+    }
+
+    /// Over the cheaper reactive policy at matched violation: each as it was tuned if that left no more unserved than is
+    /// comparable, else at its cheapest setting in hindsight.
+    pub(crate) fn matched_ratio(&self) -> Option<f64> {
+        let paid = REACTIVE.iter().zip(&self.hindsight).filter_map(|(&place, hindsight)| {
+            let tuned = &self.standings[place].measures;
+            let is_comparable = tuned.violations <= self.most();
+            if is_comparable { Some(tuned.replica_steps) } else { hindsight.map(|point| point.measures.replica_steps) }
+        });
+        paid.reduce(f64::min).map(|paid| self.over(paid))
     }
 
     /// Over the cheaper of those that were tuned on the earlier part, whatever they left unserved.
@@ -77,8 +94,7 @@ pub(crate) fn judge(series: &Series, lead_steps: usize, kept: Option<&Path>) -> 
     let asked = Demanded { series, per_replica, lead_steps, allowed: ALLOWED, mishaps: Mishaps::default() };
     let contest = Contest::new(&asked, &outlook)?;
     let standings = Kind::ALL.map(|kind| contest.standing(kind));
-    let most = standings[FOREBAY].measures.violations.max(ALLOWED);
-    let hindsight = [Kind::Autoscaler, Kind::LastValue].into_iter().filter_map(|kind| contest.in_hindsight(kind, most));
-    let hindsight = hindsight.min_by(|a, b| a.measures.replica_steps.total_cmp(&b.measures.replica_steps));
-    Ok(Judged { standings, hindsight })
+    let mut judged = Judged { standings, hindsight: [None; REACTIVE.len()] };
+    judged.hindsight = REACTIVE.map(|place| contest.in_hindsight(Kind::ALL[place], judged.most()));
+    Ok(judged)
 }

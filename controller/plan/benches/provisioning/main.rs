@@ -80,14 +80,15 @@ fn main() -> Result<()> {
         "provisioning: tuned on {:.0} to {:.0} % of each trace to at most {:.0} % of steps unserved, judged on the rest; \
          {PEAK_REPLICAS:.0} replicas at the peak;\ncost is replicas paid for, ready or starting, over the oracle's \
          exact need; behind it the share of steps unserved.\nratios: forebay over the better reactive policy as tuned before, \
-         whatever it left unserved; over the best setting in hindsight at no more unserved; over a paced one without forecast",
+         whatever it left unserved; over the same at matched violation; over the best setting in hindsight; over a paced one \
+         without forecast",
         100.0 * TUNED_SHARES.start,
         100.0 * TUNED_SHARES.end,
         100.0 * ALLOWED
     );
     print!("{:<54}{:>5}", "trace", "lead");
     Kind::ALL.iter().for_each(|kind| print!("{:>16}", kind.to_string()));
-    println!("{:>8}{:>8}{:>8}  {:<17}gate", "tuned", "hinds.", "paced", "unserved, 95 %");
+    println!("{:>8}{:>8}{:>8}{:>8}  {:<17}gate", "tuned", "match.", "hinds.", "paced", "unserved, 95 %");
     cells.iter().for_each(print_row);
     let judged: Vec<&Judged> = cells.iter().filter_map(|cell| cell.outcome.as_ref().ok()).collect();
     let mut line = summary(&judged);
@@ -124,10 +125,11 @@ fn print_row(cell: &Cell) {
             }
             let own = judged.own();
             let violations = format!("[{:.2} {:.2}]%", 100.0 * own.violations.from, 100.0 * own.violations.to);
-            let hindsight = judged.hindsight_ratio().map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+            let told = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
+            let (matched, hindsight) = (told(judged.matched_ratio()), told(judged.hindsight_ratio()));
             let gate = own.account.as_ref().map(ToString::to_string).unwrap_or_default();
             let (tuned, paced) = (judged.tuned_ratio(), judged.paced_ratio());
-            println!("{tuned:>8.3}{hindsight:>8}{paced:>8.3}  {violations:<17}{gate}");
+            println!("{tuned:>8.3}{matched:>8}{hindsight:>8}{paced:>8.3}  {violations:<17}{gate}");
         }
     }
 }
@@ -145,6 +147,7 @@ fn summary(judged: &[&Judged]) -> Value {
     };
     let worst = |ratios: &[f64]| rounded(ratios.iter().copied().fold(0.0, f64::max));
     let above = |ratios: &[f64]| ratios.iter().filter(|ratio| **ratio > AS_CHEAP).count();
+    let matched: Vec<f64> = judged.iter().filter_map(|judged| judged.matched_ratio()).collect();
     let hindsight: Vec<f64> = judged.iter().filter_map(|judged| judged.hindsight_ratio()).collect();
     let tuned: Vec<f64> = judged.iter().map(|judged| judged.tuned_ratio()).collect();
     let paced: Vec<f64> = judged.iter().map(|judged| judged.paced_ratio()).collect();
@@ -153,6 +156,8 @@ fn summary(judged: &[&Judged]) -> Value {
         "cells_judged": judged.len(),
         "cost_ratio_to_best_reactive_geomean": geomean(&tuned), "cost_ratio_to_best_reactive_worst": worst(&tuned),
         "cost_ratio_to_best_reactive_above_1_02": above(&tuned),
+        "matched_cost_ratio_geomean": geomean(&matched), "matched_cost_ratio_worst": worst(&matched),
+        "matched_cost_ratio_above_1_02": above(&matched),
         "hindsight_cost_ratio_geomean": geomean(&hindsight), "hindsight_cost_ratio_worst": worst(&hindsight),
         "hindsight_cost_ratio_above_1_02": above(&hindsight),
         "cells_that_no_reactive_setting_matches": judged.len() - hindsight.len(),
@@ -187,7 +192,8 @@ fn row_json(cell: &Cell) -> Value {
             let own = judged.own();
             json!({
                 "trace": trace, "lead": lead, "gate": own.account.as_ref().map(ToString::to_string),
-                "cost_ratio_to_best_reactive": judged.tuned_ratio(), "hindsight_cost_ratio": judged.hindsight_ratio(),
+                "cost_ratio_to_best_reactive": judged.tuned_ratio(), "matched_cost_ratio": judged.matched_ratio(),
+                "hindsight_cost_ratio": judged.hindsight_ratio(),
                 "paced_cost_ratio": judged.paced_ratio(), "violations": own.measures.violations,
                 "violations_interval": [own.violations.from, own.violations.to],
                 "steps": own.measures.steps, "policies": policies,

@@ -83,6 +83,11 @@ impl Enough {
         LEAST * (below.min(BINS - 1) as f64 * BIN_LN).exp() * (1.0 + 1e-6)
     }
 
+    /// Mean replicas that a factor of one asks for; `None` where nothing is known.
+    pub(super) fn mean_asked(&self) -> Option<f64> {
+        (self.total > 0.0).then(|| self.asked / self.total)
+    }
+
     /// Mean replicas that are paid for at the factor for `allowed`; infinite where nothing is known, or no factor serves.
     pub(super) fn cost(&self, allowed: f64) -> f64 {
         if self.total <= 0.0 || self.impossible > allowed * self.total {

@@ -3,7 +3,7 @@
 //!
 //! The intuition: a forecast is one signal among others; what was needed last is another. Each is kept on the books at all
 //! times, whether or not it is in charge: how many replicas it would have had ready is the least it asked for since the lead
-//! time, and so what factor would just have been enough for each step is known afterwards ([`Enough`]). That answers
+//! time, and so what factor would just have been enough for each step is known afterwards (`enough.rs`). That answers
 //! three questions at once. *How careful?* By the quantile of these factors. *Which signal?* The one that is cheapest at its
 //! factor. *Do forecasts help at all?* If one of them is the cheapest: the gate is nothing but that comparison, made again
 //! at every step, so a pattern that ends gives way to the last value by itself, and the policy begins reactive.
@@ -13,57 +13,28 @@
 //! that back and then loosen the quantile, by which a signal that needs whole replicas comes down in its own measure. Going
 //! unserved never tightens the quantile itself: the extremes of a bursty demand are a hundred times the usual, and no pace.
 //!
-//! *Dwell*: what was asked for stays asked for that long. A replica that is given back is gone for a lead time, so a
-//! signal that trembles has its least in each window, and keeping its highest instead may be the cheaper way.
-//!
-//! Constants were chosen by `cargo xtask bench provisioning --holdout`. Deliberately not here: averaging signals, which was no
-//! cheaper and harder to explain.
+//! Constants were chosen by `cargo xtask bench provisioning --holdout`. Without the integrals it is cheaper still, and where
+//! demand changes it leaves half a point too much unserved.
 
-use std::collections::VecDeque;
 use std::fmt;
 
-use super::enough::Enough;
-use super::outlook::{Outlook, QUANTILES};
+use super::outlook::Outlook;
+use super::signal::{Signal, Source};
 use super::{Moment, Policy, World};
 
 /// After which a step's needed factor counts half.
 const HALF_LIFE_DAYS: f64 = 7.0;
 /// By how much of its cost the signal in charge must be undercut to be replaced.
-const MARGIN: f64 = 0.02;
-/// What one unserved step adds to the logarithm of the factor, over the root of the steps until more can be ready: these go
-/// unserved together.
-const PACE: f64 = 0.01;
+const MARGIN: f64 = 0.01;
+/// What one unserved step adds to the logarithm of the factor, and what it takes from the share that the quantile leaves
+/// unserved; over the root of the steps until more can be ready, since these go unserved together.
+const PACE: f64 = 0.005;
 /// Least and most that it comes to: a fifth off at most, four times at most.
 const PACED_LN: (f64, f64) = (-0.2, 1.4);
-/// What one unserved step takes from the share that the quantile leaves unserved, over the same root.
-const LOOSENING: f64 = 0.005;
-/// Most that this share comes to.
+/// Most that the share comes to.
 const LOOSEST: f64 = 0.2;
-/// How long asking for less may be put off, beside the lead time: the horizontal autoscaler's.
-const DWELL_S: u32 = 300;
 /// Steps between comparisons of the signals.
 const COMPARE_EVERY: usize = 12;
-
-/// What a policy may go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// What was needed last.
-    LastValue,
-    /// A quantile of the forecast, by its place among [`QUANTILES`].
-    Forecast(usize),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LastValue => f.write_str("last value"),
-            Self::Forecast(place) => match QUANTILES.get(*place) {
-                Some(p) => write!(f, "forecast {:.1} %", 100.0 * p),
-                None => f.write_str("forecast"),
-            },
-        }
-    }
-}
 
 /// What the policy is to reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,57 +63,14 @@ impl fmt::Display for GateAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = |steps: usize| 100.0 * steps as f64 / self.steps.max(1) as f64;
         if self.by_forecast == 0 {
-            return f.write_str("stays reactive: no forecast is cheaper by 2 % at what may go unserved");
+            let margin = 100.0 * MARGIN;
+            return write!(f, "stays reactive: no forecast is cheaper by {margin} % at what may go unserved");
         }
         write!(f, "by forecast for {:.0} % of the time", share(self.by_forecast))?;
         if let Some((source, steps)) = self.sources.first() {
             write!(f, ", mostly {source} ({:.0} %)", share(*steps))?;
         }
         write!(f, "; {} switches", self.switches)
-    }
-}
-
-/// One way to say how much is needed, always on the books.
-#[derive(Clone, Debug)]
-struct Signal {
-    source: Source,
-    dwell_steps: usize,
-    /// What was said in the dwell time, and since the lead time the highest of it each.
-    said: VecDeque<f64>,
-    levels: VecDeque<f64>,
-    enough: Enough,
-}
-
-impl Signal {
-    /// The highest said within the dwell time.
-    fn level(&self) -> f64 {
-        self.levels.back().copied().unwrap_or(0.0)
-    }
-
-    fn say(&mut self, demand: f64, lead_steps: usize) {
-        self.said.push_back(demand);
-        if self.said.len() > self.dwell_steps + 1 {
-            self.said.pop_front();
-        }
-        self.levels.push_back(self.said.iter().copied().fold(0.0, f64::max));
-        if self.levels.len() > lead_steps + 1 {
-            self.levels.pop_front();
-        }
-    }
-
-    /// Takes in the demand of the step that was decided last.
-    fn observe(&mut self, world: &World<'_>, demand: f64) {
-        if self.levels.is_empty() {
-            return;
-        }
-        // Ready is what was asked for all the time since the lead time.
-        let least = self.levels.iter().copied().fold(f64::INFINITY, f64::min);
-        let needed = match world.replicas(demand) {
-            0 => 0.0,
-            _ if least <= 0.0 => f64::INFINITY,
-            replicas => (replicas - 1) as f64 * world.per_replica / least,
-        };
-        self.enough.observe(needed, self.level() / world.per_replica);
     }
 }
 
@@ -168,21 +96,7 @@ impl<'a> Foresight<'a> {
     #[must_use]
     pub fn new(world: &World<'_>, aim: Aim, outlook: Option<&'a Outlook>) -> Self {
         let forecasts = outlook.map_or(0, |outlook| outlook.upper.len());
-        let sources = std::iter::once(Source::LastValue).chain((0..forecasts).map(Source::Forecast));
-        let short = ((DWELL_S / world.step_s.max(1)) as usize).min(world.lead_steps);
-        let mut dwells = vec![0, short, world.lead_steps];
-        dwells.dedup();
-        let half_life = HALF_LIFE_DAYS * aim.day_steps as f64;
-        let signals: Vec<Signal> = sources
-            .flat_map(|source| dwells.iter().map(move |&dwell_steps| (source, dwell_steps)))
-            .map(|(source, dwell_steps)| Signal {
-                source,
-                dwell_steps,
-                said: VecDeque::new(),
-                levels: VecDeque::new(),
-                enough: Enough::new(half_life),
-            })
-            .collect();
+        let signals = Signal::all(world, forecasts, HALF_LIFE_DAYS * aim.day_steps as f64);
         let account = vec![0; signals.len()];
         let loosened = aim.allowed;
         let (in_charge, last, paced_ln, decided, switches) = (0, 0.0, 0.0, 0, 0);
@@ -214,10 +128,10 @@ impl<'a> Foresight<'a> {
 
     fn pace(&mut self, lead_steps: usize, served: bool) {
         let missed = f64::from(u8::from(!served)) - self.aim.allowed;
-        let together = ((lead_steps + 1) as f64).sqrt();
-        self.paced_ln = (self.paced_ln + PACE / together * missed).clamp(PACED_LN.0, PACED_LN.1);
+        let pace = PACE / ((lead_steps + 1) as f64).sqrt();
+        self.paced_ln = (self.paced_ln + pace * missed).clamp(PACED_LN.0, PACED_LN.1);
         let loosest = LOOSEST.max(self.aim.allowed);
-        self.loosened = (self.loosened - LOOSENING / together * missed).clamp(self.aim.allowed, loosest);
+        self.loosened = (self.loosened - pace * missed).clamp(self.aim.allowed, loosest);
     }
 
     fn compare(&mut self) {
@@ -250,7 +164,7 @@ impl Policy for Foresight<'_> {
                 (Source::Forecast(place), Some(outlook)) => outlook.at(place, moment.step),
                 _ => None,
             };
-            signal.say(said.unwrap_or(self.last), world.lead_steps);
+            signal.say(world, said.unwrap_or(self.last));
         }
         if self.decided.is_multiple_of(COMPARE_EVERY) {
             self.compare();
