@@ -13,8 +13,8 @@
 //! and nothing comes, is done without for a while ([`refusals`]). A controller that was killed between decision and order
 //! decides again from what it then sees: instances are counted at the manager, never remembered here.
 //!
-//! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start; a manager that
-//! knows a higher one raises it, so that a restored store is never refused for good.
+//! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start. A manager that knows a
+//! higher one is somebody else's: this controller stands down until that one is gone ([`standing`]).
 
 pub(crate) mod allocations;
 pub(crate) mod asks;
@@ -22,17 +22,24 @@ mod assembling;
 pub(crate) mod board;
 mod coming;
 mod drains;
+mod dwell;
 pub(crate) mod endpoints;
 mod learned;
 pub(crate) mod ledger;
+mod metering;
 mod observed;
+pub(crate) mod performance;
 mod publishing;
 mod refusals;
+pub(crate) mod selecting;
+pub(crate) mod shaping;
 pub(crate) mod spending;
+pub(crate) mod standing;
 pub(crate) mod starting;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
+mod uses;
 pub(crate) mod xds;
 
 use std::sync::Arc;
@@ -54,14 +61,26 @@ use asks::Ask;
 use drains::Drains;
 use endpoints::EndpointFiles;
 use learned::Learned;
+use metering::Meter;
+use performance::Performances;
 use refusals::Refusals;
+use shaping::Shaping;
 use spending::{Instant, Spending};
+use standing::{Change, Look, Standing, StoodDown};
 use tuning::Tunings;
 
 /// What was learned of pools is stored under this name.
 const POOLS: &str = "pools";
 /// And of headroom under this one.
 const HEADROOM: &str = "headroom";
+/// And of instances at work under this one.
+const PERFORMANCE: &str = "performance";
+/// The library of sizes under this one.
+const SHAPES: &str = "shapes";
+/// Since when groups have their number.
+const DWELL: &str = "dwell";
+/// The generation that was last ordered under.
+const ORDERED: &str = "ordered";
 
 /// Everything that only the loop touches.
 pub(crate) struct CapacityLoop<M> {
@@ -70,13 +89,16 @@ pub(crate) struct CapacityLoop<M> {
     manager: M,
     store: Box<dyn CapacityStore>,
     asks: Receiver<Ask>,
-    generation: Generation,
+    standing: Standing,
     /// What was ordered last; `None` before the first order.
     ordered: Option<Vec<Target>>,
     instances: Vec<Instance>,
     drains: Drains,
     refusals: Refusals,
     learned: Learned,
+    meter: Meter,
+    performances: Performances,
+    shaping: Shaping,
     dwell: DwellMemory,
     spending: Spending,
     allocations: Allocations,
@@ -98,6 +120,11 @@ impl<M: InstanceManager> CapacityLoop<M> {
         epoch: u64,
     ) -> Result<Self, crate::store::StoreError> {
         let started = (wall_now_ms(), shared.clock.steady_now());
+        let stored = store.learned(SHAPES)?;
+        let shaping = Shaping::of(settings.generated_shapes, &settings.shapes, stored.as_deref());
+        let settings = CapacitySettings { shapes: shaping.all(), ..settings };
+        let before = store.learned(ORDERED)?.and_then(|stored| serde_json::from_str::<(u64, u64)>(&stored).ok());
+        let before = before.map(|(epoch, sequence)| Generation { epoch, sequence });
         Ok(Self {
             spending: store.spending()?.unwrap_or_default(),
             allocations: Allocations::of(store.allocations()?),
@@ -105,13 +132,16 @@ impl<M: InstanceManager> CapacityLoop<M> {
             shared,
             manager,
             asks,
-            generation: Generation { epoch, sequence: 0 },
+            standing: Standing::new(epoch, before, settings.decide_every),
             ordered: None,
             instances: Vec::new(),
             drains: Drains::default(),
             refusals: Refusals::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
-            dwell: DwellMemory::default(),
+            meter: Meter::default(),
+            performances: Performances::of(&settings, store.learned(PERFORMANCE)?.as_deref()),
+            shaping,
+            dwell: dwell::read(store.learned(DWELL)?.as_deref()),
             recorder: ledger::Recorder::default(),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,
@@ -147,16 +177,18 @@ impl<M: InstanceManager> CapacityLoop<M> {
             Err(_) => return self.note_silence(&timed_out("observe instances")),
         };
         let now = self.now();
-        self.see(observed, now);
+        let usage = self.see(observed, now);
+        self.measure(&usage, now);
         self.spending.pay(&self.settings, &self.instances, now);
         let inputs = self.inputs(now, None);
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
         let findings = self.check(&inputs, &plan);
         self.note_supply(&inputs, now);
         self.tune(&inputs, &plan, now);
+        self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
-        if findings.is_empty() {
+        if findings.is_empty() && self.standing.stood_down().is_none() {
             self.dwell.remember(&plan, inputs.now_s);
             error = self.carry_out(&plan, now).await.err();
         }
@@ -178,26 +210,31 @@ impl<M: InstanceManager> CapacityLoop<M> {
         findings
     }
 
-    /// Says the order of a plan; a new one under a new generation, the same one again as it was.
+    /// Says the order of a plan: a new one under a new generation, the same one again as it was, until that is long ago.
     async fn carry_out(&mut self, plan: &CapacityPlan, now: Instant) -> Result<(), ProvisionError> {
-        if self.ordered.as_ref() != Some(&plan.targets) {
-            self.generation.sequence += 1;
+        let is_new = self.ordered.as_ref() != Some(&plan.targets);
+        let steady = self.shared.clock.steady_now();
+        if self.standing.is_due(is_new, steady) {
+            let generation = self.standing.next(steady);
             // Written down before it is said: an order is always of a generation that a successor knows of.
+            self.store_generation(generation);
+        }
+        let generation = self.standing.generation();
+        if is_new {
             self.ordered = Some(plan.targets.clone());
             let targets: Vec<String> =
                 plan.targets.iter().map(|target| format!("{}={}", target.group, target.count)).collect();
-            tracing::info!(generation = %self.generation, ?targets, "capacity ordered");
+            tracing::info!(%generation, ?targets, "capacity ordered");
             self.note_decision(plan, now);
         }
-        let order = Order { generation: self.generation, targets: plan.targets.clone() };
+        let shapes = self.shaping.described(&plan.targets);
+        let order = Order { generation, targets: plan.targets.clone(), shapes };
         let applied = match tokio::time::timeout(CALL_WITHIN, self.manager.apply(&order)).await {
             Ok(Ok(applied)) => applied,
-            Ok(Err(ProvisionError::StaleGeneration { asked, taken })) => {
-                self.generation = Generation { epoch: taken.epoch + 1, sequence: 0 };
-                self.ordered = None;
-                tracing::warn!(%asked, %taken, epoch = self.generation.epoch, "the manager knows a newer order; epoch raised");
-                let error = ProvisionError::StaleGeneration { asked, taken };
+            Ok(Err(error)) if let ProvisionError::StaleGeneration { taken, .. } = error => {
                 self.count_error(&error);
+                self.standing.stand_down(taken, self.look(now));
+                self.note_change(Change::StandsDown);
                 return Err(error);
             }
             Ok(Err(error)) => {
@@ -221,6 +258,12 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.shared.metrics.capacity.stopped.inc_by(u64::from(applied.stopped));
         for failure in applied.failures {
             self.shared.metrics.capacity.count_failure(&failure.group.pool, failure.kind.name());
+            if failure.kind == FailureKind::Unknown && self.shaping.give_up(&failure.group.shape, &failure.detail, now)
+            {
+                tracing::error!(group = %failure.group, detail = failure.detail, "a generated shape cannot be made; it is retired");
+                self.settings.shapes = self.shaping.all();
+                continue;
+            }
             if failure.kind == FailureKind::Failed {
                 self.learned.failed(&failure.group.pool, now);
             }
@@ -233,10 +276,28 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     /// A manager that does not answer: what is known stands, and nothing is given up.
-    fn note_silence(&self, error: &ProvisionError) {
+    fn note_silence(&mut self, error: &ProvisionError) {
         self.count_error(error);
+        self.standing.not_seen();
         tracing::error!(%error, "instances are not seen; what is known of them stands");
         lock(&self.shared.capacity.view).error = Some(error.to_string());
+    }
+
+    /// Who is in charge has changed.
+    fn note_change(&mut self, change: Change) {
+        // What is there was ordered by somebody else.
+        self.ordered = None;
+        let own = self.standing.generation();
+        match (change, self.standing.stood_down()) {
+            (Change::StandsDown, Some(StoodDown { taken, .. })) => tracing::warn!(%taken, %own,
+                still_for_s = self.standing.still_for().as_secs(),
+                "a newer controller keeps the capacity; this one stands down until the other is gone"),
+            _ => tracing::warn!(%own, "no newer controller keeps the capacity any more; this one does again"),
+        }
+    }
+
+    fn look(&self, now: Instant) -> Look {
+        Look { steady: self.shared.clock.steady_now(), wall_ms: now.wall_ms }
     }
 
     fn count_error(&self, error: &ProvisionError) {

@@ -11,6 +11,7 @@ pub(crate) mod capacity;
 mod contracts;
 mod events;
 pub(crate) mod file;
+pub(crate) mod forecast;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! `forebay controller`: starts the parts in order, and stops them in the reverse one.
 //!
-//! Start: configuration, store, observer, planner (which publishes its first plan at once), provisioning, HTTP, and last the port file,
-//! so that whoever sees it can call. Stop, on SIGTERM or SIGINT: held watches are answered, connections end, the planner
+//! Start: configuration, store, observer, all ports, planner (which publishes its first plan at once), provisioning, HTTP, and last
+//! the port file, so that whoever sees it can call. A port that is taken is told before anything is planned or started. Stop, on SIGTERM or SIGINT: held watches are answered, connections end, the planner
 //! writes what was observed last, the store closes. A kill -9 loses none of that either: the filters' counters are
 //! cumulative and count on from the stored cursors.
 
@@ -45,6 +45,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("listen on {}: choose another address with listen", config.listen))?;
     let address = listener.local_addr().context("read the address listened on")?;
+    let for_endpoints = capacity::xds::listen(&config).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
@@ -60,7 +61,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let provisioning = capacity::starting::start(&shared).await?;
 
     let (stop, stopping) = watch::channel(false);
-    let serving_endpoints = capacity::xds::start(&shared, &stopping).await?;
+    let serving_endpoints = for_endpoints.map(|one| one.serve(&shared, &stopping)).transpose()?;
     let router = http::router(Arc::clone(&shared), stopping.clone());
     let serving = tokio::spawn(serve::serve(listener, router, Speaks::Http(longest_hold), stopping));
     if let Some(file) = &port_file {

@@ -4,13 +4,13 @@
 //! |---|---|
 //! | `POST /v1/sync` | see [`crate::sync`] |
 //! | `GET /healthz` | 200 while the process serves |
-//! | `GET /readyz` | 200 once history is open and the first plan is published, else 503 with the reason |
+//! | `GET /readyz` | 200 once history is open, the first plan is published and no newer controller keeps the capacity, else 503 with the reason |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /v1/plan` | the plan in force and its report, JSON |
 //! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
 //! | `GET /v1/forecasts/choices?tenant=T&resource=R` | what was decided about a key's forecasts, newest last, JSON |
 //! | `GET`, `POST /v1/anomalies` | what training leaves out, by key, and what people say of it: see [`anomalies`] |
-//! | `/v1/capacity`, `/v1/availability` | instances and what may be had: see [`capacity`] |
+//! | `/v1/capacity`, `/v1/shapes`, `/v1/availability` | instances and what may be had: see [`capacity`] |
 //! | `/v1/allocations` | asking for capacity ahead of time: see [`allocations`] |
 //!
 //! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
@@ -22,6 +22,7 @@ mod capacity;
 mod problem;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -34,6 +35,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 
+use crate::capacity::standing::StoodDown;
 use crate::forecasting::explain::choice_json;
 use crate::planning::demand::{KeyRecord, Record};
 use crate::state::{Shared, Table, lock};
@@ -60,6 +62,7 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .route("/v1/capacity/decisions", get(capacity::decisions))
         .route("/v1/capacity/tuning", post(capacity::tune))
         .route("/v1/capacity/ledger", get(capacity::ledger_of))
+        .route("/v1/shapes", get(capacity::shapes))
         .route("/v1/availability", get(capacity::availability))
         .route("/v1/allocations", get(allocations::list).post(allocations::ask))
         .route("/v1/allocations/{id}", get(allocations::one).patch(allocations::extend).delete(allocations::cancel))
@@ -79,11 +82,18 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    if shared.table.borrow().is_some() {
-        (StatusCode::OK, "ready\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the first plan is not published yet\n").into_response()
+    match not_ready(&shared) {
+        None => (StatusCode::OK, "ready\n").into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
+}
+
+/// Why others should be asked instead.
+pub(crate) fn not_ready(shared: &Shared) -> Option<String> {
+    if let Some(StoodDown { taken, .. }) = lock(&shared.capacity.view).stood_down {
+        return Some(format!("a newer controller keeps the capacity: order {taken} was taken"));
+    }
+    shared.table.borrow().is_none().then(|| "the first plan is not published yet".to_owned())
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
@@ -94,7 +104,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 async fn plan(State(shared): State<Arc<Shared>>) -> Response {
     let table = shared.table.borrow().clone();
     match table {
-        Some(table) => json_answer(&table_json(&table, shared.config.step_s)),
+        Some(table) => json_answer(&table_json(&table, shared.config.step_s, shared.clock.steady_now())),
         None => (StatusCode::SERVICE_UNAVAILABLE, "the first plan is not published yet\n").into_response(),
     }
 }
@@ -145,7 +155,13 @@ fn json_answer(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-fn table_json(table: &Table, step_s: u32) -> Value {
+/// A table as of a moment, in steady time.
+pub(crate) fn table_json(table: &Table, step_s: u32, now: Duration) -> Value {
+    let keys = table.plan.report.keys.iter().enumerate();
+    let keys = keys.map(|(place, line)| {
+        let more_at = table.more_at.get(place).copied().flatten();
+        report_json(line, more_at.and_then(|more_at| more_at.checked_sub(now)))
+    });
     json!({
         "generation": { "shard": 0, "epoch": table.generation.epoch, "sequence": table.generation.sequence },
         "step": table.step,
@@ -153,7 +169,7 @@ fn table_json(table: &Table, step_s: u32) -> Value {
         "published_unix_ms": table.published_unix_ms,
         "proxies": table.proxies,
         "grants": table.plan.grants.iter().map(|grant| grant_json(grant, step_s)).collect::<Vec<_>>(),
-        "report": table.plan.report.keys.iter().map(report_json).collect::<Vec<_>>(),
+        "report": keys.collect::<Vec<_>>(),
         "findings": table.findings.iter().map(Finding::to_string).collect::<Vec<_>>(),
     })
 }
@@ -182,7 +198,8 @@ fn grant_json(grant: &Grant, step_s: u32) -> Value {
     })
 }
 
-fn report_json(line: &KeyReport) -> Value {
+/// `more_in` says when the pool of a key that is short has enough ready.
+fn report_json(line: &KeyReport, more_in: Option<Duration>) -> Value {
     let detail = match &line.reason {
         Reason::NoForecast(why) => Some(why),
         _ => None,
@@ -194,6 +211,8 @@ fn report_json(line: &KeyReport) -> Value {
         "detail": detail,
         "peak_need_per_s": per_s(line.peak_need_milli_per_s),
         "peak_granted_per_s": per_s(line.peak_granted_milli_per_s),
+        "is_short_now": line.is_short_now,
+        "enough_ready_in_s": more_in.map(|more_in| more_in.as_secs_f64()),
     })
 }
 

@@ -88,6 +88,8 @@ pub(crate) struct Observer {
     moved: BTreeMap<String, BTreeSet<Key>>,
     /// What came in the slots around now.
     slot_sums: Sums,
+    /// Units admitted since the start of this process, by the contract's place.
+    admitted_units: HashMap<usize, f64>,
 }
 
 struct Proxy {
@@ -95,10 +97,20 @@ struct Proxy {
     boot: Option<Boot>,
     /// `None` while it is only known from before the start.
     seen_at: Option<Duration>,
+    /// Steady time of the last report that was counted; what levels are held against.
+    reported_at: Duration,
     /// Recent demand, by the contract's place.
     levels: HashMap<usize, Level>,
     /// What it said last of the slots around now, in this boot.
     slots: Said,
+}
+
+impl Proxy {
+    /// Of which nothing else is known.
+    fn seen_at(seen_at: Option<Duration>) -> Self {
+        let (levels, slots) = (HashMap::new(), Said::default());
+        Self { boot: None, seen_at, reported_at: Duration::ZERO, levels, slots }
+    }
 }
 
 struct Boot {
@@ -139,6 +151,7 @@ impl Observer {
             zeroed: BTreeSet::new(),
             moved: BTreeMap::new(),
             slot_sums: Sums::default(),
+            admitted_units: HashMap::new(),
         };
         for cursor in cursors {
             let silent_real_s = (now.calendar_s - cursor.reported_s) / speed;
@@ -150,7 +163,7 @@ impl Observer {
                 cells: Cells::resumed(),
             };
             let seen_at = (silent_real_s <= PRESUMED_LIVE.as_secs_f64()).then_some(now.steady);
-            let proxy = Proxy { boot: Some(boot), seen_at, levels: HashMap::new(), slots: Said::default() };
+            let proxy = Proxy { boot: Some(boot), ..Proxy::seen_at(seen_at) };
             observer.proxies.insert(cursor.proxy, proxy);
         }
         observer
@@ -211,6 +224,9 @@ impl Observer {
                 let before = proxy.levels.get(&place).copied();
                 let real_s = (span.to_s - span.from_s) / self.speed;
                 proxy.levels.insert(place, Level::after(before, &delta, real_s, now.steady));
+                if same_boot {
+                    *self.admitted_units.entry(place).or_insert(0.0) += delta.admitted_units() as f64;
+                }
                 self.slot_sums.take(&mut proxy.slots, place, [further.running, further.last], now_step);
             }
             counters.insert(key.clone(), counted.not_before(&before));
@@ -236,6 +252,7 @@ impl Observer {
         while self.zeroed.len() > 86_400 / self.step_s as usize + 2 {
             self.zeroed.pop_first();
         }
+        proxy.reported_at = now.steady;
         let (boot_id, sequence, reported_s) = (report.boot_id, report.sequence, now.calendar_s);
         proxy.boot = Some(Boot { boot_id, sequence, reported_s, counters, cells });
         Outcome::Counted { news, backwards, unknown }
@@ -250,17 +267,16 @@ impl Observer {
         if self.proxies.len() >= MAX_PROXIES || proxy.is_empty() || proxy.len() > MAX_PROXY_NAME_BYTES {
             return false;
         }
-        self.proxies.insert(
-            proxy.to_owned(),
-            Proxy { boot: None, seen_at: Some(now), levels: HashMap::new(), slots: Said::default() },
-        );
+        self.proxies.insert(proxy.to_owned(), Proxy::seen_at(Some(now)));
         true
     }
 
     /// What was lately seen of each contract at the live proxies.
     pub(crate) fn recent(&self, now: Duration) -> Recent {
         let live = self.proxies.iter().filter(|(_, proxy)| self.is_live(proxy, now));
-        let seen = |proxy: &Proxy| proxy.levels.iter().filter_map(|(place, level)| level.seen(*place, now)).collect();
+        let seen = |proxy: &Proxy| {
+            proxy.levels.iter().filter_map(|(place, level)| level.seen(*place, proxy.reported_at)).collect()
+        };
         live.map(|(name, proxy)| (name.clone(), seen(proxy))).collect()
     }
 
@@ -269,10 +285,16 @@ impl Observer {
         let mut offered = HashMap::new();
         for proxy in self.proxies.values().filter(|proxy| self.is_live(proxy, now)) {
             for (place, level) in &proxy.levels {
-                *offered.entry(*place).or_insert(0.0) += level.mean_per_s(now);
+                *offered.entry(*place).or_insert(0.0) += level.mean_per_s(proxy.reported_at);
             }
         }
         offered
+    }
+
+    /// Units that were admitted of each contract since this process began, by place. What proxies counted before their
+    /// first report to it is left out: nobody knows when that was.
+    pub(crate) fn admitted_units(&self) -> &HashMap<usize, f64> {
+        &self.admitted_units
     }
 
     /// Which part of a key's demand in these slots is a proxy's, from 0 to 1; `None` for a key without contract.

@@ -46,6 +46,7 @@ use crate::clock::wall_now_ms;
 use crate::metrics::KeyLabels;
 use crate::state::{Shared, lock};
 use crate::store::{HistoryStore, StoreError};
+use capacity::Drawn;
 use demand::KeyDemand;
 use events::Feeds;
 use fitting::Fitting;
@@ -99,6 +100,7 @@ pub(crate) struct Planner {
     network: Network,
     searches: Searches,
     flushed_at: Duration,
+    drawn: Drawn,
 }
 
 impl Planner {
@@ -137,6 +139,7 @@ impl Planner {
             network: Network::default(),
             searches: Searches::default(),
             flushed_at: Duration::ZERO,
+            drawn: Drawn::default(),
             shared,
         };
         {
@@ -214,12 +217,14 @@ impl Planner {
                     self.forecast_key(index, planned, self.open_step, None);
                 }
                 self.look_out(planned);
+                self.drawn.is_stale = true;
                 self.publish(planned, live, raised);
             } else if self.ready_has_changed() {
                 self.publish(planned, live, raised);
             } else if raised || self.deal_is_due(&live, now.steady) {
                 self.redeal(live, now.steady);
             }
+            self.redraw_capacity(planned, now.steady);
         }
         self.submit_due();
         self.tend_network();

@@ -92,9 +92,13 @@ impl DryRun {
     }
 
     /// How many of `missing` could be started beside those that are there, and what keeps the others.
-    fn possible(&self, group: &Group, had: u32, missing: u32) -> (u32, Option<GroupFailure>) {
+    fn possible(&self, group: &Group, had: u32, missing: u32, order: &Order) -> (u32, Option<GroupFailure>) {
         let failure = |kind, detail| Some(GroupFailure { group: group.clone(), kind, detail });
-        let Some(most) = self.groups.get(group) else {
+        // A size that the order describes may be wherever its service may.
+        let is_described = order.shapes.iter().any(|shape| shape.name == group.shape);
+        let place = |known: &Group| known.service == group.service && known.pool == group.pool;
+        let elsewhere = || self.groups.iter().find(|(known, _)| is_described && place(known)).map(|(_, most)| most);
+        let Some(most) = self.groups.get(group).or_else(elsewhere) else {
             return (0, failure(FailureKind::Unknown, format!("{group} is not among the groups that were declared")));
         };
         let room = most.saturating_sub(had);
@@ -108,7 +112,7 @@ impl DryRun {
 impl InstanceManager for DryRun {
     async fn observe(&self) -> Result<Observed, ProvisionError> {
         let state = self.locked();
-        Ok(Observed { generation: state.generation, instances: state.instances.clone() })
+        Ok(Observed { generation: state.generation, instances: state.instances.clone(), ..Observed::default() })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
@@ -131,7 +135,7 @@ impl InstanceManager for DryRun {
                 applied.stopped += surplus;
             }
             if asked > had {
-                let (started, failure) = self.possible(group, had, asked - had);
+                let (started, failure) = self.possible(group, had, asked - had, order);
                 state.begin(group, started, at_ms);
                 if started > 0 {
                     state.list(step(Action::Start(started)));

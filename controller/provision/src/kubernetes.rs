@@ -41,9 +41,7 @@ use self::notes::Note;
 use self::reconcile::{Part, Work};
 use self::seen::Seen;
 use self::view::View;
-use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
-
-pub use self::usage::InstanceUsage;
+use crate::{Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError};
 
 pub use self::settings::{
     Access, ClusterSettings, KubernetesSettings, Placeholders, PoolPlacement, ServiceTemplate, Toleration,
@@ -65,6 +63,7 @@ struct Managed {
 struct Known {
     seen: Seen,
     generation: Option<Generation>,
+    usage: Vec<InstanceUsage>,
     lost: Option<ProvisionError>,
     /// Failures of the last order, as far as they were told to the cluster.
     told: BTreeSet<(String, FailureKind)>,
@@ -104,21 +103,6 @@ impl Kubernetes {
         self.clusters.iter().flat_map(|managed| managed.known().troubles.clone()).collect()
     }
 
-    /// What instances used of late, in the clusters that measure it.
-    ///
-    /// # Errors
-    /// [`ProvisionError`] when a cluster does not answer.
-    pub async fn usage(&self) -> Result<Vec<InstanceUsage>, ProvisionError> {
-        let mut usage = Vec::new();
-        for managed in &self.clusters {
-            let view = View::read(&managed.cluster, &self.settings, unix_now_ms()).await?;
-            let pods = view.members.into_values().flatten().map(|member| member.pod.metadata);
-            let ids = pods.map(|metadata| (metadata.name, metadata.uid)).collect();
-            usage.extend(usage::read(&managed.cluster, &ids).await?);
-        }
-        Ok(usage)
-    }
-
     /// Tells the cluster what was done, and what could not be for the first time.
     async fn tell(&self, managed: &Managed, part: &Part, now_ms: u64) {
         let mut notes = part.notes.clone();
@@ -156,11 +140,13 @@ impl Kubernetes {
         .await;
         let (generation, view) = (generation?, view?);
         lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
+        let usage = usage::read(&managed.cluster, &view).await;
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
         let mut known = managed.known();
         // A generation only rises: a lower one was read before a write that was seen since.
         known.generation = known.generation.max(generation);
         known.seen.update(there, now_ms);
+        known.usage = usage;
         Ok(())
     }
 }
@@ -176,6 +162,9 @@ impl InstanceManager for Kubernetes {
             known.lost = looked.clone().err();
             observed.generation = observed.generation.max(known.generation);
             observed.instances.extend(known.seen.last());
+            if looked.is_ok() {
+                observed.usage.extend(known.usage.iter().cloned());
+            }
             failed = failed.or(known.lost.clone());
         }
         match failed {
@@ -202,16 +191,14 @@ impl InstanceManager for Kubernetes {
             return Err(stale.clone());
         }
         let now_ms = unix_now_ms();
+        // Every size is made alike, whoever thought of it.
+        let mut settings = self.settings.clone();
+        settings.shapes.extend(order.shapes.iter().cloned());
+        let settings = &settings;
         let works = self.clusters.iter().zip(taken).map(|(managed, taken)| {
             let location = managed.cluster.location.as_str();
             let targets = routed.iter().filter(|(place, _)| *place == location).map(|(_, target)| *target).collect();
-            let work = Work {
-                cluster: &managed.cluster,
-                settings: &self.settings,
-                generation: order.generation,
-                targets,
-                now_ms,
-            };
+            let work = Work { cluster: &managed.cluster, settings, generation: order.generation, targets, now_ms };
             async move {
                 let carried_out = match taken {
                     Ok(()) => work.carry_out().await,

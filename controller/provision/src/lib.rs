@@ -25,24 +25,27 @@ mod webhook;
 use std::future::Future;
 use std::time::Duration;
 
-use forebay_plan::capacity::{Generation, Group, Instance, Target};
+use forebay_plan::capacity::{Generation, Group, Instance, Shape, Target};
 
 pub use declared::Declared;
 pub use dry_run::{Action, DryRun, MAX_STEPS, Step};
 pub use kind::Manager;
 pub use process::{Backoff, Drain, Health, Ports, Process, ProcessSettings, Template, Warming};
 pub use webhook::{
-    REWINDS_MAX, Retries, SECRET_BYTES_MIN, Secret, SecretTooShort, Webhook, WebhookError, WebhookSettings, protocol,
-    signature,
+    ClientFiles, REWINDS_MAX, Retries, SECRET_BYTES_MIN, Secret, SecretTooShort, TlsError, TlsSettings, Webhook,
+    WebhookError, WebhookSettings, protocol, signature,
 };
 
 /// What a manager is to make true.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Order {
     /// Who decided; older ones than the newest that was taken are refused.
     pub generation: Generation,
     /// Every group that is to have instances. A group of this manager that is not in it is to have none.
     pub targets: Vec<Target>,
+    /// Sizes that targets may be of beside those that managers are configured with: shapes that were generated from what
+    /// instances use. A manager that cannot make a size passes them over, and its group fails as unknown.
+    pub shapes: Vec<Shape>,
 }
 
 /// What there is.
@@ -52,6 +55,19 @@ pub struct Observed {
     pub generation: Option<Generation>,
     /// All instances that the manager owns; those that are gone for at most a day.
     pub instances: Vec<Instance>,
+    /// What instances use, of those that the manager can measure; nothing rests on any of them being here.
+    pub usage: Vec<InstanceUsage>,
+}
+
+/// What one instance used of late, on average since it was last told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceUsage {
+    /// The instance.
+    pub id: String,
+    /// Thousandths of a core.
+    pub cpu_milli: f64,
+    /// Memory, in MiB.
+    pub memory_mib: f64,
 }
 
 /// What came of an order.

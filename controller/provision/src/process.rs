@@ -25,6 +25,7 @@ mod health;
 mod life;
 mod record;
 mod settings;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -40,6 +41,7 @@ use crate::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order
 use backoff::Failing;
 use health::Warmings;
 use record::{Folder, Record};
+use usage::Meter;
 
 /// The manager.
 pub struct Process {
@@ -63,6 +65,7 @@ struct State {
     /// Groups whose instances ended by themselves or would not start.
     failing: BTreeMap<Group, Failing>,
     warmings: Warmings,
+    meter: Meter,
 }
 
 impl Process {
@@ -90,6 +93,7 @@ impl Process {
             children: BTreeMap::new(),
             failing: BTreeMap::new(),
             warmings: Warmings::default(),
+            meter: Meter::default(),
         };
         Ok(Self { settings, state: Mutex::new(state), clock })
     }
@@ -142,9 +146,12 @@ impl InstanceManager for Process {
 }
 
 impl State {
-    fn observed(&self) -> Observed {
+    fn observed(&mut self) -> Observed {
         let instances = self.records.values().map(Record::instance).collect();
-        Observed { generation: self.folder.generation(), instances }
+        let alive = self.records.values().filter(|record| record.is_alive());
+        let groups = alive.filter_map(|record| Some((record.id.clone(), record.process?.pid))).collect();
+        let usage = self.meter.look(&groups, Instant::now());
+        Observed { generation: self.folder.generation(), instances, usage }
     }
 
     fn wanted(&self, group: &Group) -> Vec<&Record> {

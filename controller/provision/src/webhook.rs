@@ -8,18 +8,22 @@
 //! no sense is [`ProvisionError::Malformed`], never half used; a view older than one seen is not believed, unless it is all
 //! that comes ([`REWINDS_MAX`]); all tries of a call together end within [`CALL_WITHIN`].
 //!
-//! What it deliberately does not do: speak TLS. It calls loopback addresses only; for a receiver elsewhere a proxy beside
-//! the controller (Envoy, say) opens the connection. Signatures hold whatever lies between, secrecy is the proxy's. It stores
-//! nothing: what was taken and what exists is the receiver's to remember.
+//! Over `https://` the receiver must show a certificate that an authority of ours signed ([`TlsSettings`]); over `http://` only
+//! loopback addresses are called. Signatures hold whatever lies between.
+//!
+//! What it deliberately does not do: follow redirects or use a proxy. It stores nothing: what was taken and what exists is
+//! the receiver's to remember.
 
+mod address;
 #[cfg(test)]
 mod document;
 pub mod protocol;
 mod reading;
+mod retries;
 mod signing;
+mod tls;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,20 +31,24 @@ use bytes::Bytes;
 use forebay_plan::capacity::Group;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use retries::Retries;
 pub use signing::{SECRET_BYTES_MIN, Secret, SecretTooShort, signature};
+pub use tls::{ClientFiles, TlsError, TlsSettings};
 
-use crate::call::{CallError, call};
+use crate::call::{Answer, CallError, connect, exchange};
 use crate::{Applied, CALL_WITHIN, InstanceManager, Observed, Order, ProvisionError};
+use address::Address;
 use protocol::{
     APPLY, ApplyAnswer, ApplyRequest, IDEMPOTENCY_KEY, MAX_BODY_BYTES, OBSERVE, ObserveAnswer, ObserveRequest, Refused,
     SIGNATURE, TIMESTAMP,
 };
+use tls::Tls;
 
 /// Views in a row older than one seen that are refused; the next is believed: the receiver was restored.
 pub const REWINDS_MAX: u32 = 3;
@@ -48,8 +56,11 @@ pub const REWINDS_MAX: u32 = 3;
 /// What the webhook is told.
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
-    /// `http://` and a loopback address with a port, and perhaps a path that the protocol's paths are put after.
+    /// `https://` and a host, or `http://` and a loopback address with a port, and perhaps a path that the protocol's paths
+    /// are put after.
     pub url: String,
+    /// For `https://` only.
+    pub tls: TlsSettings,
     /// Known to the receiver too.
     pub secret: Secret,
     /// How long and how often a call is tried.
@@ -58,56 +69,30 @@ pub struct WebhookSettings {
     pub seed: u64,
 }
 
-/// How long and how often a call is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    /// Tries of one call, at least 1.
-    pub most_tries: u32,
-    /// How long one try may take.
-    pub try_within: Duration,
-    /// Longest pause after the first try; doubled with each further, and each drawn between nothing and that.
-    pub first_pause: Duration,
-    /// Longest pause.
-    pub most_pause: Duration,
-}
-
-impl Default for Retries {
-    /// Four tries of 5 s with pauses of at most 0.25, 0.5 and 1 s: 21.75 s of the 30 s that a call may take.
-    fn default() -> Self {
-        Self {
-            most_tries: 4,
-            try_within: Duration::from_secs(5),
-            first_pause: Duration::from_millis(250),
-            most_pause: Duration::from_secs(2),
-        }
-    }
-}
-
-impl Retries {
-    /// Longest pause after a try; the first is number 0.
-    fn pause_max(&self, tried: u32) -> Duration {
-        self.first_pause.saturating_mul(1 << tried.min(31)).min(self.most_pause)
-    }
-
-    /// Longest that a call takes.
-    fn longest(&self) -> Duration {
-        let pauses = (0..self.most_tries.saturating_sub(1)).map(|tried| self.pause_max(tried));
-        pauses.fold(self.try_within.saturating_mul(self.most_tries), Duration::saturating_add)
-    }
-}
-
 /// Why a webhook cannot be used as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
     /// Not a URL that is spoken.
-    #[error(
-        "webhook {url:?}: {detail}; give http://127.0.0.1:PORT, and for a receiver elsewhere a proxy there that speaks TLS"
-    )]
+    #[error("webhook {url:?}: {detail}; give https://HOST, or http://127.0.0.1:PORT for a receiver on this machine")]
     Url {
         /// As configured.
         url: String,
         /// What is wrong with it.
         detail: &'static str,
+    },
+    /// What is said of TLS is not spoken over.
+    #[error("webhook {url:?}: it is not over TLS; write https://, or leave out what is said of tls")]
+    NoTls {
+        /// As configured.
+        url: String,
+    },
+    /// TLS cannot be spoken as it is configured.
+    #[error("webhook {url:?}: tls: {source}")]
+    Tls {
+        /// As configured.
+        url: String,
+        /// Why.
+        source: TlsError,
     },
     /// Too few or too long tries.
     #[error(
@@ -124,9 +109,9 @@ pub enum WebhookError {
 /// The manager.
 pub struct Webhook {
     settings: WebhookSettings,
-    authority: String,
-    /// What the protocol's paths are put after.
-    prefix: String,
+    address: Address,
+    /// `None` over `http://`.
+    tls: Option<Tls>,
     now_s: Box<dyn Fn() -> u64 + Send + Sync>,
     state: Mutex<State>,
 }
@@ -148,15 +133,21 @@ impl Webhook {
         settings: WebhookSettings,
         now_s: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Result<Self, WebhookError> {
-        let (authority, prefix) =
-            parts(&settings.url).map_err(|detail| WebhookError::Url { url: settings.url.clone(), detail })?;
+        let url = || settings.url.clone();
+        let address = Address::of(&settings.url).map_err(|detail| WebhookError::Url { url: url(), detail })?;
+        let tls = match address.is_tls {
+            true => Some(Tls::new(settings.tls.clone(), &address.host)),
+            false if settings.tls != TlsSettings::default() => return Err(WebhookError::NoTls { url: url() }),
+            false => None,
+        };
+        let tls = tls.transpose().map_err(|source| WebhookError::Tls { url: url(), source })?;
         let Retries { most_tries: tries, .. } = settings.retries;
         let longest = settings.retries.longest();
         if tries == 0 || longest >= CALL_WITHIN {
             return Err(WebhookError::Retries { tries, longest });
         }
         let state = State { random: ChaCha8Rng::seed_from_u64(settings.seed), revision: 0, rewinds: 0 };
-        Ok(Self { settings, authority, prefix, now_s: Box::new(now_s), state: Mutex::new(state) })
+        Ok(Self { settings, address, tls, now_s: Box::new(now_s), state: Mutex::new(state) })
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -195,11 +186,11 @@ impl Webhook {
     }
 
     async fn try_once(&self, asked: &Asked<'_>) -> Result<Bytes, Trouble> {
-        let path = format!("{}{}", self.prefix, asked.path);
+        let path = format!("{}{}", self.address.prefix, asked.path);
         let timestamp = (self.now_s)().to_string();
         let secret = &self.settings.secret;
         let mut request = Request::post(&path)
-            .header(HOST, &self.authority)
+            .header(HOST, &self.address.authority)
             .header(CONTENT_TYPE, "application/json")
             .header(TIMESTAMP, &timestamp)
             .header(SIGNATURE, signature(secret, &timestamp, &path, &asked.body));
@@ -208,9 +199,14 @@ impl Webhook {
         }
         let request = request.body(Full::new(Bytes::from(asked.body.clone())));
         let request = request.map_err(|error| Trouble::Final(asked.malformed(error.to_string())))?;
-        let answer = call(&self.authority, request, MAX_BODY_BYTES).await.map_err(|error| match error {
-            CallError::Broken(detail) => Trouble::Passing(detail),
-            CallError::TooLong(_) => Trouble::Final(asked.malformed(error.to_string())),
+        let answer = self.call(request).await.map_err(|error| match (&error, tls::remedy(&error)) {
+            (CallError::TooLong(_), _) => Trouble::Final(asked.malformed(error.to_string())),
+            (CallError::Broken { .. }, None) => Trouble::Passing(error.to_string()),
+            // Nothing but people will change it.
+            (CallError::Broken { .. }, Some(remedy)) => Trouble::Final(ProvisionError::Unreachable {
+                operation: asked.operation,
+                detail: format!("{}: {error}; {remedy}", self.settings.url),
+            }),
         })?;
         if is_passing(answer.status) {
             return Err(Trouble::Passing(format!("it answers {}", answer.status)));
@@ -226,6 +222,16 @@ impl Webhook {
             (StatusCode::CONFLICT, Some(order)) => Err(Trouble::Final(asked.refused(order, &answer.body))),
             (status, _) => Err(Trouble::Final(asked.malformed(format!("it answers {status}")))),
         }
+    }
+
+    /// On a connection of its own, over TLS where that is spoken.
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+        let to = (self.address.host.as_str(), self.address.port);
+        let Some(tls) = &self.tls else { return exchange(connect(to).await?, request, MAX_BODY_BYTES).await };
+        let connector = tls.connector().map_err(|error| CallError::broken("prepare TLS", error))?;
+        let stream = connect(to).await?;
+        let stream = tls.secure(&connector, stream).await.map_err(|error| CallError::broken("begin TLS", error))?;
+        exchange(stream, request, MAX_BODY_BYTES).await
     }
 
     /// Whether a view is to be believed: not when a newer one was seen, unless older ones are all that comes.
@@ -326,21 +332,4 @@ impl<'a> Asked<'a> {
 /// Whether the same request may go well a moment later.
 fn is_passing(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
-}
-
-/// Authority and path of a URL that is spoken.
-fn parts(url: &str) -> Result<(String, String), &'static str> {
-    let uri: Uri = url.parse().map_err(|_| "it is no URL")?;
-    if uri.scheme_str() != Some("http") {
-        return Err("only http:// is spoken");
-    }
-    if uri.query().is_some() {
-        return Err("it has a query");
-    }
-    let authority = uri.authority().ok_or("it names no host")?;
-    let address: SocketAddr = authority.as_str().parse().map_err(|_| "its host is not an address with a port")?;
-    if !address.ip().is_loopback() {
-        return Err("its host is not this machine");
-    }
-    Ok((authority.to_string(), uri.path().trim_end_matches('/').to_owned()))
 }

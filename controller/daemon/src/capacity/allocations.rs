@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::board::serves_per_s;
+use super::selecting::Scored;
 use super::spending::Instant;
 
 /// Allocations that are kept after their end, for people to look up; with their requests about a kilobyte each.
@@ -20,7 +21,7 @@ const MAX_ENDED: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Wanted {
     pub(crate) service: String,
-    /// One of the two is given.
+    /// One of the two is given, or both with a trade-off.
     pub(crate) replicas: Option<u32>,
     pub(crate) capacity_per_s: Option<f64>,
     pub(crate) region: Option<String>,
@@ -31,6 +32,17 @@ pub(crate) struct Wanted {
     pub(crate) to_s: i64,
     /// Whether its demand comes on top of what is forecast.
     pub(crate) is_on_top: bool,
+    /// Between cost only, 0, and performance only, 1: the shape was chosen by it ([`super::selecting`]).
+    #[serde(default)]
+    pub(crate) tradeoff: Option<f64>,
+}
+
+impl Wanted {
+    /// As it was asked for, before a shape was chosen.
+    pub(super) fn as_asked(&self) -> Self {
+        let shape = self.shape.clone().filter(|_| self.tradeoff.is_none());
+        Self { shape, ..self.clone() }
+    }
 }
 
 /// Where an allocation is in its life.
@@ -72,11 +84,14 @@ pub(crate) struct Allocation {
     pub(crate) confidence: f64,
     /// Instances that the plan set aside for it when it was made, by group as `pool/shape`.
     pub(crate) planned: BTreeMap<String, u32>,
+    /// The shapes that a trade-off was made between, the best first.
+    #[serde(default)]
+    pub(crate) scores: Vec<Scored>,
 }
 
 impl Allocation {
     pub(crate) fn reservation(&self) -> Reservation {
-        let Wanted { service, replicas, capacity_per_s, region, pool, shape, from_s, to_s, is_on_top } =
+        let Wanted { service, replicas, capacity_per_s, region, pool, shape, from_s, to_s, is_on_top, tradeoff: _ } =
             self.wanted.clone();
         let asked = match (replicas, capacity_per_s) {
             (Some(count), _) => Asked::Instances { count, pool, location: region, shape },
@@ -89,11 +104,18 @@ impl Allocation {
     /// For answers.
     pub(crate) fn as_json(&self) -> Value {
         let wanted = &self.wanted;
+        let score = |one: &Scored| {
+            json!({
+                "shape": one.shape, "score": one.score, "performance": one.performance,
+                "cost": one.cost_micros as f64 / 1e6,
+            })
+        };
         json!({
             "id": self.id, "state": self.state.name(), "service": wanted.service, "replicas": wanted.replicas,
             "capacity_per_s": wanted.capacity_per_s, "region": wanted.region, "pool": wanted.pool,
             "shape": wanted.shape, "from_s": wanted.from_s, "to_s": wanted.to_s, "on_top": wanted.is_on_top,
             "made_unix_ms": self.made_ms, "eta_s": self.eta_s, "confidence": self.confidence, "planned": self.planned,
+            "tradeoff": wanted.tradeoff, "scores": self.scores.iter().map(score).collect::<Vec<_>>(),
         })
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
+    CapacityInputs, CapacityPlan, Generation, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
 };
 use forebay_provision::InstanceManager;
 use tokio::sync::oneshot;
@@ -17,7 +17,9 @@ use tokio::sync::oneshot;
 use super::CapacityLoop;
 use super::allocations::{Allocation, AllocationState, Allocations, Wanted, matches};
 use super::board::serves_per_s;
+use super::selecting;
 use super::spending::Instant;
+use super::standing::StoodDown;
 use super::tuning::TunerWord;
 use crate::state::lock;
 
@@ -47,6 +49,8 @@ pub(crate) enum Denied {
     Impossible { constraint: &'static str, detail: String },
     #[error("{0}")]
     Conflict(String),
+    #[error("a newer controller keeps the capacity (order {taken} was taken); ask that one")]
+    StoodDown { taken: Generation },
     #[error("the store can not be written at present; ask again with the same Idempotency-Key")]
     NotStored,
 }
@@ -54,11 +58,21 @@ pub(crate) enum Denied {
 impl<M: InstanceManager> CapacityLoop<M> {
     /// Answers; whether that changed what is to be planned.
     pub(super) fn answer(&mut self, ask: Ask) -> bool {
-        let (decided, answer) = match ask {
-            Ask::Allocate { wanted, idempotency_key, answer } => (self.allocate(wanted, idempotency_key), answer),
-            Ask::Extend { id, to_s, answer } => (self.extend(&id, to_s), answer),
-            Ask::Cancel { id, answer } => (self.cancel(&id), answer),
-            Ask::Tune { service, word, answer } => {
+        let (decided, answer) = match (ask, self.standing.stood_down()) {
+            (
+                Ask::Allocate { answer, .. } | Ask::Extend { answer, .. } | Ask::Cancel { answer, .. },
+                Some(StoodDown { taken, .. }),
+            ) => {
+                // A promise that nobody keeps is worse than none.
+                let _ = answer.send(Err(Denied::StoodDown { taken }));
+                return false;
+            }
+            (Ask::Allocate { wanted, idempotency_key, answer }, None) => {
+                (self.allocate(wanted, idempotency_key), answer)
+            }
+            (Ask::Extend { id, to_s, answer }, None) => (self.extend(&id, to_s), answer),
+            (Ask::Cancel { id, answer }, None) => (self.cancel(&id), answer),
+            (Ask::Tune { service, word, answer }, _) => {
                 let _ = answer.send(self.tune_as_told(service, word));
                 return false;
             }
@@ -86,7 +100,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
 
     fn allocate(&mut self, wanted: Wanted, idempotency_key: Option<String>) -> Result<Allocation, Denied> {
         if let Some(made) = idempotency_key.as_deref().and_then(|key| self.allocations.by_key(key)) {
-            let same = made.wanted == wanted;
+            let same = made.wanted.as_asked() == wanted;
             let conflict = "this idempotency key was used for another request; use a new one".to_owned();
             return if same { Ok(made.clone()) } else { Err(Denied::Conflict(conflict)) };
         }
@@ -95,7 +109,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             return Err(Denied::Impossible { constraint: "allocations", detail });
         }
         let now = self.now();
-        let id = self.allocations.next_id(self.generation.epoch);
+        let id = self.allocations.next_id(self.standing.generation().epoch);
         let mut allocation = Allocation {
             id,
             idempotency_key,
@@ -105,10 +119,23 @@ impl<M: InstanceManager> CapacityLoop<M> {
             eta_s: 0,
             confidence: 0.0,
             planned: BTreeMap::new(),
+            scores: Vec::new(),
         };
+        self.select(&mut allocation)?;
         self.promise(&mut allocation)?;
         self.allocations.put(allocation.clone());
         Ok(allocation)
+    }
+
+    /// Has the shape chosen where the request leaves that to a trade-off.
+    fn select(&self, allocation: &mut Allocation) -> Result<(), Denied> {
+        let Some(tradeoff) = allocation.wanted.tradeoff else { return Ok(()) };
+        let now = self.now();
+        let inputs = self.inputs(now, None);
+        check(&allocation.wanted, &inputs, now.calendar_s as i64)?;
+        allocation.scores = selecting::scores(&allocation.wanted, tradeoff, &inputs)?;
+        allocation.wanted.shape = allocation.scores.first().map(|best| best.shape.clone());
+        Ok(())
     }
 
     fn extend(&mut self, id: &str, to_s: i64) -> Result<Allocation, Denied> {
@@ -259,7 +286,7 @@ impl Room {
         let mut room = Self { pools: Vec::new(), groups: Vec::new(), lead_s: 0.0, instances: 0, serves_per_s: 0.0 };
         for offer in &inputs.pools {
             let mut is_of_use = false;
-            for shape in &inputs.shapes {
+            for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
                 let group =
                     Group { service: wanted.service.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
                 let serves = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0);

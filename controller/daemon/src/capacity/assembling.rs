@@ -3,7 +3,7 @@
 //! The planner works in calendar time, as forecasts do; lead times, dwell, drains and prices are of real time. Where the
 //! calendar runs faster, in demos and replays, they are stretched here, and only here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_plan::capacity::{
     CapacityInputs, DwellMemory, Fleet, Instance, Maintenance, Micros, Outlook, PoolOffer, Reservation, Service, Shape,
@@ -29,10 +29,14 @@ pub(super) struct Known<'a> {
     pub(super) maintenance: Vec<Maintenance>,
     /// What the outlook of a service is multiplied by.
     pub(super) headroom: &'a dyn Fn(&str) -> f64,
+    /// What is added to the share of a service that may be on spot.
+    pub(super) spot_shift: &'a dyn Fn(&str) -> f64,
     pub(super) dwell: &'a DwellMemory,
     pub(super) spending: &'a super::spending::Spending,
     /// Pools as they are believed to be: lead times and interruptions as learned.
     pub(super) pools: Vec<PoolOffer>,
+    /// Sizes that nothing more is bought of.
+    pub(super) retired_shapes: BTreeSet<String>,
 }
 
 /// Puts the inputs together.
@@ -47,9 +51,11 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         reservations,
         maintenance,
         headroom,
+        spot_shift,
         dwell,
         spending,
         pools,
+        retired_shapes,
     } = known;
     let stretched = |real_s: f64| real_s * now.speed;
     let pools = pools.into_iter().map(|mut offer| {
@@ -60,6 +66,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         offer
     });
     let services = settings.services.iter().map(|one| Service {
+        spot_max_share: (one.service.spot_max_share + spot_shift(&one.service.name)).clamp(0.0, 1.0),
         min_dwell_s: stretched(one.service.min_dwell_s),
         drain_s: stretched(one.service.drain_s),
         shortage_micros_per_unit_h: per_calendar_h(one.service.shortage_micros_per_unit_h, now.speed),
@@ -98,6 +105,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         services: services.collect(),
         outlooks: outlooks.collect(),
         shapes: shapes.collect(),
+        retired_shapes,
         tiers: settings.tiers.clone(),
         pools: pools.collect(),
         fleet: Fleet::count_paid(instances, |one| drains.left_ms(settings, one, now)),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::allocations::Allocation;
 use super::asks::Ask;
+use super::standing::StoodDown;
 use super::xds::Told;
 use crate::planning::capacity::CapacityDemand;
 use crate::state::lock;
@@ -42,12 +43,19 @@ pub(crate) struct Board {
 pub(crate) struct Ready {
     /// By pool: milli-units per second, now and by step of the plan from the moment on that it was made.
     pub(crate) milli_per_s: BTreeMap<String, Vec<u64>>,
-    /// By pool: steady time of when it is expected to have more than now. Says nothing once it has passed.
+    /// By pool: steady time of when it is expected to have enough. Says nothing once it has passed.
     pub(crate) more_at: BTreeMap<String, Duration>,
     /// Steady time for which that holds.
     pub(crate) at: Duration,
     /// Rises when anything but the time changes, and when what is expected moves by more than is tolerated.
     pub(crate) version: u64,
+}
+
+/// In how long a pool is expected to have enough for what is offered, and nearly enough: what was told before stands between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EnoughIn {
+    pub(crate) enough: Duration,
+    pub(crate) nearly: Duration,
 }
 
 /// A turn of the loop.
@@ -56,12 +64,20 @@ pub(crate) struct View {
     /// Wall time, unix milliseconds; 0 before the first turn.
     pub(crate) at_ms: u64,
     pub(crate) generation: Generation,
+    /// A newer controller's orders count; this one's are not said.
+    pub(crate) stood_down: Option<StoodDown>,
     pub(crate) instances: Vec<Instance>,
     /// Pools that refuse at present, and why.
     pub(crate) refusals: Vec<(String, String)>,
     pub(crate) allocations: Vec<Allocation>,
     /// What tuners of headroom do.
     pub(crate) tuning: Vec<Value>,
+    /// What a pool's cores do for a service, by both.
+    pub(crate) performance: Vec<Value>,
+    /// What instances use of what they have, by service and shape.
+    pub(crate) utilisation: Vec<Value>,
+    /// Sizes that there are and that are proposed, and how they came to be.
+    pub(crate) shapes: Value,
     pub(crate) inputs: Option<Arc<CapacityInputs>>,
     pub(crate) plan: CapacityPlan,
     /// Invariants that the plan breaks; it was not carried out.
@@ -81,18 +97,19 @@ impl Board {
         lock(&self.ready).clone()
     }
 
-    /// At steady time `at`; by pool in how long it has `more`.
+    /// At steady time `at`; by pool in how long it has enough.
     pub(crate) fn set_ready(
         &self,
         milli_per_s: BTreeMap<String, Vec<u64>>,
-        more_in: &BTreeMap<String, Duration>,
+        more_in: &BTreeMap<String, EnoughIn>,
         at: Duration,
     ) {
         let mut ready = lock(&self.ready);
         ready.more_at.retain(|_, before| *before > at);
-        let settled = |(pool, more_in): (&String, &Duration)| {
-            let before = ready.more_at.get(pool).copied();
-            (pool.clone(), before.filter(|before| is_near(*before, at + *more_in, at)).unwrap_or(at + *more_in))
+        let settled = |(pool, more_in): (&String, &EnoughIn)| {
+            let (enough, nearly) = (at + more_in.enough, at + more_in.nearly);
+            let stands = |before: &Duration| is_near(*before, enough, at) || (nearly..=enough).contains(before);
+            (pool.clone(), ready.more_at.get(pool).copied().filter(stands).unwrap_or(enough))
         };
         let more_at: BTreeMap<String, Duration> = more_in.iter().map(settled).collect();
         let is_new = ready.milli_per_s != milli_per_s || ready.more_at != more_at;
@@ -111,7 +128,7 @@ pub(crate) fn serves_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64
     let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape)?;
     let offer = inputs.pools.iter().find(|offer| offer.pool.name == group.pool)?;
     let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
-    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier))
+    Some(forebay_plan::capacity::price::units_per_s(service, shape, tier, offer))
 }
 
 /// The same of so many instances, in whole milli-units per second; nothing of an unknown group.
@@ -207,7 +224,16 @@ mod tests {
 
     /// The version and the expectation after the loop said at a moment in how many seconds there is more.
     fn said(board: &Board, at_s: u64, more_in_s: Option<u64>) -> (u64, Option<u64>) {
-        let more_in = more_in_s.map(|in_s| ("shop".to_owned(), Duration::from_secs(in_s))).into_iter().collect();
+        said_between(board, at_s, more_in_s.map(|in_s| [in_s, in_s]))
+    }
+
+    /// The same with when there is nearly enough, and enough.
+    fn said_between(board: &Board, at_s: u64, more_in_s: Option<[u64; 2]>) -> (u64, Option<u64>) {
+        let more_in = more_in_s.map(|in_s| {
+            let [nearly, enough] = in_s.map(Duration::from_secs);
+            ("shop".to_owned(), EnoughIn { enough, nearly })
+        });
+        let more_in = more_in.into_iter().collect();
         board.set_ready(BTreeMap::new(), &more_in, Duration::from_secs(at_s));
         let ready = board.ready();
         (ready.version, ready.more_at.get("shop").map(Duration::as_secs))
@@ -227,6 +253,17 @@ mod tests {
         assert_eq!(said(&board, 97, None), (3, None), "that it has passed is no news");
         assert_eq!(said(&board, 98, Some(20)), (4, Some(118)));
         assert_eq!(said(&board, 99, None), (5, None), "that nothing comes any more is");
+    }
+
+    #[test]
+    fn demand_that_breathes_around_what_one_more_instance_serves_wakes_nobody() {
+        let board = Board::default();
+        assert_eq!(said_between(&board, 0, Some([100, 100])), (1, Some(100)));
+        for at_s in 1..=20 {
+            let more = if at_s % 2 == 0 { [100 - at_s, 100 - at_s] } else { [100 - at_s, 300 - at_s] };
+            assert_eq!(said_between(&board, at_s, Some(more)), (1, Some(100)), "{at_s}");
+        }
+        assert_eq!(said_between(&board, 21, Some([279, 279])), (2, Some(300)), "it is not nearly enough any more");
     }
 
     #[test]

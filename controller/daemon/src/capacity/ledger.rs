@@ -107,7 +107,7 @@ pub(super) fn unit(inputs: &CapacityInputs, service: &str) -> Option<Unit> {
     let units = inputs.pools.iter().flat_map(|offer| inputs.shapes.iter().map(move |shape| (offer, shape)));
     let units = units.filter_map(|(offer, shape)| {
         let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
-        let serves_per_s = units_per_s(service, shape, tier);
+        let serves_per_s = units_per_s(service, shape, tier, offer);
         let micros_per_h = list_micros(shape, tier, offer.pool.price_milli) as f64;
         (serves_per_s > 0.0).then_some(Unit { serves_per_s, micros_per_h, lead_s: offer.pool.lead_s })
     });

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use forebay_plan::capacity::{CapacityInputs, Fleet, Instance, InstanceState, PoolOffer, Reservation};
-use forebay_provision::{FailureKind, InstanceManager, Observed};
+use forebay_plan::capacity::{CapacityInputs, Fleet, Group, Instance, InstanceState, PoolOffer, Reservation};
+use forebay_provision::{FailureKind, InstanceManager, InstanceUsage, Observed};
 
+use super::metering::Look;
 use super::spending::Instant;
-use super::{CapacityLoop, assembling};
+use super::{CapacityLoop, assembling, board, dwell};
+use crate::config::capacity::{LearningMode, ShapeMode};
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
 
@@ -16,13 +18,10 @@ const LEADS_UNTIL_STUCK: f64 = 3.0;
 const SHORTEST_UNTIL_STUCK_MS: f64 = 10_000.0;
 
 impl<M: InstanceManager> CapacityLoop<M> {
-    /// Takes in what the manager sees.
-    pub(super) fn see(&mut self, observed: Observed, now: Instant) {
-        if let Some(taken) = observed.generation.filter(|taken| *taken > self.generation) {
-            tracing::warn!(%taken, own = %self.generation, "the manager knows a newer order; epoch raised");
-            self.generation.epoch = taken.epoch.max(self.generation.epoch) + 1;
-            self.generation.sequence = 0;
-            self.ordered = None;
+    /// Takes in what the manager sees; returns what instances use.
+    pub(super) fn see(&mut self, observed: Observed, now: Instant) -> Vec<InstanceUsage> {
+        if let Some(change) = self.standing.see(observed.generation, self.look(now)) {
+            self.note_change(change);
         }
         let was_ready = |id: &str| self.instances.iter().any(|one| one.id == id && one.state == InstanceState::Ready);
         for one in observed.instances.iter().filter(|one| one.state == InstanceState::Ready && !was_ready(&one.id)) {
@@ -37,10 +36,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             one.is_interrupted |= is_stuck(one, leads.get(&one.group.pool).copied().unwrap_or(0.0), now);
         }
         if self.ordered.is_none() {
-            // After a restart it is not known since when groups have their number; dwell begins anew.
-            for group in Fleet::count(&instances).into_keys() {
-                self.dwell.note(group, now.calendar_s.max(0.0) as u64);
-            }
+            let is_own = self.standing.stood_down().is_none();
+            self.dwell = dwell::resumed(&self.dwell, &instances, (now.calendar_s.max(0.0) as u64, is_own));
         }
         let fleet = Fleet::count(&instances);
         self.drains.look(&instances, now.wall_ms);
@@ -54,6 +51,54 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 tracing::error!(%group, "instances that were asked for did not come; the pool is done without for a while");
             }
         }
+        observed.usage
+    }
+
+    /// Learns from what instances served and what they used for it.
+    pub(super) fn measure(&mut self, usage: &[InstanceUsage], now: Instant) {
+        let is_off = self.settings.performance.mode == LearningMode::Off;
+        if is_off && self.settings.generated_shapes.mode == ShapeMode::Off {
+            return;
+        }
+        let inputs = lock(&self.shared.capacity.view).inputs.clone();
+        let is_weighted = self.settings.endpoints.is_some() || self.settings.xds.is_some();
+        // The weights that proxies were told are those of the turn before.
+        let weight = |group: &Group| match &inputs {
+            Some(inputs) if is_weighted => board::serves_per_s(inputs, group).unwrap_or(0.0),
+            _ => 1.0,
+        };
+        let admitted_units = self.admitted_units();
+        let look = Look {
+            instances: &self.instances,
+            usage,
+            admitted_units,
+            weight: &weight,
+            decide_every_ms: self.settings.decide_every.as_millis() as u64,
+            now_ms: now.wall_ms,
+        };
+        let readings = self.meter.look(&look);
+        self.performances.learn(&readings, &self.settings, now);
+    }
+
+    /// Looks for sizes that what instances use would be cheaper in, where that is due.
+    pub(super) fn shape(&mut self, inputs: &CapacityInputs, now: Instant) {
+        if self.shaping.move_on(self.performances.uses(), inputs, &self.instances, now) {
+            // What is paid, counted and learned of them begins with the next turn.
+            self.settings.shapes = self.shaping.all();
+        }
+    }
+
+    /// Units admitted since the start, by service.
+    fn admitted_units(&self) -> BTreeMap<String, f64> {
+        let observer = self.shared.observer();
+        let mut by_service: BTreeMap<String, f64> = BTreeMap::new();
+        for (place, contract) in self.shared.config.contracts.iter().enumerate() {
+            if let Some(pool) = &contract.pool {
+                let units = observer.admitted_units().get(&place).copied().unwrap_or(0.0);
+                *by_service.entry(pool.clone()).or_default() += units;
+            }
+        }
+        by_service
     }
 
     /// Lead times by pool, real seconds: as declared, or as learned where that is longer.
@@ -92,11 +137,24 @@ impl<M: InstanceManager> CapacityLoop<M> {
             reservations,
             maintenance: lock(&self.shared.capacity.maintenance).clone(),
             headroom: &|service| self.tunings.headroom(service),
+            spot_shift: &|service| self.tunings.spot_shift(service),
             dwell: &self.dwell,
             spending: &self.spending,
-            pools: self.learned.offers(&self.settings.pools, now),
+            pools: self.offers(now),
+            retired_shapes: self.shaping.retired(),
         };
         assembling::inputs(&self.shared.config, &self.settings, known)
+    }
+}
+
+impl<M> CapacityLoop<M> {
+    /// The pools as they are believed to be.
+    fn offers(&self, now: Instant) -> Vec<PoolOffer> {
+        let mut offers = self.learned.offers(&self.settings.pools, now);
+        for offer in &mut offers {
+            offer.cpu_factors = self.performances.factors(&offer.pool.name, &self.settings.performance);
+        }
+        offers
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Instance};
+use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Instance};
 use forebay_provision::InstanceManager;
 
 use super::board::View;
 use super::endpoints::{Assignment, Place};
+use super::performance::KnownFactor;
 use super::spending::Instant;
+use super::uses::Use;
 use super::xds::Resources;
-use super::{CapacityLoop, HEADROOM, POOLS, board, coming, ledger};
+use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, dwell, ledger};
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -19,13 +21,24 @@ impl<M: InstanceManager> CapacityLoop<M> {
             .store
             .set_spending(&self.spending)
             .and_then(|()| self.store.set_allocations(&self.allocations.take_changed()))
+            .and_then(|()| dwell::written(&self.dwell).map_or(Ok(()), |dwell| self.store.set_learned(DWELL, &dwell)))
             .and_then(|()| match self.learned.take_changed() {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
+                None => Ok(()),
+            })
+            .and_then(|()| match self.performances.take_changed() {
+                Some(learned) => self.store.set_learned(PERFORMANCE, &learned),
+                None => Ok(()),
+            })
+            .and_then(|()| match self.shaping.take_changed() {
+                Some(library) => self.store.set_learned(SHAPES, &library),
                 None => Ok(()),
             });
         let Err(error) = stored else { return true };
         self.shared.metrics.store_errors.inc();
         self.allocations.all_changed();
+        self.performances.all_changed();
+        self.shaping.all_changed();
         tracing::error!(%error, "capacity");
         false
     }
@@ -67,8 +80,16 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     pub(super) fn note_decision(&mut self, plan: &CapacityPlan, now: Instant) {
-        let decision = board::decision_json(self.generation, plan, now.wall_ms);
+        let decision = board::decision_json(self.standing.generation(), plan, now.wall_ms);
         if let Err(error) = self.store.note_decision(now.wall_ms, &decision.to_string()) {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+    }
+
+    pub(super) fn store_generation(&mut self, generation: Generation) {
+        let stored = format!("[{},{}]", generation.epoch, generation.sequence);
+        if let Err(error) = self.store.set_learned(ORDERED, &stored) {
             self.shared.metrics.store_errors.inc();
             tracing::error!(%error, "capacity");
         }
@@ -86,16 +107,25 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.tell_endpoints(&inputs);
         let ready = board::ready_milli_per_s(&inputs, &plan);
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
+        let known = self.performances.known(&self.settings.performance);
+        self.shared.metrics.capacity.note_work(&known);
+        self.shared.metrics.capacity.note_shapes(self.shaping.figures());
+        self.shared.metrics.capacity.note_use(self.performances.uses().iter().map(Use::peaks));
+        self.shared.metrics.capacity.standing_down.set(i64::from(self.standing.stood_down().is_some()));
         let more_in = coming::more_in(&inputs, &plan, &self.instances, now);
         self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
         self.shared.bell.ring();
         *lock(&self.shared.capacity.view) = View {
             at_ms: now.wall_ms,
-            generation: self.generation,
+            generation: self.standing.generation(),
+            stood_down: self.standing.stood_down(),
             instances: self.instances.clone(),
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
             tuning: self.tunings.as_json(),
+            performance: known.into_iter().map(KnownFactor::as_json).collect(),
+            utilisation: self.performances.uses().iter().map(Use::as_json).collect(),
+            shapes: self.shaping.as_json(&inputs.fleet),
             inputs: Some(inputs),
             plan,
             findings,

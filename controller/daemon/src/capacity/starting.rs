@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use forebay_plan::capacity::Group;
 use forebay_provision::kubernetes::Kubernetes;
-use forebay_provision::{DryRun, Manager, Process, Retries, Webhook, WebhookSettings};
+use forebay_provision::{DryRun, Manager, Process, Webhook};
 use tokio::sync::mpsc;
 
 use super::CapacityLoop;
@@ -40,8 +40,8 @@ async fn manager(settings: &CapacitySettings) -> anyhow::Result<Manager> {
     Ok(match settings.manager.clone() {
         ManagerSettings::DryRun => Manager::DryRun(DryRun::new(most_by_group(settings), wall_now_ms)),
         ManagerSettings::Process(process) => Manager::Process(Process::open(process)?),
-        ManagerSettings::Webhook { url, secret } => {
-            let settings = WebhookSettings { url, secret, retries: Retries::default(), seed: wall_now_ms() };
+        ManagerSettings::Webhook(receiver) => {
+            let settings = receiver.with_seed(wall_now_ms());
             Manager::Webhook(Box::new(Webhook::new(settings, || wall_now_ms() / 1000)?))
         }
         ManagerSettings::Kubernetes(settings) => Manager::Kubernetes(Box::new(Kubernetes::connect(*settings).await?)),

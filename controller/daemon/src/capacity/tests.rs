@@ -1,6 +1,9 @@
 //! The loop against a pool that is moved by hand: what is ordered, what stays when things fail, what is promised.
 
+mod choosing;
 mod outside;
+mod two;
+mod working;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +44,10 @@ capacity:
   budgets: [ { name: all, limit: 1000, per: day } ]
 ";
 
+fn rig_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0))
+}
+
 struct Rig {
     clock: Arc<ManualClock>,
     shared: Arc<Shared>,
@@ -51,12 +58,26 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+        let clock = rig_clock();
         let outside = Arc::new(Outside::new(Arc::clone(&clock)));
         Self::in_folder(tempfile::tempdir().unwrap(), clock, outside, CONFIG)
     }
 
+    /// With a store of its own.
+    fn with_epoch(clock: Arc<ManualClock>, outside: Arc<Outside>, epoch: u64) -> Self {
+        Self::of(tempfile::tempdir().unwrap(), clock, outside, (CONFIG, epoch))
+    }
+
     fn in_folder(folder: tempfile::TempDir, clock: Arc<ManualClock>, outside: Arc<Outside>, text: &str) -> Self {
+        Self::of(folder, clock, outside, (text, 7))
+    }
+
+    fn of(
+        folder: tempfile::TempDir,
+        clock: Arc<ManualClock>,
+        outside: Arc<Outside>,
+        (text, epoch): (&str, u64),
+    ) -> Self {
         let config = Config::parse(&folder.path().join("forebay.yaml"), text).unwrap();
         let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
         let now = Moment { calendar_s: clock.calendar_now_s(), steady: clock.steady_now() };
@@ -67,15 +88,20 @@ impl Rig {
         let store = SqliteStore::open(folder.path(), STEP_S as u32).unwrap();
         let (_, asks) = mpsc::channel(1);
         let manager = OutsideManager(Arc::clone(&outside));
-        let capacity = CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, 7).unwrap();
+        let capacity = CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, epoch).unwrap();
         Self { clock, shared, outside, capacity, folder }
     }
 
     /// A controller that is killed and started again.
     fn restarted(self) -> Self {
+        self.restarted_as(CONFIG)
+    }
+
+    /// The same, with another configuration.
+    fn restarted_as(self, text: &str) -> Self {
         let Self { clock, outside, capacity, folder, .. } = self;
         drop(capacity);
-        Self::in_folder(folder, clock, outside, CONFIG)
+        Self::in_folder(folder, clock, outside, text)
     }
 
     /// The demand of all steps from now on, the same at all quantiles but the highest ones.
@@ -124,6 +150,7 @@ impl Rig {
             from_s: now_s + from,
             to_s: now_s + to,
             is_on_top: true,
+            tradeoff: None,
         }
     }
 }
@@ -145,6 +172,25 @@ async fn capacity_is_there_before_the_demand_and_is_given_back_after_its_dwell()
     assert!(rig.count(InstanceState::Ready) >= 5, "within the dwell time");
     rig.turns(20).await;
     assert_eq!(rig.count(InstanceState::Ready), 3);
+}
+
+#[tokio::test]
+async fn restarts_neither_lengthen_nor_shorten_a_dwell() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 50.0);
+    rig.turns(20).await;
+    assert_eq!(rig.count(InstanceState::Ready), 6);
+    // Every half a minute.
+    for restart in 1..=4 {
+        rig = rig.restarted();
+        rig.expect(|_| 20.0);
+        rig.turns(if restart < 4 { 6 } else { 5 }).await;
+        assert_eq!(rig.count(InstanceState::Ready), 6, "within the dwell time of two minutes: {restart}");
+    }
+    rig = rig.restarted();
+    rig.expect(|_| 20.0);
+    rig.turns(3).await;
+    assert_eq!(rig.count(InstanceState::Ready), 3, "and given back once it is over");
 }
 
 #[tokio::test]
@@ -226,10 +272,12 @@ async fn all_that_is_taken_away_at_once_comes_again() {
 }
 
 #[tokio::test]
-async fn a_manager_that_knows_a_newer_order_is_obeyed_with_a_newer_one() {
+async fn a_manager_that_knows_a_newer_order_of_nobody_is_told_a_newer_one_after_a_while() {
     let mut rig = Rig::new();
     rig.outside.take_generation(99, 3);
     rig.expect(|_| 20.0);
+    rig.turns(24).await;
+    assert_eq!(rig.outside.started(), 0, "somebody may be at work");
     rig.turns(20).await;
     assert_eq!(rig.count(InstanceState::Ready), 3);
 }

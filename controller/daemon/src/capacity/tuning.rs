@@ -5,6 +5,11 @@
 //! known, what was lived is settled, and what the baseline and the drawn headroom would have come to is replayed on the same
 //! demand: with instances in proportion to the headroom, in whole ones. Costs and shortage are in the currency's micros.
 //!
+//! With `spot_shifts` it also tunes by how much less than its limit a service may have on spot; more than the limit is never
+//! tried, for that is what the operator said may be gone at once. What another mix would have come to nobody can replay (when
+//! instances are taken, and which, depends on what there is), so those arms are really lived, in the share of epochs that
+//! `explored_share` gives them and within the loss that `alpha` allows, and judged by propensity alone: slower than headroom.
+//!
 //! Without `tuning` in a service's configuration there is none. With it, it watches first and changes nothing; see
 //! `GET /v1/capacity` for what it would do, and `POST /v1/capacity/tuning` to accept or end it.
 
@@ -43,6 +48,11 @@ struct Running {
     id: u64,
     headroom: f64,
     drawn_headroom: f64,
+    /// Added to the service's limit of spot; not above 0.
+    #[serde(default)]
+    spot_shift: f64,
+    #[serde(default)]
+    drawn_spot_shift: f64,
     from_s: i64,
     to_s: i64,
 }
@@ -104,6 +114,11 @@ impl Tunings {
         self.by_service.get(service).and_then(|tuning| tuning.running).map_or(1.0, |running| running.headroom)
     }
 
+    /// What is added to the share of spot that a service may have.
+    pub(super) fn spot_shift(&self, service: &str) -> f64 {
+        self.by_service.get(service).and_then(|tuning| tuning.running).map_or(0.0, |running| running.spot_shift)
+    }
+
     /// Ends epochs that are over, settles those whose demand is known, and begins new ones. `lived` says what came of a
     /// service between two calendar seconds. Whether anything changed.
     pub(super) fn move_on(
@@ -132,10 +147,12 @@ impl Tunings {
                 let steps = lived(service, ended.from_s, ended.to_s);
                 let outcome =
                     |headroom: f64| outcome(&steps, &unit, headroom / ended.headroom, shortage_micros, step_s);
+                // What the same mix would have come to, with more or less of it.
+                let replayed = |headroom: f64, shift: f64| (shift == ended.spot_shift).then(|| outcome(headroom));
                 let settlement = Settlement {
                     lived: outcome(ended.headroom),
-                    drawn: Some(outcome(ended.drawn_headroom)),
-                    baseline: Some(outcome(1.0)),
+                    drawn: replayed(ended.drawn_headroom, ended.drawn_spot_shift),
+                    baseline: replayed(1.0, 0.0),
                 };
                 if let Err(error) = tuning.tuner.settle(ended.id, &settlement) {
                     tracing::warn!(service, %error, "a decision on headroom could not be settled");
@@ -174,6 +191,7 @@ impl Tunings {
             let report = tuning.tuner.report();
             json!({
                 "service": service, "state": report.state.name(), "headroom": self.headroom(service),
+                "spot_shift": self.spot_shift(service),
                 "drawn_headroom": tuning.running.map(|running| running.drawn_headroom),
                 "settled": report.settled, "loss": report.loss, "deviating": report.deviating,
                 "over_best": report.over_best, "lost_micros": report.lost_micros,
@@ -218,6 +236,8 @@ impl Tuning {
                 id: decision.id,
                 headroom: decision.in_force.headroom,
                 drawn_headroom: decision.drawn.headroom,
+                spot_shift: decision.in_force.spot_shift,
+                drawn_spot_shift: decision.drawn.spot_shift,
                 from_s: now_s,
                 to_s: now_s + length_s,
             }),

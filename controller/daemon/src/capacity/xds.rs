@@ -25,6 +25,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -38,6 +39,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tonic_prost::ProstCodec;
 
+use crate::config::Config;
 use crate::config::capacity::XdsSettings;
 use crate::serve::{self, Speaks};
 use crate::state::Shared;
@@ -89,30 +91,44 @@ impl Told {
     }
 }
 
-/// Listens, if it is configured, and serves until `stopping` becomes true and the streams have ended.
+/// Listened on, and not served yet.
+pub(crate) struct Listening {
+    listener: TcpListener,
+    port_file: Option<PathBuf>,
+}
+
+/// Listens, if it is configured; before anything else is started, so that a port that is taken starts nothing.
 ///
 /// # Errors
-/// The address cannot be listened on, or the port file not be written.
-pub(crate) async fn start(
-    shared: &Arc<Shared>,
-    stopping: &watch::Receiver<bool>,
-) -> anyhow::Result<Option<JoinHandle<()>>> {
-    let Some(XdsSettings { listen, port_file }) =
-        shared.config.capacity.as_ref().and_then(|capacity| capacity.xds.clone())
-    else {
-        return Ok(None);
-    };
+/// The address cannot be listened on.
+pub(crate) async fn listen(config: &Config) -> anyhow::Result<Option<Listening>> {
+    let settings = config.capacity.as_ref().and_then(|capacity| capacity.xds.clone());
+    let Some(XdsSettings { listen, port_file }) = settings else { return Ok(None) };
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("listen on {listen}: choose another address with capacity.xds.listen"))?;
-    let address = listener.local_addr().context("read the address listened on for xDS")?;
-    let router = router(Arc::clone(shared), stopping.clone());
-    let serving = tokio::spawn(serve::serve(listener, router, Speaks::Grpc, stopping.clone()));
-    if let Some(file) = &port_file {
-        serve::write_port_file(file, address)?;
+    Ok(Some(Listening { listener, port_file }))
+}
+
+impl Listening {
+    /// Serves until `stopping` becomes true and the streams have ended.
+    ///
+    /// # Errors
+    /// The port file cannot be written.
+    pub(crate) fn serve(
+        self,
+        shared: &Arc<Shared>,
+        stopping: &watch::Receiver<bool>,
+    ) -> anyhow::Result<JoinHandle<()>> {
+        let address = self.listener.local_addr().context("read the address listened on for xDS")?;
+        let router = router(Arc::clone(shared), stopping.clone());
+        let serving = tokio::spawn(serve::serve(self.listener, router, Speaks::Grpc, stopping.clone()));
+        if let Some(file) = &self.port_file {
+            serve::write_port_file(file, address)?;
+        }
+        tracing::info!(%address, "endpoints are served over xDS");
+        Ok(serving)
     }
-    tracing::info!(%address, "endpoints are served over xDS");
-    Ok(Some(serving))
 }
 
 fn router(shared: Arc<Shared>, stopping: watch::Receiver<bool>) -> Router {

@@ -5,8 +5,11 @@
 
 mod demand;
 mod kubernetes;
+mod learning;
 mod manager;
+mod shaping;
 mod supply;
+mod webhook;
 mod xds;
 
 use std::path::{Path, PathBuf};
@@ -19,8 +22,12 @@ use serde::Deserialize;
 use super::file::{Problem, check_name, problem};
 use demand::{BudgetPart, ServicePart};
 use kubernetes::Declared;
+use learning::PerformancePart;
+pub(crate) use learning::{LearningMode, PerformanceSettings};
 use manager::ManagerPart;
 pub(crate) use manager::ManagerSettings;
+use shaping::ShapingPart;
+pub(crate) use shaping::{Prices, ShapeMode, ShapingSettings};
 use supply::{CapacityPoolPart, STANDARD, ShapePart, TierPart};
 use xds::XdsPart;
 pub(crate) use xds::XdsSettings;
@@ -48,6 +55,10 @@ pub(crate) struct CapacitySettings {
     pub(crate) services: Vec<ServiceSettings>,
     pub(crate) latencies: Latencies,
     pub(crate) budgets: Vec<BudgetSettings>,
+    /// How far plans follow what instances are seen to do.
+    pub(crate) performance: PerformanceSettings,
+    /// What becomes of sizes that are found from what they use.
+    pub(crate) generated_shapes: ShapingSettings,
 }
 
 /// A service, and how much of its contracts it guarantees.
@@ -109,6 +120,10 @@ pub(super) struct CapacityPart {
     latencies: Vec<LatencyPart>,
     #[serde(default)]
     budgets: Vec<BudgetPart>,
+    #[serde(default)]
+    performance: PerformancePart,
+    #[serde(default)]
+    generated_shapes: ShapingPart,
 }
 
 fn five() -> f64 {
@@ -149,6 +164,7 @@ impl CapacityPart {
         let names: Vec<&str> = services.iter().map(|one| one.service.name.as_str()).collect();
         let manager = self.manager.check(Declared { services: &names, pools: &pools, shapes: &shapes, data_dir })?;
         let decide_every_s = within("capacity.decide_every_s".to_owned(), self.decide_every_s, 0.1..=3600.0)?;
+        let generated_shapes = self.generated_shapes.check(&manager)?;
         Ok(CapacitySettings {
             decide_every: Duration::from_secs_f64(decide_every_s),
             manager,
@@ -160,6 +176,8 @@ impl CapacityPart {
             services,
             latencies,
             budgets,
+            performance: self.performance.check()?,
+            generated_shapes,
         })
     }
 
@@ -227,103 +245,4 @@ fn micros(path: String, money: f64) -> Result<Micros, Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::Config;
-
-    const WHOLE: &str = "
-step_s: 60
-contracts: [ { tenant: acme, resource: requests, rate_per_s: 5, pool: shop } ]
-capacity:
-  manager: dry_run
-  endpoints: eds
-  xds: { listen: 127.0.0.1:0, port_file: xds.port }
-  tiers: [ { name: spot, price_factor: 0.3, volatility_per_h: 0.05, cpu_performance: 0.8 } ]
-  shapes: [ { name: Small, offers: { cpu: 2, memory_mib: 4096 }, price_per_h: 0.085 } ]
-  pools:
-    - { name: a, location: eu, max_instances: 9, lead_s: 30 }
-    - { name: b, location: eu, class: spot, tier: spot, max_instances: 9, lead_s: 30, price_factor_max: 1.5 }
-  services:
-    - { name: shop, tenant: acme, need_per_unit: { cpu: 0.01 }, shortage_per_unit_h: 0.02,
-        latency: { max_ms: 50, origins: { eu: 3, us: 1 } }, scaling: { reactive: { target: 0.7 } } }
-  latencies: [ { from: us, to: eu, ms: 40 } ]
-  budgets: [ { name: acme, tenant: acme, limit: 12.5, per: month } ]
-";
-
-    fn parse(text: &str) -> Result<Config, String> {
-        Config::parse(Path::new("forebay.yaml"), text).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn everything_about_capacity_is_read() {
-        let config = parse(WHOLE).unwrap();
-        assert_eq!(config.contracts[0].pool.as_deref(), Some("shop"), "a service is a pool of contracts");
-        let capacity = config.capacity.unwrap();
-        assert_eq!(capacity.shapes[0].price_micros_per_h, 85_000);
-        assert_eq!(capacity.shapes[0].offers.cpu_milli, 2_000.0);
-        assert_eq!(capacity.tiers.len(), 2, "beside the standard one");
-        assert_eq!(capacity.pools[1].pool.interruption_per_h, 0.05, "what its tier is known for");
-        assert_eq!((capacity.pools[1].pool.price_milli, capacity.pools[1].price_max_milli), (1_000, 1_500));
-        assert_eq!(capacity.services[0].scaling, Scaling::Reactive { target: 0.7 });
-        assert_eq!(capacity.xds.unwrap().listen.port(), 0);
-        assert_eq!(capacity.latencies.ms("us", "eu"), 40.0);
-        assert_eq!(capacity.budgets[0].limit_micros, 12_500_000);
-    }
-
-    #[test]
-    fn clusters_are_read_and_held_against_what_is_declared() {
-        let kubernetes =
-            "{ kubernetes: { clusters: [ { location: eu, namespace: shop, kubeconfig: { context: eu-1 } } ],
-            pools: { b: { node_selector: { capacity: spot }, node_pool: spot, tolerations: [ { key: spot } ],
-              placeholders: { shape: Small, count: 2, priority_class: low, image: pause } } },
-            services: { shop: { deployment: shop, port: 8080, warm_after_s: 5 } } } }";
-        let with = |part: &str| WHOLE.replace("manager: dry_run", &format!("manager: {part}"));
-        let settings = parse(&with(kubernetes)).unwrap().capacity.unwrap();
-        let ManagerSettings::Kubernetes(settings) = settings.manager else { panic!() };
-        assert_eq!((settings.clusters.len(), settings.pools.len(), settings.shapes.len()), (1, 2, 1));
-        assert_eq!(settings.pools[1].node_pool.as_deref(), Some("spot"));
-        for (right, wrong, part) in [
-            ("location: eu", "location: us", "capacity.manager.kubernetes.clusters"),
-            ("pools: { b:", "pools: { x:", "capacity.manager.kubernetes.pools"),
-            ("services: { shop:", "services: { shot:", "capacity.manager.kubernetes.services"),
-            ("shape: Small", "shape: Huge", "capacity.manager.kubernetes.pools.b.placeholders.shape"),
-            ("warm_after_s: 5", "warm_after_s: -5", "capacity.manager.kubernetes.services.shop.warm_after_s"),
-        ] {
-            let error = parse(&with(&kubernetes.replacen(right, wrong, 1))).expect_err(wrong);
-            assert!(error.contains(part), "{wrong}: {error}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_place_and_remedy() {
-        for (right, wrong, parts) in [
-            ("name: b,", "name: a,", ["capacity.pools[1].name", "capacity.pools[0]"]),
-            ("tier: spot,", "tier: sport,", ["capacity.pools[1].tier", "capacity.tiers"]),
-            ("price_factor_max: 1.5", "price_factor_max: 0.5", ["capacity.pools[1].price_factor_max", "highest"]),
-            ("{ cpu: 0.01 }", "{}", ["capacity.services[0].need_per_unit", "at least one"]),
-            ("{ cpu: 0.01 }", "{ cpu: -1 }", ["capacity.services[0].need_per_unit.cpu", "from 0"]),
-            ("origins: { eu: 3, us: 1 }", "origins: {}", ["capacity.services[0].latency.origins", "shares"]),
-            ("target: 0.7", "target: 7", ["capacity.services[0].scaling.reactive.target", "from 0.01"]),
-            ("tenant: acme, limit", "tenant: acne, limit", ["capacity.budgets[0].tenant", "capacity.services"]),
-            ("limit: 12.5", "limit: -1", ["capacity.budgets[0].limit", "from 0"]),
-            ("ms: 40", "ms: .nan", ["capacity.latencies[0].ms", "from 0"]),
-            ("manager: dry_run", "manager: { process: { run: [] } }", ["capacity.manager.process.run", "shop"]),
-            ("lead_s: 30 }", "lead_s: 3000 }", ["capacity.pools[0].lead_s", "forecast.horizon_steps"]),
-            (
-                "\ncapacity:",
-                "\npools: [ { name: shop, capacity_per_s: 1 } ]\ncapacity:",
-                ["capacity.services[0].name", "pools"],
-            ),
-            ("listen: 127.0.0.1:0", "listen: here", ["capacity.xds.listen", "127.0.0.1:18000"]),
-            ("max_instances: 9", "max_instance: 9", ["forebay.yaml:", "max_instance"]),
-        ] {
-            assert!(WHOLE.contains(right), "{right}");
-            let error = parse(&WHOLE.replacen(right, wrong, 1)).expect_err(wrong);
-            for part in parts {
-                assert!(error.contains(part), "{wrong}: {part:?} is not in {error:?}");
-            }
-        }
-    }
-}
+mod tests;

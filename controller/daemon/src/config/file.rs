@@ -6,20 +6,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use forebay_forecast::MAX_SEARCH_FITS;
-use forebay_plan::{Key, ReadyCapacity};
+use forebay_plan::ReadyCapacity;
 use serde::Deserialize;
 
 use super::capacity::CapacityPart;
 use super::contracts::{Contracts, Document};
-use super::events::{FeedPart, Named, feeds};
-use super::{Config, ForecastSettings, SyncSettings};
+use super::events::Named;
+use super::forecast::ForecastPart;
+use super::{Config, SyncSettings};
 use crate::calendar;
 use crate::clock::ClockSettings;
 
-const DAY_S: u32 = 86_400;
-/// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
-pub(crate) const LONGEST_TRAINING_S: u32 = 3600;
+pub(super) const DAY_S: u32 = 86_400;
 /// Highest rate or capacity, per second: with it a day's amount in milli-units still fits a u64 nine times over.
 const MAX_PER_S: f64 = 2e10;
 /// Longest name, in bytes; metrics and tables repeat names many times.
@@ -74,59 +72,6 @@ struct ClockPart {
 impl Default for ClockPart {
     fn default() -> Self {
         Self { speed: 1.0, calendar_start: None, steady_start_unix_ms: None }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ForecastPart {
-    quantile: f64,
-    horizon_steps: u32,
-    /// Default: a day.
-    refit_every_steps: Option<u32>,
-    history_weeks: u32,
-    events: Vec<FeedPart>,
-    network: Option<NetworkPart>,
-    search: Option<SearchPart>,
-}
-
-impl Default for ForecastPart {
-    fn default() -> Self {
-        Self {
-            quantile: 0.95,
-            horizon_steps: 4,
-            refit_every_steps: None,
-            history_weeks: 8,
-            events: Vec::new(),
-            network: None,
-            search: None,
-        }
-    }
-}
-
-/// A network of many keys is trained where this is given.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct NetworkPart {
-    cpu_seconds: u32,
-}
-
-/// Parameters are searched where this is given.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct SearchPart {
-    trials: usize,
-}
-
-impl Default for SearchPart {
-    fn default() -> Self {
-        Self { trials: 16 }
-    }
-}
-
-impl Default for NetworkPart {
-    fn default() -> Self {
-        Self { cpu_seconds: 20 }
     }
 }
 
@@ -253,67 +198,6 @@ impl ClockPart {
         };
         let steady_start_s = self.steady_start_unix_ms.map(|ms| ms as f64 / 1000.0);
         Ok(ClockSettings { speed: self.speed, calendar_start_s, steady_start_s })
-    }
-}
-
-impl ForecastPart {
-    fn check(
-        self,
-        step_s: u32,
-        own_quantiles: BTreeMap<Key, f64>,
-        named: Named<'_>,
-    ) -> Result<ForecastSettings, Problem> {
-        if !(self.quantile > 0.5 && self.quantile < 1.0) {
-            let reason = format!("{} is no upper quantile", self.quantile);
-            return Err(problem("forecast.quantile", reason, "choose one between 0.5 and 1, such as 0.95"));
-        }
-        // The two spare leads that stand in for late observations must fit into the day too.
-        let most = (DAY_S / step_s).saturating_sub(2).min(96);
-        if self.horizon_steps == 0 || self.horizon_steps > most {
-            let reason = format!("{} steps are not between 1 and {most}", self.horizon_steps);
-            return Err(problem("forecast.horizon_steps", reason, "choose how many slots to plan ahead, such as 4"));
-        }
-        let refit_every_steps = self.refit_every_steps.unwrap_or(DAY_S / step_s);
-        if refit_every_steps == 0 {
-            let remedy = "choose how many steps pass between fits, such as 288";
-            return Err(problem("forecast.refit_every_steps", "0 would fit without pause", remedy));
-        }
-        if self.history_weeks == 0 || self.history_weeks > 520 {
-            let reason = format!("{} weeks are not between 1 and 520", self.history_weeks);
-            return Err(problem("forecast.history_weeks", reason, "choose how much history to keep, such as 8"));
-        }
-        Ok(ForecastSettings {
-            quantile: self.quantile,
-            own_quantiles,
-            horizon_steps: self.horizon_steps as usize,
-            refit_every_steps,
-            history_weeks: self.history_weeks,
-            events: feeds(self.events, named)?,
-            network_cpu_s: self.network.map(NetworkPart::check).transpose()?,
-            search_trials: self.search.map(SearchPart::check).transpose()?,
-        })
-    }
-}
-
-impl NetworkPart {
-    fn check(self) -> Result<u32, Problem> {
-        if !(1..=LONGEST_TRAINING_S).contains(&self.cpu_seconds) {
-            let reason = format!("{} s are not between 1 and {LONGEST_TRAINING_S}", self.cpu_seconds);
-            let remedy = "choose how long one core may train, such as 20, or leave forecast.network out";
-            return Err(problem("forecast.network.cpu_seconds", reason, remedy));
-        }
-        Ok(self.cpu_seconds)
-    }
-}
-
-impl SearchPart {
-    fn check(self) -> Result<usize, Problem> {
-        if !(2..=MAX_SEARCH_FITS).contains(&self.trials) {
-            let reason = format!("{} fits are not between 2 and {MAX_SEARCH_FITS}", self.trials);
-            let remedy = "choose how many fits a search may take, such as 16, or leave forecast.search out";
-            return Err(problem("forecast.search.trials", reason, remedy));
-        }
-        Ok(self.trials)
     }
 }
 

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use super::page::PlotArgs;
 use super::plot::{Fan, MEDIAN, PLOTTED, Plot};
 use super::{Question, Task, failure, network, report_failures, search, source, tasks, work};
-use crate::config::file::LONGEST_TRAINING_S;
+use crate::config::forecast::LONGEST_TRAINING_S;
 use leads::Leads;
 use with_events::WithEvents;
 

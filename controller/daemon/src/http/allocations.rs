@@ -11,7 +11,9 @@
 //! {"service": "shop", "replicas": 3, "region": "eu-west", "from": "2026-11-27 08:00:00", "to": "2026-11-27 12:00:00"}
 //! ```
 //!
-//! `capacity_per_s` may stand instead of `replicas`; `pool` and `shape` narrow the choice. Times are unix seconds or as
+//! `capacity_per_s` may stand instead of `replicas`; `pool` and `shape` narrow the choice. With `tradeoff`, from 0 (cost only) to
+//! 1 (performance only), the shape of the replicas is chosen by `selectShape`, for `capacity_per_s` in all or for what is
+//! forecast; the answer has the `scores`. Times are unix seconds or as
 //! traces write them; without `from` it is now. With the header `Idempotency-Key` the same request twice is one. `on_top`
 //! (true where not said) is whether its demand comes on top of the forecast. Times and windows are of the calendar. What is
 //! refused is a [`Problem`].
@@ -74,6 +76,7 @@ struct Body {
     to: Option<Time>,
     #[serde(default = "yes")]
     on_top: bool,
+    tradeoff: Option<f64>,
 }
 
 fn yes() -> bool {
@@ -180,11 +183,27 @@ fn wanted(body: &[u8], now_s: i64) -> Result<Wanted, Problem> {
     match (body.replicas, body.capacity_per_s) {
         (Some(0), None) => return Err(Problem::bad("replicas: 0 is nothing to ask for".to_owned())),
         (Some(_), None) => {}
+        // What the replicas are to carry, for the choice of their shape.
+        (Some(replicas), Some(per_s))
+            if body.tradeoff.is_some() && replicas > 0 && per_s.is_finite() && per_s > 0.0 => {}
         (None, Some(per_s)) if per_s.is_finite() && per_s > 0.0 => {}
         (None, Some(per_s)) => {
             return Err(Problem::bad(format!("capacity_per_s: {per_s} is no amount; give units per second above 0")));
         }
         _ => return Err(Problem::bad("give one of replicas and capacity_per_s".to_owned())),
+    }
+    match body.tradeoff {
+        None => {}
+        Some(tradeoff) if !(0.0..=1.0).contains(&tradeoff) => {
+            return Err(Problem::bad(format!("tradeoff: {tradeoff} is not from 0, cost only, to 1, performance only")));
+        }
+        Some(_) if body.shape.is_some() => {
+            return Err(Problem::bad("tradeoff: it chooses the shape; leave out one of the two".to_owned()));
+        }
+        Some(_) if body.replicas.is_none() => {
+            return Err(Problem::bad("tradeoff: give replicas too, whose shape is to be chosen".to_owned()));
+        }
+        Some(_) => {}
     }
     let from_s = body.from.map_or(Ok(now_s), |from| from.read("from"))?;
     let to_s = body.to.map_or(Ok(from_s + DEFAULT_LENGTH_S), |to| to.read("to"))?;
@@ -198,6 +217,7 @@ fn wanted(body: &[u8], now_s: i64) -> Result<Wanted, Problem> {
         from_s,
         to_s,
         is_on_top: body.on_top,
+        tradeoff: body.tradeoff,
     })
 }
 
@@ -218,6 +238,10 @@ mod tests {
             (r#"{"service": "shop", "replicas": 0}"#, "replicas"),
             (r#"{"service": "shop", "replicas": -1}"#, "u32"),
             (r#"{"service": "shop", "capacity_per_s": -1}"#, "capacity_per_s"),
+            (r#"{"service": "shop", "replicas": 1, "tradeoff": 2}"#, "tradeoff: 2"),
+            (r#"{"service": "shop", "replicas": 1, "tradeoff": 0, "shape": "Small"}"#, "leave out one"),
+            (r#"{"service": "shop", "capacity_per_s": 1, "tradeoff": 0}"#, "give replicas"),
+            (r#"{"service": "shop", "replicas": 1, "capacity_per_s": -1, "tradeoff": 0}"#, "one of replicas"),
             (r#"{"service": "shop", "replicas": 1, "from": "soon"}"#, "from"),
             (r#"{"service": "shop", "replicas": 1, "zone": "a"}"#, "zone"),
             ("{", "EOF"),

@@ -2,10 +2,11 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse |
+//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse, what was learned |
 //! | `GET /v1/capacity/decisions` | the newest orders, newest first |
 //! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
 //! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
+//! | `GET /v1/shapes` | sizes of instance: configured, generated and proposed, with their saving and the library's trail |
 //! | `GET /v1/availability?service=S` | what may be had, by pool and shape, now or between `from` and `to` |
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::{from_store, json_answer};
 use crate::capacity::asks::{Ask, Denied};
 use crate::capacity::board::{View, decision_json, serves_per_s};
 use crate::capacity::ledger::{self, Supply};
+use crate::capacity::standing::StoodDown;
 use crate::capacity::tuning::TunerWord;
 use crate::state::{Shared, lock};
 use crate::store::StoreError;
@@ -47,6 +49,13 @@ pub(super) struct Asked {
 pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
     match inputs(&shared) {
         Ok((view, inputs)) => json_answer(&view_json(&view, &inputs)),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+pub(super) async fn shapes(State(shared): State<Arc<Shared>>) -> Response {
+    match inputs(&shared) {
+        Ok((view, _)) => json_answer(&view.shapes),
         Err(problem) => problem.into_response(),
     }
 }
@@ -160,7 +169,12 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
     answer["refusing"] = view.refusals.iter().map(|(pool, why)| json!({ "pool": pool, "why": why })).collect();
     answer["findings"] = json!(view.findings);
     answer["error"] = json!(view.error);
+    answer["stood_down"] = json!(view.stood_down.map(|StoodDown { taken, since_ms }| json!({
+        "taken": { "epoch": taken.epoch, "sequence": taken.sequence }, "since_unix_ms": since_ms,
+    })));
     answer["tuning"] = json!(view.tuning);
+    answer["performance"] = json!(view.performance);
+    answer["utilisation"] = json!(view.utilisation);
     answer["choice_gap"] = json!(view.plan.report.choice.gap());
     answer
 }
@@ -204,7 +218,7 @@ fn available(shared: &Shared, view: &View, inputs: &CapacityInputs, asked: &Aske
         } else {
             offer.pool.max_instances.saturating_sub(used)
         };
-        for shape in &inputs.shapes {
+        for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
             let group =
                 Group { service: service.name.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
             let Some(serves) = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0) else { continue };

@@ -37,6 +37,9 @@ impl From<Denied> for Problem {
             Denied::Impossible { constraint, .. } => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "It cannot be had", Some(constraint))
             }
+            Denied::StoodDown { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Another controller keeps the capacity", None)
+            }
             Denied::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "It is not written down", None),
             Denied::Conflict(_) => (StatusCode::CONFLICT, "It contradicts what is there", None),
         };

@@ -13,6 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::{Level, registered};
+use crate::capacity::performance::KnownFactor;
+use crate::capacity::shaping::Figures;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ServiceLabel {
@@ -45,6 +47,24 @@ struct PoolLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlaceLabels {
+    service: String,
+    pool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UseLabels {
+    service: String,
+    shape: String,
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
 }
@@ -65,6 +85,10 @@ pub(crate) struct CapacityMetrics {
     pub(crate) started: Counter,
     pub(crate) stopped: Counter,
     pub(crate) endpoint_errors: Counter,
+    /// 1 while a newer controller's orders count.
+    pub(crate) standing_down: Gauge,
+    /// Seconds to draw what pools are to be ready for.
+    pub(crate) demand_duration: Histogram,
     errors: Family<KindLabel, Counter>,
     failures: Family<FailureLabels, Counter>,
     lead: Family<PoolLabel, Histogram, fn() -> Histogram>,
@@ -73,6 +97,11 @@ pub(crate) struct CapacityMetrics {
     ready: Family<ServiceLabel, Level>,
     needed: Family<ServiceLabel, Level>,
     short: Family<ServiceLabel, Level>,
+    performance_learned: Family<PlaceLabels, Level>,
+    performance_planned: Family<PlaceLabels, Level>,
+    utilisation: Family<UseLabels, Level>,
+    shapes: Family<StateLabel, Gauge>,
+    shape_saving: Level,
     reasons: Family<ReasonLabels, Gauge>,
     spent: Family<BudgetLabel, Level>,
     committed: Family<BudgetLabel, Level>,
@@ -86,6 +115,17 @@ impl CapacityMetrics {
             started: registered(r, "capacity_instances_started", "Instances that managers were asked to start"),
             stopped: registered(r, "capacity_instances_stopped", "Instances that managers were asked to stop"),
             endpoint_errors: registered(r, "capacity_endpoint_errors", "Files of endpoints that could not be written"),
+            standing_down: registered(
+                r,
+                "capacity_standing_down",
+                "1 while a newer controller keeps the capacity and this one orders nothing",
+            ),
+            demand_duration: {
+                let duration = Histogram::new(exponential_buckets(0.001, 4.0, 8));
+                let help = "Seconds to draw what pools are to be ready for from the forecasts of their keys";
+                r.register("capacity_demand_duration_seconds", help, duration.clone());
+                duration
+            },
             errors: registered(r, "capacity_manager_errors", "Calls to instance managers that failed, by kind"),
             failures: registered(
                 r,
@@ -107,6 +147,27 @@ impl CapacityMetrics {
                 "What is planned for until what is asked for now is ready, units per second",
             ),
             short: registered(r, "capacity_short", "Most that is missing in any planned step, units per second"),
+            performance_learned: registered(
+                r,
+                "capacity_performance_learned",
+                "Work that a core was seen to do beside what is declared",
+            ),
+            performance_planned: registered(
+                r,
+                "capacity_performance_planned",
+                "Work of a core that plans count with beside what is declared",
+            ),
+            utilisation: registered(
+                r,
+                "capacity_utilisation",
+                "Share of what an instance has that its use stays within, 95 % of the time",
+            ),
+            shapes: registered(r, "capacity_generated_shapes", "Sizes found from what instances use, by state"),
+            shape_saving: registered(
+                r,
+                "capacity_proposed_shapes_saving_per_hour",
+                "What proposed sizes would save an hour, in the currency of prices",
+            ),
             reasons: registered(r, "capacity_reason", "1 for why a service has the capacity that it has"),
             spent: registered(r, "capacity_budget_spent", "Spent of a budget in its period, in its currency"),
             committed: registered(
@@ -139,6 +200,35 @@ impl CapacityMetrics {
             }
             Seen::Exposed { .. } => {}
         }
+    }
+
+    /// Notes what cores were seen to do, and what plans count with.
+    pub(crate) fn note_work(&self, known: &[KnownFactor<'_>]) {
+        for one in known {
+            let labels = PlaceLabels { service: one.service.to_owned(), pool: one.pool.to_owned() };
+            self.performance_learned.get_or_create(&labels).set(one.learned);
+            self.performance_planned.get_or_create(&labels).set(one.planned);
+        }
+    }
+
+    /// Notes what instances use, by service and shape: of CPU and of memory.
+    pub(crate) fn note_use<'a>(&self, uses: impl Iterator<Item = (&'a str, &'a str, [f64; 2])>) {
+        self.utilisation.clear();
+        for (service, shape, shares) in uses {
+            for (resource, share) in ["cpu", "memory"].into_iter().zip(shares) {
+                let (service, shape) = (service.to_owned(), shape.to_owned());
+                self.utilisation.get_or_create(&UseLabels { service, shape, resource }).set(share);
+            }
+        }
+    }
+
+    /// Notes how many sizes were found, and what those that are proposed would save.
+    pub(crate) fn note_shapes(&self, figures: Figures) {
+        let states = [("in_use", figures.in_use), ("retired", figures.retired), ("proposed", figures.proposed)];
+        for (state, count) in states {
+            self.shapes.get_or_create(&StateLabel { state }).set(count as i64);
+        }
+        self.shape_saving.set(figures.saving_per_h);
     }
 
     /// Notes a turn.

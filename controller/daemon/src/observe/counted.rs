@@ -63,6 +63,12 @@ impl Counted {
         }
     }
 
+    /// Cost of what was admitted, in units: what upstreams had to serve.
+    pub(crate) fn admitted_units(&self) -> u64 {
+        let Self { counters: lanes, further } = self;
+        [lanes.reserved_units, lanes.standard_units, further.borrowed.units].into_iter().fold(0, u64::saturating_add)
+    }
+
     /// What came, admitted or not: all four lanes.
     pub(crate) fn offered(&self) -> Count {
         let Self { counters: lanes, further } = self;

@@ -1,6 +1,8 @@
 //! What the observer counts, by explicit times: steps of 300 s, a calendar that runs 300 times as fast, so a step is one
 //! real second.
 
+mod rates;
+
 use std::time::Duration;
 
 use forebay_plan::Key;

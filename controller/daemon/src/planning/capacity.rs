@@ -10,6 +10,7 @@
 //! which is what came last and how far that is usually off: where no forecast helps, scaling is reactive.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use forebay_forecast::{Draws, EventForecast, Forecaster, Paths};
 use forebay_plan::{Contract, ReadyCapacity};
@@ -23,6 +24,9 @@ use crate::state::lock;
 pub(crate) const LEVELS: [f64; 9] = [0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.998, 0.999];
 /// Paths of a sum: the highest level rests on the highest of them. At 1,000 keys and 12 steps they take about a second.
 const PATHS: usize = 500;
+/// Real time between two times that the demand of pools is drawn within a step. Fits end one by one, hundreds in a row after a
+/// start, and each would cost that second; capacity takes longer to come than to be asked for so much later.
+const REDRAWN_AFTER: Duration = Duration::from_secs(10);
 const SEED: u64 = 1;
 
 /// The demand of one pool's contracts.
@@ -80,10 +84,26 @@ impl Member<'_> {
     }
 }
 
+/// When the demand of pools was drawn last, in steady time, and whether forecasts changed since.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Drawn {
+    at: Option<Duration>,
+    pub(super) is_stale: bool,
+}
+
 impl Planner {
+    /// Draws again what fits have changed, where it was not just drawn.
+    pub(super) fn redraw_capacity(&mut self, step: i64, now: Duration) {
+        if self.drawn.is_stale && self.drawn.at.is_none_or(|at| now.saturating_sub(at) >= REDRAWN_AFTER) {
+            self.look_at_capacity(step);
+        }
+    }
+
     /// Notes what capacity is to be ready for from `step` on.
-    pub(super) fn look_at_capacity(&self, step: i64) {
+    pub(super) fn look_at_capacity(&mut self, step: i64) {
+        self.drawn = Drawn { at: Some(self.shared.clock.steady_now()), is_stale: false };
         let Some(capacity) = &self.shared.config.capacity else { return };
+        let begun = Instant::now();
         let config = &self.shared.config;
         let of_pool = |pool: &str, guaranteed_share: f64| {
             let keys = self.keys.iter().zip(&config.contracts);
@@ -94,6 +114,7 @@ impl Planner {
         };
         let pools = capacity.services.iter().map(|one| of_pool(&one.service.name, one.guaranteed_share));
         *lock(&self.shared.capacity.demand) = CapacityDemand { first_step: step, pools: pools.collect() };
+        self.shared.metrics.capacity.demand_duration.observe(begun.elapsed().as_secs_f64());
     }
 }
 

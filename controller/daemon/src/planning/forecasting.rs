@@ -15,6 +15,7 @@ impl Planner {
             self.forecast_key(index, step, known_to, estimate);
         }
         self.look_out(step);
+        self.look_at_capacity(step);
     }
 
     /// Notes what filters are told to expect.
@@ -26,7 +27,6 @@ impl Planner {
             Vec::new()
         };
         *lock(&self.shared.outlook) = Outlook { first_step: step, rows };
-        self.look_at_capacity(step);
     }
 
     pub(super) fn forecast_key(&mut self, index: usize, step: i64, known_to: i64, estimate: Option<f64>) {

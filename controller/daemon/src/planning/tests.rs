@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use forebay_forecast::{Choice, Chosen, Label, LabelKind, ModelKind, Place, RefitTrigger, Said};
 use forebay_plan::Key;
-use forebay_protocol::extension::{PROVISIONING, find};
-use forebay_protocol::{Counters, Generation, Message, Provisioning, Report, Row, SyncStats, Watch, decode};
+use forebay_protocol::{Counters, Generation, Report, Row, SyncStats};
 
 use super::Planner;
 use super::anomalies::NotNoted;
@@ -18,6 +17,8 @@ use crate::observe::Observer;
 use crate::state::{Shared, Table, lock};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{HistoryStore, Point};
+
+mod pools;
 
 pub(super) const FIRST_STEP: i64 = 5_900_000;
 
@@ -256,69 +257,6 @@ fn a_key_without_history_is_forecast_from_its_like() {
     }
     let new = new_key.planner.keys.iter().find(|demand| demand.key.to_string() == "new/requests").unwrap();
     assert!(new.life.borrowed().unwrap().start.own_weight() > 0.5, "{}", new.why);
-}
-
-/// A key that is short of its pool now: filters are told when there is more, once, and anew only when that moves.
-#[test]
-fn filters_are_told_when_a_short_pool_has_more_and_are_not_woken_while_that_stays() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = SqliteStore::open(folder.path(), 3600).unwrap();
-    let now = FIRST_STEP * 300 / 3600;
-    let points = (now - 21 * 24..now).map(|step| {
-        let value = 10.0 * (1.0 + 0.5 * (step as f64 / 24.0 * std::f64::consts::TAU).sin());
-        Point { key: Key::new("shop", "requests"), start_s: step * 3600, value }
-    });
-    store.replace(&mut points.collect::<Vec<_>>().into_iter()).unwrap();
-    let text = "step_s: 3600
-contracts: [ { tenant: shop, resource: requests, rate_per_s: 1, shadow_max_per_s: 50, pool: web } ]
-capacity:
-  manager: dry_run
-  shapes: [ { name: Small, offers: { cpu: 1 }, price_per_h: 1 } ]
-  pools: [ { name: near, location: here, max_instances: 12, lead_s: 100 } ]
-  services: [ { name: web, need_per_unit: { cpu: 0.1 }, shortage_per_unit_h: 10 } ]
-";
-    let mut planning = Loop::with(folder, text);
-    planning.planner.wait_for_fits();
-    let expect = |planning: &Loop, ready_milli_per_s: u64, more_in_s: Option<u64>| {
-        let more_in = more_in_s.map(|in_s| ("web".to_owned(), Duration::from_secs(in_s))).into_iter().collect();
-        let ready = std::collections::BTreeMap::from([("web".to_owned(), vec![ready_milli_per_s; 13])]);
-        planning.shared.capacity.set_ready(ready, &more_in, planning.clock.steady_now());
-    };
-    // What the gateway is answered that knows a table, with the milliseconds until there is more.
-    let asks = |planning: &mut Loop, known: Generation| {
-        planning.report(known.sequence + 1, 5);
-        planning.turn_after(Duration::from_millis(50));
-        let watch = Watch {
-            proxy: "gateway".to_owned(),
-            boot_id: 1,
-            known,
-            collecting: None,
-            speaks: vec![1],
-            extensions: vec![],
-        };
-        planning.shared.take_watch(&watch).unwrap();
-        let table = planning.turn_after(Duration::from_millis(250));
-        let Message::GrantTable(part) = decode(&planning.shared.news(&watch, &table)?).unwrap() else { panic!() };
-        let told = find::<Provisioning>(&part.extensions, PROVISIONING).unwrap_or_default();
-        Some((part.generation, told.rows.first().map(|more| more.in_ms)))
-    };
-    expect(&planning, 2_000, Some(60));
-    let (first, told) = asks(&mut planning, Generation::default()).unwrap();
-    assert_eq!(told, Some(59_700), "from the moment of the answer");
-    let line = planning.shared.table.borrow().as_ref().unwrap().plan.report.keys[0].clone();
-    assert!(line.is_short_now, "{line:?}");
-    for breath_s in [58, 61, 59] {
-        expect(&planning, 2_000, Some(breath_s));
-        assert_eq!(asks(&mut planning, first), None, "nothing new");
-    }
-    expect(&planning, 2_000, Some(120));
-    let (second, told) = asks(&mut planning, first).unwrap();
-    assert!(second > first);
-    assert_eq!(told, Some(119_700));
-    expect(&planning, 200_000, None);
-    let (third, told) = asks(&mut planning, second).unwrap();
-    assert!(third > second);
-    assert_eq!(told, None, "it is there");
 }
 
 /// A network of two keys takes part in the fits that come after its training, is trained again after a week, and both

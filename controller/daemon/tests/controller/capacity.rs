@@ -39,6 +39,9 @@ fn the_example_of_capacity_runs_and_keeps_its_promises() {
     assert!(eds.contains("\"warm\":true"), "{eds}");
     // All of the contract's 40 a second is covered: that much the pool has, and the shadow is lent beyond it.
     assert!(daemon.metric("forebay_capacity_ready{service=\"web\"}").is_some_and(|ready| ready >= 40.0));
+    let shapes: Value = serde_json::from_str(&daemon.text("/v1/shapes")).unwrap();
+    assert_eq!((&shapes["mode"], shapes["shapes"].as_array().map(Vec::len)), (&Value::from("propose"), Some(2)));
+    assert!(shapes["prices"]["cpu_per_h"].as_f64().is_some_and(|price| (price - 0.0375).abs() < 1e-9), "{shapes}");
 
     let asked = r#"{"service": "web", "capacity_per_s": 100, "to": "2100-01-01 00:00:00"}"#;
     let (status, answer) = daemon.post_json("/v1/allocations", asked);
@@ -60,4 +63,33 @@ fn the_example_of_capacity_runs_and_keeps_its_promises() {
     let offers: Value = serde_json::from_str(&daemon.text("/v1/availability?service=web")).unwrap();
     assert_eq!(offers["offers"].as_array().unwrap().len(), 4, "{offers}");
     assert_eq!(daemon.terminate(), Some(0));
+}
+
+#[test]
+fn a_port_for_endpoints_that_is_taken_is_told_before_anything_is_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap();
+    let config = format!(
+        "listen: 127.0.0.1:0
+port_file: {folder}/port
+data_dir: {folder}/data
+capacity:
+  xds: {{ listen: '{taken}' }}
+  manager: {{ process: {{ run: [ {{ service: web, program: sleep, arguments: [ '100' ] }} ] }} }}
+  shapes: [ {{ name: Small, offers: {{ cpu: 1 }}, price_per_h: 1 }} ]
+  pools: [ {{ name: here, location: local, max_instances: 8, lead_s: 1 }} ]
+  services: [ {{ name: web, need_per_unit: {{ cpu: 1 }}, shortage_per_unit_h: 1, min_instances: 1 }} ]
+",
+        folder = folder.path().display()
+    );
+    let file = folder.path().join("forebay.yaml");
+    std::fs::write(&file, config).unwrap();
+    let ended = crate::daemon::forebay(&["controller", "--config", file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{said}");
+    let parts = [&format!("listen on {taken}"), "choose another address with capacity.xds.listen"];
+    assert!(parts.iter().all(|part| said.contains(*part)), "{said}");
+    assert!(!said.contains("capacity is planned") && !said.contains("ordered"), "{said}");
+    assert!(!folder.path().join("data/processes").exists() && !folder.path().join("port").exists());
 }

@@ -172,7 +172,7 @@ impl<'a> Account<'a> {
             let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape)?;
             let fleet = inputs.fleet.get(group).copied().unwrap_or_default();
             let dues = Dues::of(inputs, group)?;
-            Some(Row { group, fleet, to, units: units_per_s(service, shape, tier), dues, service })
+            Some(Row { group, fleet, to, units: units_per_s(service, shape, tier, offer), dues, service })
         };
         Self { inputs, rows: of_group.into_iter().filter_map(row).collect() }
     }

@@ -3,7 +3,7 @@
 //! The planner has no clock and keeps nothing: what it must know of the past (who was wanted when, what was spent) stands
 //! here. Times are unix seconds; step 0 begins at `now_s`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Budget, CapacityPlan, Group, Instance, InstanceState, Latencies, Maintenance, Outlook, Pool, Reservation, Service,
@@ -27,6 +27,8 @@ pub struct CapacityInputs {
     pub outlooks: BTreeMap<String, Outlook>,
     /// Sizes that instances may have.
     pub shapes: Vec<Shape>,
+    /// Names of those that nothing more is bought of: their instances count and are paid for, and are replaced.
+    pub retired_shapes: BTreeSet<String>,
     /// The tiers that pools name.
     pub tiers: Vec<Tier>,
     /// Where instances may come from.
@@ -57,12 +59,23 @@ pub struct PoolOffer {
     /// Instances that can be started at present beside those there are; `None` when nothing but its size limits it. A pool
     /// that refused is given 0 until it is tried again.
     pub startable: Option<u32>,
+    /// By service: the work that a core does here for it beside what is declared, as learned. 1 where it is not named.
+    pub cpu_factors: BTreeMap<String, f64>,
+}
+
+impl PoolOffer {
+    /// What the declared work of a core is multiplied by here, for a service.
+    #[must_use]
+    pub fn cpu_factor(&self, service: &str) -> f64 {
+        self.cpu_factors.get(service).copied().unwrap_or(1.0)
+    }
 }
 
 impl From<Pool> for PoolOffer {
-    /// A pool whose price does not move, which bills by the second and refuses nothing.
+    /// A pool whose price does not move, which bills by the second, refuses nothing and does the work that is declared.
     fn from(pool: Pool) -> Self {
-        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, pool }
+        let cpu_factors = BTreeMap::new();
+        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, cpu_factors, pool }
     }
 }
 
@@ -132,6 +145,11 @@ impl DwellMemory {
     #[must_use]
     pub fn last_wanted_s(&self, group: &Group) -> Option<u64> {
         self.0.get(group).copied()
+    }
+
+    /// All groups and when they were last wanted, unix seconds.
+    pub fn iter(&self) -> impl Iterator<Item = (&Group, u64)> {
+        self.0.iter().map(|(group, at_s)| (group, *at_s))
     }
 
     /// Notes a group as wanted, as after a restart that lost the memory.

@@ -2,7 +2,7 @@
 //!
 //! Prices are rounded up to the next micro, so that a sum of them is never below what is paid.
 
-use super::{CostClass, Micros, Service, Shape, Tier};
+use super::{CostClass, Micros, PoolOffer, Service, Shape, Tier};
 
 /// What an instance of `shape` costs in an hour, in a pool whose price factor is `pool_milli` thousandths. Nothing in a
 /// reserved pool: that was paid for when it was reserved.
@@ -33,13 +33,13 @@ pub fn paid_micros(hourly: Micros, milliseconds: u64) -> Micros {
     Micros::try_from(micros).unwrap_or(Micros::MAX)
 }
 
-/// Units per second of demand that an instance of `shape` in `tier` serves. CPU and memory are each scaled by the tier's
-/// own factor (seed 8825550), both by the shape's profile. 0 for a service that needs nothing or whose figures make no
-/// sense: what needs nothing is not served by instances.
+/// Units per second of demand that an instance of `shape` serves in a pool of `tier`. CPU and memory are each scaled by the
+/// tier's own factor (seed 8825550), CPU by the shape's profile and by what was learned of the pool too. 0 for a service that
+/// needs nothing or whose figures make no sense: what needs nothing is not served by instances.
 #[must_use]
-pub fn units_per_s(service: &Service, shape: &Shape, tier: &Tier) -> f64 {
+pub fn units_per_s(service: &Service, shape: &Shape, tier: &Tier, offer: &PoolOffer) -> f64 {
     let mut offers = shape.offers;
-    offers.cpu_milli *= tier.cpu_performance * shape.performance;
+    offers.cpu_milli *= tier.cpu_performance * shape.performance * offer.cpu_factor(&service.name);
     offers.memory_mib *= tier.memory_performance;
     let units = offers.holds(&service.need_per_unit);
     if units.is_finite() { units.max(0.0) } else { 0.0 }
@@ -48,10 +48,26 @@ pub fn units_per_s(service: &Service, shape: &Shape, tier: &Tier) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capacity::Amounts;
+    use crate::capacity::{Amounts, ComputeType, Pool};
 
     fn tier(cpu_performance: f64, memory_performance: f64, price_milli: u64) -> Tier {
         Tier { name: "t".to_owned(), cpu_performance, memory_performance, volatility_per_h: 0.0, price_milli }
+    }
+
+    fn offer(factors: &[(&str, f64)]) -> PoolOffer {
+        let pool = Pool {
+            name: "p".to_owned(),
+            compute: ComputeType::Cpu,
+            location: "here".to_owned(),
+            class: CostClass::OnDemand,
+            tier: "t".to_owned(),
+            max_instances: 1,
+            price_milli: 1_000,
+            lead_s: 0.0,
+            interruption_per_h: 0.0,
+        };
+        let cpu_factors = factors.iter().map(|(service, factor)| ((*service).to_owned(), *factor)).collect();
+        PoolOffer { cpu_factors, ..PoolOffer::from(pool) }
     }
 
     fn shape() -> Shape {
@@ -72,10 +88,15 @@ mod tests {
     #[test]
     fn cpu_and_memory_are_scaled_by_their_own_performance() {
         let need_per_unit = Amounts { cpu_milli: 10.0, memory_mib: 40.0, ..Amounts::default() };
-        let service = Service { need_per_unit, ..Service::default() };
-        assert_eq!(units_per_s(&service, &shape(), &tier(1.0, 1.0, 1)), 200.0);
-        assert_eq!(units_per_s(&service, &shape(), &tier(1.0, 0.5, 1)), 100.0);
-        assert_eq!(units_per_s(&service, &shape(), &tier(0.25, 1.0, 1)), 100.0);
-        assert_eq!(units_per_s(&Service::default(), &shape(), &tier(1.0, 1.0, 1)), 0.0);
+        let service = Service { name: "s".to_owned(), need_per_unit, ..Service::default() };
+        let units =
+            |cpu: f64, memory: f64, offer: &PoolOffer| units_per_s(&service, &shape(), &tier(cpu, memory, 1), offer);
+        assert_eq!(units(1.0, 1.0, &offer(&[])), 200.0);
+        assert_eq!(units(1.0, 0.5, &offer(&[])), 100.0);
+        assert_eq!(units(0.25, 1.0, &offer(&[])), 100.0);
+        assert_eq!(units(1.0, 1.0, &offer(&[("s", 0.25)])), 100.0, "cores that do a quarter of what was declared");
+        assert_eq!(units(1.0, 1.0, &offer(&[("s", 4.0)])), 200.0, "memory is as scarce as before");
+        assert_eq!(units(1.0, 1.0, &offer(&[("other", 0.25)])), 200.0);
+        assert_eq!(units_per_s(&Service::default(), &shape(), &tier(1.0, 1.0, 1), &offer(&[])), 0.0);
     }
 }

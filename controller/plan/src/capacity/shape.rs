@@ -1,9 +1,11 @@
 //! How big an instance is: its amounts of each resource, and what it costs.
 
+use serde::{Deserialize, Serialize};
+
 use super::Micros;
 
 /// An amount of each resource: what a shape offers, or what something needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Amounts {
     /// Thousandths of a processor core.
     pub cpu_milli: f64,
@@ -41,7 +43,7 @@ impl Amounts {
 }
 
 /// A size of instance.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shape {
     /// Unique, as in "Micro", "Small", "Medium", "Large", "XL".
     pub name: String,

@@ -16,7 +16,7 @@ use smartcore::linalg::basic::matrix::DenseMatrix;
 
 use super::{Amounts, Micros, Shape};
 
-pub use library::{LibraryError, MAX_SHAPES, NotedChange, ShapeChange, ShapeLibrary};
+pub use library::{LibraryError, MAX_CHANGES, MAX_SHAPES, NotedChange, ShapeChange, ShapeLibrary};
 
 /// Shapes that are proposed at once, at most.
 pub const MAX_PROPOSALS: usize = 4;

@@ -1,4 +1,4 @@
-//! How much work instances really do beside what was declared: a factor per pool or tier and shape.
+//! How much work machines really do beside what was declared: a factor, of one pool for one service.
 //!
 //! The intuition: an instance that serves 80 requests per second at a utilisation of 0.5 can serve 160. What a pair of
 //! demand served and utilisation implies, over what was declared, is one reading of the factor. Readings at low load say
@@ -33,13 +33,13 @@ const MAX_RATE: f64 = 1e30;
 pub struct Load {
     /// Demand served by one instance, units per second.
     pub served_per_s: f64,
-    /// Share of its scarcest resource in use, 0 to 1 and some beyond.
+    /// Share of what does the work in use, 0 to 1 and some beyond.
     pub utilisation: f64,
     /// Demand that one instance was declared to serve in full use, units per second.
     pub declared_per_s: f64,
 }
 
-/// The performance factor of one pool and shape; see the module's text.
+/// The performance factor of one pool for one service; see the module's text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PerformanceFactor {
     declared: f64,

@@ -1,6 +1,5 @@
-//! All that is learned of one pool, and the pool as the planner is to see it.
-
-use std::collections::BTreeMap;
+//! What is learned of one pool by its starts and interruptions, and the pool as the planner is to see it. How much work its
+//! machines do is another thing for each service, and learned beside it ([`PerformanceFactor`](super::PerformanceFactor)).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +8,7 @@ use super::error::LearningError;
 use super::failure::StartFailures;
 use super::forgetting::HalfLife;
 use super::interruption::InterruptionRate;
-use super::lead::{DeclaredLead, LeadTimes, MAX_SHAPES};
-use super::performance::{Load, PerformanceFactor};
+use super::lead::{DeclaredLead, LeadTimes};
 use crate::capacity::Pool;
 
 /// What is believed of a pool before anything is learned, and for how much that counts.
@@ -30,15 +28,11 @@ pub struct DeclaredPool {
     pub failure_share: f64,
     /// Starts for which that counts.
     pub failure_starts: f64,
-    /// Readings for which a declared performance factor counts.
-    pub factor_readings: f64,
-    /// Readings after which one counts half.
-    pub factor_half_life_readings: f64,
 }
 
 impl DeclaredPool {
-    /// What a pool declares by its lead time and interruption chance, with usual weights: five starts, 100 instance-hours,
-    /// 50 readings; half of it forgotten after 50 starts, two weeks, four weeks of interruptions.
+    /// What a pool declares by its lead time and interruption chance, with usual weights: five starts and 100
+    /// instance-hours; half of it forgotten after 50 starts, two weeks, four weeks of interruptions.
     #[must_use]
     pub fn of(pool: &Pool) -> Self {
         const WEEK_S: f64 = 7.0 * 86_400.0;
@@ -50,8 +44,6 @@ impl DeclaredPool {
             interruption_half_life_s: 4.0 * WEEK_S,
             failure_share: 0.0,
             failure_starts: 20.0,
-            factor_readings: 50.0,
-            factor_half_life_readings: 2_016.0,
         }
     }
 }
@@ -66,7 +58,6 @@ pub struct PoolLearning {
     pub interruptions: InterruptionRate,
     /// Starts that failed.
     pub failures: StartFailures,
-    factors: BTreeMap<String, PerformanceFactor>,
 }
 
 impl PoolLearning {
@@ -85,7 +76,6 @@ impl PoolLearning {
                 interruption_half_life_s,
             )?,
             failures: StartFailures::new(declared.failure_share, declared.failure_starts, declared.starts_half_life)?,
-            factors: BTreeMap::new(),
         })
     }
 
@@ -102,28 +92,6 @@ impl PoolLearning {
             Seen::Never { shape, waited_s, .. } => self.leads.observe_never(shape, *waited_s, at_s),
             Seen::Exposed { exposure, .. } => self.interruptions.observe(*exposure, at_s),
         }
-    }
-
-    /// Takes in how busy instances of a shape were with what they served. Beyond [`MAX_SHAPES`] shapes no new one is learned.
-    ///
-    /// # Errors
-    /// A number that cannot be.
-    pub fn observe_load(&mut self, shape: &str, load: Load) -> Result<(), LearningError> {
-        if !self.factors.contains_key(shape) {
-            if self.factors.len() >= MAX_SHAPES {
-                return Ok(());
-            }
-            let DeclaredPool { factor_readings, factor_half_life_readings, .. } = self.declared;
-            let factor = PerformanceFactor::new(1.0, factor_readings, factor_half_life_readings)?;
-            self.factors.insert(shape.to_owned(), factor);
-        }
-        self.factors.get_mut(shape).map_or(Ok(()), |factor| factor.observe(load))
-    }
-
-    /// What to multiply the declared work of a shape's instance by in this pool.
-    #[must_use]
-    pub fn factor(&self, shape: &str) -> f64 {
-        self.factors.get(shape).map_or(1.0, PerformanceFactor::factor)
     }
 
     /// The pool with what was learned in place of what was declared, beside starts that have not ended (how many seconds ago
@@ -173,7 +141,6 @@ mod tests {
         assert!((learned.lead_s - 90.0).abs() < 1e-6 && (learned.interruption_per_h - 0.05).abs() < 1e-12);
         assert_eq!(Pool { lead_s: 90.0, interruption_per_h: 0.05, ..learned }, pool());
         assert!((learning.confidence("Small", 90.0, 0) - 0.95).abs() < 1e-6);
-        assert_eq!(learning.factor("Small"), 1.0);
     }
 
     #[test]
@@ -184,15 +151,11 @@ mod tests {
             let exposure = Exposure { instances: 10, taken: u32::from(hour % 2 == 0), hours: 1.0 };
             learning.observe(&Seen::Exposed { pool: pool.clone(), exposure }, at_s).unwrap();
             learning.observe(&Seen::Ready { pool, shape, lead_s: 240.0 }, at_s).unwrap();
-            learning
-                .observe_load("Small", Load { served_per_s: 30.0, utilisation: 0.6, declared_per_s: 100.0 })
-                .unwrap();
         }
         learning.failures.observe(20, 20, 200 * 3600).unwrap();
         let learned = learning.learned(&pool(), 200 * 3600, &[]);
         assert!(learned.lead_s >= 240.0 && (0.04..0.06).contains(&learned.interruption_per_h), "{learned:?}");
         assert!(learning.confidence("Small", 300.0, 200 * 3600) < 0.85, "some starts fail");
-        assert!((0.5..0.65).contains(&learning.factor("Small")), "{}", learning.factor("Small"));
         // JSON keeps numbers to their last digit but one.
         let stored = serde_json::to_string(&learning).unwrap();
         let restored: PoolLearning = serde_json::from_str(&stored).unwrap();

@@ -224,6 +224,20 @@ fn what_is_ready_stays_until_its_replacement_is() {
     assert_eq!(count(&plan(&inputs)), [("large", 3)].into());
 }
 
+#[test]
+fn a_retired_shape_is_bought_no_more_and_counts_until_it_is_replaced() {
+    let mut inputs = plain();
+    inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
+    inputs.retired_shapes.insert("small".to_owned());
+    let surge = plan(&inputs);
+    assert_eq!(count(&surge), [("large", 3), ("small", 10)].into(), "it serves until others do");
+    assert!(violations(&inputs, &surge).is_empty());
+    inputs.fleet.insert(group("large"), Fleet { ready: 3, ..Fleet::default() });
+    assert_eq!(count(&plan(&inputs)), [("large", 3)].into());
+    inputs.fleet.clear();
+    assert_eq!(count(&plan(&inputs)), [("large", 3)].into(), "none is bought, however well it would fit");
+}
+
 /// The integer programme as the judge: where a step is small enough to be solved as one, the choice that is made without
 /// it costs little more, and never less than the bound.
 #[test]

@@ -95,7 +95,7 @@ pub(crate) fn inputs(seed: u64) -> CapacityInputs {
         let price_max_milli = pool.price_milli * rng.random_range(1..4);
         let startable = rng.random_bool(0.2).then(|| rng.random_range(0..5));
         let billing_min_s = if rng.random_bool(0.3) { 120.0 } else { 0.0 };
-        inputs.pools.push(PoolOffer { price_max_milli, billing_min_s, startable, pool });
+        inputs.pools.push(PoolOffer { price_max_milli, billing_min_s, startable, ..PoolOffer::from(pool) });
     }
     for i in 0..rng.random_range(1..5) {
         let service = service(i, rng);
@@ -107,6 +107,10 @@ pub(crate) fn inputs(seed: u64) -> CapacityInputs {
     }
     bind(&mut inputs, rng);
     populate(&mut inputs, rng);
+    for offer in &mut inputs.pools {
+        let factor = rng.random_range(0.5..1.5);
+        offer.cpu_factors = rng.random_bool(0.3).then(|| ("v0".to_owned(), factor)).into_iter().collect();
+    }
     inputs
 }
 

@@ -4,20 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::cluster::{CallError, Cluster};
+use super::cluster::Cluster;
 use super::names::GROUP;
 use super::objects::Meta;
-
-/// What one instance used of late.
-#[derive(Clone, Debug, PartialEq)]
-pub struct InstanceUsage {
-    /// The instance.
-    pub id: String,
-    /// Thousandths of a core.
-    pub cpu_milli: f64,
-    /// Memory, in MiB.
-    pub memory_mib: f64,
-}
+use super::view::View;
+use crate::InstanceUsage;
 
 #[derive(Debug, Deserialize)]
 struct PodMetrics {
@@ -32,21 +23,21 @@ struct ContainerMetrics {
     usage: BTreeMap<String, String>,
 }
 
-/// Of the pods whose ids are given by name. Empty where the cluster measures nothing.
-pub(super) async fn read(cluster: &Cluster, ids: &BTreeMap<String, String>) -> Result<Vec<InstanceUsage>, CallError> {
+/// Of the pods of a view. Empty where the cluster measures nothing or does not say: instances are seen without it.
+pub(super) async fn read(cluster: &Cluster, view: &View) -> Vec<InstanceUsage> {
     let path = cluster.path("apis/metrics.k8s.io/v1beta1", "pods");
-    let metrics = match cluster.list::<PodMetrics>("read metrics of pods", &path, GROUP).await {
-        Err(CallError::NotFound { .. }) => return Ok(Vec::new()),
-        metrics => metrics?,
-    };
+    let metrics = cluster.list::<PodMetrics>("read metrics of pods", &path, GROUP).await.unwrap_or_default();
+    let members = view.members.values().flatten();
+    let ids: BTreeMap<&str, &str> =
+        members.map(|member| (member.pod.metadata.name.as_str(), member.instance.id.as_str())).collect();
     let used = metrics.iter().filter_map(|pod| {
-        let id = ids.get(&pod.metadata.name)?.clone();
+        let id = (*ids.get(pod.metadata.name.as_str())?).to_owned();
         let sum = |name: &str| -> f64 {
             pod.containers.iter().filter_map(|container| quantity(container.usage.get(name)?)).sum()
         };
         Some(InstanceUsage { id, cpu_milli: sum("cpu") * 1e3, memory_mib: sum("memory") / (1024.0 * 1024.0) })
     });
-    Ok(used.collect())
+    used.collect()
 }
 
 /// A Kubernetes quantity as a number: `250m`, `1.5Gi`, `12345678n`, `1e3`. `None` for what is none.

@@ -21,10 +21,13 @@ pub(super) struct Identity {
 }
 
 /// What `/proc/PID/stat` says.
-struct Stat {
+pub(super) struct Stat {
     is_dead: bool,
-    process_group: u32,
+    pub(super) process_group: u32,
+    /// Processor time of it and of its children that ended, in clock ticks.
+    pub(super) busy_ticks: u64,
     start_ticks: u64,
+    pub(super) resident_pages: u64,
 }
 
 /// The process that has this id now; `None` when there is none, or it has ended and only waits to be fetched.
@@ -72,7 +75,7 @@ pub(super) fn marked(prefix: &str) -> BTreeMap<String, u32> {
 }
 
 /// `None` where there is no such process.
-fn stat(pid: u32) -> io::Result<Option<Stat>> {
+pub(super) fn stat(pid: u32) -> io::Result<Option<Stat>> {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(text) => Ok(parsed(&text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -87,7 +90,15 @@ fn parsed(text: &str) -> Option<Stat> {
     let (_, after_name) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = after_name.split(' ').collect();
     let is_dead = matches!(*fields.first()?, "Z" | "X" | "x");
-    Some(Stat { is_dead, process_group: fields.get(2)?.parse().ok()?, start_ticks: fields.get(19)?.parse().ok()? })
+    let number = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Stat {
+        is_dead,
+        process_group: fields.get(2)?.parse().ok()?,
+        // In user and kernel mode, and the same of children.
+        busy_ticks: (11..=14).filter_map(number).sum(),
+        start_ticks: number(19)?,
+        resident_pages: number(21).unwrap_or(0),
+    })
 }
 
 fn send(pid: u32, signal: Signal) {

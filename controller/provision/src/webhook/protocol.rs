@@ -129,6 +129,19 @@ pub struct WireInstance {
     /// Whether it is known that it will be taken away.
     #[serde(default)]
     pub is_interrupted: bool,
+    /// What it used of late; missing where the receiver does not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<WireUsage>,
+}
+
+/// What an instance used, on average over the last half a minute or so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WireUsage {
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
 }
 
 /// An order: everything that is to be, not what is to change. A group that is not in it is to have no instances.
@@ -141,6 +154,29 @@ pub struct ApplyRequest {
     pub generation: WireGeneration,
     /// What is to be.
     pub targets: Vec<WireTarget>,
+    /// Sizes that targets may be of beside those that the receiver was set up with; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shapes: Vec<WireShape>,
+}
+
+/// A size that was found from what instances use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WireShape {
+    /// As targets name it.
+    pub name: String,
+    /// Thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+    /// Disk space, in GiB.
+    pub storage_gib: u64,
+    /// Disk operations per second.
+    pub disk_iops: u64,
+    /// Network bandwidth, in Mbit/s.
+    pub network_mbps: u64,
+    /// Accelerators.
+    pub gpus: u64,
 }
 
 /// What came of an order. It does not wait until instances are ready.
@@ -217,6 +253,8 @@ impl ApplyRequest {
             group: target.group.clone().into(),
             count: target.count,
         };
-        Self { request, generation: order.generation.into(), targets: order.targets.iter().map(target).collect() }
+        let targets = order.targets.iter().map(target).collect();
+        let shapes = order.shapes.iter().map(WireShape::from).collect();
+        Self { request, generation: order.generation.into(), targets, shapes }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use forebay_plan::capacity::{Group, Instance, InstanceState, Target};
+use forebay_plan::capacity::{Amounts, Group, Instance, InstanceState, Shape, Target};
 
 use super::protocol::{
     ApplyAnswer, ApplyRequest, MAX_INSTANCES, ObserveAnswer, WireFailure, WireFailureKind, WireGroup, WireInstance,
-    WireState,
+    WireShape, WireState, WireUsage,
 };
-use crate::{Applied, FailureKind, GroupFailure, Observed, Order};
+use crate::{Applied, FailureKind, GroupFailure, InstanceUsage, Observed, Order};
 
 /// Longest id, in bytes.
 const ID_BYTES_MAX: usize = 256;
@@ -28,8 +28,14 @@ impl TryFrom<ObserveAnswer> for Observed {
                 return Err(format!("instance {:?} is there twice", instance.id));
             }
         }
+        let used = |instance: &WireInstance| {
+            let WireUsage { cpu_milli, memory_mib } = instance.usage?;
+            let (cpu_milli, memory_mib) = (cpu_milli as f64, memory_mib as f64);
+            Some(InstanceUsage { id: instance.id.clone(), cpu_milli, memory_mib })
+        };
+        let usage = answer.instances.iter().filter_map(used).collect();
         let instances = answer.instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { generation: answer.generation.map(Into::into), instances })
+        Ok(Self { generation: answer.generation.map(Into::into), instances, usage })
     }
 }
 
@@ -37,7 +43,7 @@ impl TryFrom<WireInstance> for Instance {
     type Error = String;
 
     fn try_from(wire: WireInstance) -> Result<Self, String> {
-        let WireInstance { id, group, state, requested_ms, ready_ms, address, is_interrupted } = wire;
+        let WireInstance { id, group, state, requested_ms, ready_ms, address, is_interrupted, usage: _ } = wire;
         if id.is_empty() || id.len() > ID_BYTES_MAX {
             return Err(format!("an id of {} bytes, where 1 to {ID_BYTES_MAX} are allowed", id.len()));
         }
@@ -55,7 +61,8 @@ impl TryFrom<WireInstance> for Instance {
 impl From<Instance> for WireInstance {
     fn from(instance: Instance) -> Self {
         let Instance { id, group, state, requested_ms, ready_ms, address, is_interrupted } = instance;
-        Self { id, group: group.into(), state: state.into(), requested_ms, ready_ms, address, is_interrupted }
+        let (group, state) = (group.into(), state.into());
+        Self { id, group, state, requested_ms, ready_ms, address, is_interrupted, usage: None }
     }
 }
 
@@ -93,7 +100,25 @@ impl From<&ApplyRequest> for Order {
     fn from(request: &ApplyRequest) -> Self {
         let targets =
             request.targets.iter().map(|t| Target { group: t.group.clone().into(), count: t.count }).collect();
-        Self { generation: request.generation.into(), targets }
+        Self { generation: request.generation.into(), targets, shapes: request.shapes.iter().map(Into::into).collect() }
+    }
+}
+
+impl From<&Shape> for WireShape {
+    fn from(shape: &Shape) -> Self {
+        // Generated shapes lie on a grid of whole amounts.
+        let [cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus] =
+            shape.offers.as_array().map(|amount| amount.ceil() as u64);
+        Self { name: shape.name.clone(), cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus }
+    }
+}
+
+impl From<&WireShape> for Shape {
+    /// Price and profile are the controller's alone.
+    fn from(wire: &WireShape) -> Self {
+        let WireShape { name, cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus } = wire;
+        let amounts = [cpu_milli, memory_mib, storage_gib, disk_iops, network_mbps, gpus].map(|amount| *amount as f64);
+        Self { name: name.clone(), offers: Amounts::from_array(amounts), price_micros_per_h: 0, performance: 1.0 }
     }
 }
 

@@ -34,7 +34,7 @@ impl<S: Subject> Driver<S> {
 
     /// Drives a subject that was set up in its own way.
     pub(crate) fn of(subject: S) -> Self {
-        let order = Order { generation: Generation { epoch: 1, sequence: 0 }, targets: Vec::new() };
+        let order = Order { generation: Generation { epoch: 1, sequence: 0 }, ..Order::default() };
         Self { subject, order, seen: BTreeMap::new() }
     }
 

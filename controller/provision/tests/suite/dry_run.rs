@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use forebay_plan::capacity::{Generation, Group, InstanceState, Target};
+use forebay_plan::capacity::{Amounts, Generation, Group, InstanceState, Shape, Target};
 use forebay_provision::{DryRun, FailureKind, InstanceManager, MAX_STEPS, Order, ProvisionError};
 
 use crate::subject::{LIMIT, limited, other, steady, unknown};
@@ -18,7 +18,11 @@ fn dry_run() -> DryRun {
 
 fn order(sequence: u64, targets: &[(Group, u32)]) -> Order {
     let target = |(group, count): &(Group, u32)| Target { group: group.clone(), count: *count };
-    Order { generation: Generation { epoch: 1, sequence }, targets: targets.iter().map(target).collect() }
+    Order {
+        generation: Generation { epoch: 1, sequence },
+        targets: targets.iter().map(target).collect(),
+        ..Order::default()
+    }
 }
 
 #[tokio::test]
@@ -59,6 +63,22 @@ async fn saying_it_twice_changes_nothing_and_older_orders_are_refused() -> Resul
     let expected = ProvisionError::StaleGeneration { asked: order(1, &[]).generation, taken: newest.generation };
     ensure!(refused == Err(expected), "{refused:?}");
     ensure!(manager.observe().await? == seen && manager.steps() == steps);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_size_that_only_the_order_describes_is_possible_where_its_service_is() -> Result<()> {
+    let manager = dry_run();
+    let found = Group { shape: "found".to_owned(), ..steady() };
+    let nowhere = Group { pool: "nowhere".to_owned(), ..found.clone() };
+    let shape =
+        Shape { name: found.shape.clone(), offers: Amounts::default(), price_micros_per_h: 1, performance: 1.0 };
+    let described = Order { shapes: vec![shape], ..order(1, &[(found.clone(), 2), (nowhere.clone(), 1)]) };
+    let applied = manager.apply(&described).await?;
+    ensure!(applied.started == 2 && applied.failures.len() == 1, "{applied:?}");
+    ensure!(applied.failures.first().is_some_and(|failure| failure.group == nowhere), "{applied:?}");
+    let undescribed = manager.apply(&order(2, &[(found, 3)])).await?;
+    ensure!((undescribed.started, undescribed.failures.len()) == (0, 1), "{undescribed:?}");
     Ok(())
 }
 

@@ -37,7 +37,7 @@ impl Fleet {
                 unchanged => unchanged,
             };
         }
-        Observed { generation: self.generation, instances: self.instances.clone() }
+        Observed { generation: self.generation, instances: self.instances.clone(), ..Observed::default() }
     }
 
     /// Makes an order true, or says which newer one was taken.

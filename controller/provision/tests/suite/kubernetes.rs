@@ -79,7 +79,7 @@ pub(crate) fn settings(clusters: Vec<ClusterSettings>) -> KubernetesSettings {
 /// An order of a generation.
 pub(crate) fn order(sequence: u64, targets: &[(Group, u32)]) -> Order {
     let targets = targets.iter().map(|(group, count)| Target { group: group.clone(), count: *count });
-    Order { generation: Generation { epoch: 1, sequence }, targets: targets.collect() }
+    Order { generation: Generation { epoch: 1, sequence }, targets: targets.collect(), ..Order::default() }
 }
 
 /// A user's own Deployment.

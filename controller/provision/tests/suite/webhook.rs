@@ -3,6 +3,7 @@
 mod answers;
 mod openapi;
 pub(crate) mod receiver;
+mod tls;
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use forebay_plan::capacity::Group;
 use forebay_provision::protocol::ObserveAnswer;
-use forebay_provision::{Manager, Retries, Webhook, WebhookSettings};
+use forebay_provision::{Manager, Retries, TlsSettings, Webhook, WebhookSettings};
 
 use crate::conformance::conforms;
 use crate::subject::{Fault, Noticed, Remote, Subject};
@@ -35,6 +36,7 @@ impl Remotely {
 fn settings(receiver: &Receiver) -> WebhookSettings {
     WebhookSettings {
         url: format!("http://{}", receiver.address),
+        tls: TlsSettings::default(),
         secret: secret(),
         retries: Retries {
             most_tries: 3,

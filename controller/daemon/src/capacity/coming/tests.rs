@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use forebay_plan::capacity::{GroupSchedule, Target};
+use forebay_plan::capacity::{GroupSchedule, Outlook, Target};
 
 use super::super::board::ready_milli_per_s;
 use super::*;
@@ -44,17 +44,19 @@ struct World {
     starting: Vec<Instance>,
     ordered: u32,
     steps: [u32; 4],
+    offered_per_s: f64,
     now: Instant,
 }
 
 impl World {
     fn new(starting: Vec<Instance>, ordered: u32) -> Self {
-        Self { starting, ordered, steps: [ordered; 4], now: NOW }
+        Self { starting, ordered, steps: [ordered; 4], offered_per_s: 0.0, now: NOW }
     }
 
     fn more_in_s(&self) -> Option<f64> {
         let config = Config::parse(Path::new("forebay.yaml"), CONFIG).unwrap();
         let settings = config.capacity.unwrap();
+        let outlook = Outlook { observed_per_s: self.offered_per_s, ..Outlook::default() };
         let coming = self.starting.iter().filter(|one| !one.is_interrupted).count() as u32;
         let mut inputs = CapacityInputs {
             now_s: self.now.calendar_s as u64,
@@ -65,6 +67,7 @@ impl World {
             tiers: settings.tiers,
             pools: settings.pools,
             fleet: BTreeMap::from([(group(), Fleet { ready: 3, coming, ..Fleet::default() })]),
+            outlooks: BTreeMap::from([("shop".to_owned(), outlook)]),
             ..CapacityInputs::default()
         };
         inputs.pools[0].pool.lead_s *= self.now.speed;
@@ -74,7 +77,7 @@ impl World {
         let ready = ready_milli_per_s(&inputs, &plan);
         assert_eq!(ready["shop"][0], 30_000);
         assert!(ready["shop"][1] <= 30_000 && ready["shop"][2] <= 30_000, "nothing on its way is lent: {ready:?}");
-        more_in(&inputs, &plan, &self.starting, self.now).get("shop").map(Duration::as_secs_f64)
+        more_in(&inputs, &plan, &self.starting, self.now).get("shop").map(|one| one.enough.as_secs_f64())
     }
 }
 
@@ -84,6 +87,19 @@ fn the_first_that_comes_is_ready_a_lead_time_after_it_was_asked_for() {
     // Although the plan counts what comes as if it were there.
     let calendar_ten_times_as_fast = Instant { speed: 10.0, ..NOW };
     assert_eq!(World { now: calendar_ten_times_as_fast, ..World::new(vec![starting(20)], 4) }.more_in_s(), Some(80.0));
+}
+
+#[test]
+fn it_is_said_when_there_is_enough_of_what_is_offered() {
+    // 30 a second are ready, the three that start have 40, 50 and 60 after 35, 80 and 95 s.
+    let with =
+        |offered_per_s: f64| World { offered_per_s, ..World::new(vec![starting(20), starting(65), starting(5)], 6) };
+    for (offered_per_s, more_in_s) in [(10.0, 35.0), (40.0, 35.0), (41.0, 80.0), (55.0, 95.0), (90.0, 95.0)] {
+        assert_eq!(with(offered_per_s).more_in_s(), Some(more_in_s), "{offered_per_s} a second");
+    }
+    // A later step has 70.
+    let later = |offered_per_s: f64| World { steps: [6, 6, 7, 7], ..with(offered_per_s) }.more_in_s();
+    assert_eq!((later(50.0), later(65.0), later(500.0)), (Some(80.0), Some(150.0), Some(150.0)));
 }
 
 #[test]

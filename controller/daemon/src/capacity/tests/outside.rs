@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use forebay_plan::capacity::{Generation, Instance, InstanceState};
-use forebay_provision::{Applied, FailureKind, GroupFailure, InstanceManager, Observed, Order, ProvisionError};
+use forebay_provision::{
+    Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError,
+};
 
 use crate::clock::wall_now_ms;
 use crate::clock::{Clock, ManualClock};
@@ -24,6 +26,8 @@ pub(super) enum Fault {
     Lies(&'static str),
     /// A pool has no more.
     Quota(&'static str),
+    /// Only one shape is known.
+    Knows(&'static str),
 }
 
 #[derive(Default)]
@@ -32,7 +36,31 @@ struct World {
     generation: Option<Generation>,
     fault: Option<Fault>,
     started: usize,
+    /// Generations that were taken.
+    orders: usize,
     drained_ms: Vec<(String, u64)>,
+    work: Option<Work>,
+    /// Sizes that the last order described.
+    described: Vec<String>,
+}
+
+/// What instances are given to do, evenly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work {
+    pub(super) units_per_s: f64,
+    /// What a core really does.
+    pub(super) core_units_per_s: f64,
+    pub(super) memory_mib: f64,
+}
+
+impl World {
+    fn usage(&self) -> Vec<InstanceUsage> {
+        let ready = || self.instances.iter().filter(|one| one.state == InstanceState::Ready);
+        let count = ready().count() as f64;
+        let Some(Work { units_per_s, core_units_per_s, memory_mib }) = self.work else { return Vec::new() };
+        let cpu_milli = 1000.0 * units_per_s / count / core_units_per_s;
+        ready().map(|one| InstanceUsage { id: one.id.clone(), cpu_milli, memory_mib }).collect()
+    }
 }
 
 pub(super) struct Outside {
@@ -53,6 +81,14 @@ impl Outside {
         self.world.lock().unwrap().fault = fault;
     }
 
+    pub(super) fn described(&self) -> Vec<String> {
+        self.world.lock().unwrap().described.clone()
+    }
+
+    pub(super) fn work(&self, work: Work) {
+        self.world.lock().unwrap().work = Some(work);
+    }
+
     pub(super) fn take_generation(&self, epoch: u64, sequence: u64) {
         self.world.lock().unwrap().generation = Some(Generation { epoch, sequence });
     }
@@ -67,6 +103,19 @@ impl Outside {
 
     pub(super) fn started(&self) -> usize {
         self.world.lock().unwrap().started
+    }
+
+    /// Instances that were told to drain.
+    pub(super) fn stopped(&self) -> usize {
+        self.world.lock().unwrap().drained_ms.len()
+    }
+
+    pub(super) fn orders(&self) -> usize {
+        self.world.lock().unwrap().orders
+    }
+
+    pub(super) fn generation(&self) -> Option<Generation> {
+        self.world.lock().unwrap().generation
     }
 
     pub(super) fn interrupt_all(&self) {
@@ -104,7 +153,7 @@ impl InstanceManager for OutsideManager {
             _ => {}
         }
         self.0.pass(&mut world);
-        Ok(Observed { generation: world.generation, instances: world.instances.clone() })
+        Ok(Observed { generation: world.generation, instances: world.instances.clone(), usage: world.usage() })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
@@ -112,7 +161,10 @@ impl InstanceManager for OutsideManager {
         if let Some(taken) = world.generation.filter(|taken| *taken > order.generation) {
             return Err(ProvisionError::StaleGeneration { asked: order.generation, taken });
         }
-        world.generation = Some(order.generation);
+        if world.generation.replace(order.generation) != Some(order.generation) {
+            world.orders += 1;
+        }
+        world.described = order.shapes.iter().map(|shape| shape.name.clone()).collect();
         let mut applied = Applied::default();
         let now_ms = self.0.now_ms();
         let mut groups: Vec<_> = order.targets.clone();
@@ -128,6 +180,11 @@ impl InstanceManager for OutsideManager {
             if missing > 0 && world.fault == Some(Fault::Quota(if pool == "near" { "near" } else { "far" })) {
                 let (group, detail) = (target.group.clone(), "10 of 10".to_owned());
                 applied.failures.push(GroupFailure { group, kind: FailureKind::QuotaExceeded, detail });
+                continue;
+            }
+            if missing > 0 && matches!(world.fault, Some(Fault::Knows(shape)) if shape != target.group.shape) {
+                let (group, detail) = (target.group.clone(), "no such size".to_owned());
+                applied.failures.push(GroupFailure { group, kind: FailureKind::Unknown, detail });
                 continue;
             }
             applied.started += missing as u32;

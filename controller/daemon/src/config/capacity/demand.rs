@@ -43,6 +43,10 @@ pub(super) struct ServicePart {
 #[serde(deny_unknown_fields, default)]
 struct TuningPart {
     headrooms: Vec<f64>,
+    /// What is added to `spot_max_share`: the limit is the operator's, so none is above 0.
+    spot_shifts: Vec<f64>,
+    /// Share of epochs in which something else than the planner's own is really tried before it is proposed.
+    explored_share: f64,
     /// Most share of the planner's own loss that may be lost.
     alpha: f64,
     /// Whether what is shown to be better acts by itself.
@@ -51,7 +55,13 @@ struct TuningPart {
 
 impl Default for TuningPart {
     fn default() -> Self {
-        Self { headrooms: vec![0.9, 0.95, 1.0, 1.05, 1.1, 1.2], alpha: 0.05, automatic: false }
+        Self {
+            headrooms: vec![0.9, 0.95, 1.0, 1.05, 1.1, 1.2],
+            spot_shifts: vec![0.0],
+            explored_share: 0.0,
+            alpha: 0.05,
+            automatic: false,
+        }
     }
 }
 
@@ -169,10 +179,23 @@ fn field_of(at: &str, name: &str) -> String {
 impl TuningPart {
     fn check(self, at: &str) -> Result<TunerSettings, Problem> {
         let refused = |error: LearningError| problem(at, error.to_string(), "see the README for what may be tuned");
-        // The mix of tiers is the planner's: a live change of it is not replayed.
-        let band = Band::new(self.headrooms, vec![0.0]).map_err(refused)?;
+        if let Some(above) = self.spot_shifts.iter().find(|shift| **shift > 0.0) {
+            let reason = format!("{above} would have more on spot than spot_max_share allows");
+            return Err(problem(
+                format!("{at}.spot_shifts"),
+                reason,
+                "give shifts from -1 to 0; raise spot_max_share itself",
+            ));
+        }
+        let watching_share = within(format!("{at}.explored_share"), self.explored_share, 0.0..=0.5)?;
+        if self.spot_shifts.len() > 1 && watching_share == 0.0 {
+            let reason = "another mix is only known by trying it, and nothing is ever tried".to_owned();
+            return Err(problem(format!("{at}.spot_shifts"), reason, "give explored_share too, such as 0.1"));
+        }
+        let band = Band::new(self.headrooms, self.spot_shifts).map_err(refused)?;
         let alpha = within(format!("{at}.alpha"), self.alpha, 0.0001..=1.0)?;
-        let settings = TunerSettings { band, alpha, is_automatic: self.automatic, ..TunerSettings::default() };
+        let is_automatic = self.automatic;
+        let settings = TunerSettings { band, alpha, watching_share, is_automatic, ..TunerSettings::default() };
         Tuner::new(settings.clone()).map_err(refused)?;
         Ok(settings)
     }

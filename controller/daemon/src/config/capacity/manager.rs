@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use forebay_provision::kubernetes::KubernetesSettings;
-use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Secret, Template, Warming};
+use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Template, Warming};
 use serde::Deserialize;
 
 use super::kubernetes::{Declared, KubernetesPart};
+use super::webhook::{ReceiverSettings, WebhookPart};
 use super::{seconds, within};
 use crate::config::file::{Problem, problem};
 
@@ -30,8 +31,8 @@ pub(crate) enum ManagerSettings {
     DryRun,
     /// Processes of this machine.
     Process(ProcessSettings),
-    /// Whoever answers at this URL, with the secret that signs what is said.
-    Webhook { url: String, secret: Secret },
+    /// Whoever answers at a URL.
+    Webhook(ReceiverSettings),
     /// One or several clusters.
     Kubernetes(Box<KubernetesSettings>),
 }
@@ -43,14 +44,6 @@ pub(super) enum ManagerPart {
     Process(ProcessPart),
     Webhook(WebhookPart),
     Kubernetes(KubernetesPart),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WebhookPart {
-    url: String,
-    /// A file, so that the configuration can be shown to anybody.
-    secret_file: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,20 +134,9 @@ impl ManagerPart {
         match self {
             Self::DryRun => Ok(ManagerSettings::DryRun),
             Self::Process(part) => part.check(declared).map(ManagerSettings::Process),
-            Self::Webhook(part) => part.check(),
+            Self::Webhook(part) => part.check().map(ManagerSettings::Webhook),
             Self::Kubernetes(part) => Ok(ManagerSettings::Kubernetes(Box::new(part.check(declared)?))),
         }
-    }
-}
-
-impl WebhookPart {
-    fn check(self) -> Result<ManagerSettings, Problem> {
-        let at = || "capacity.manager.webhook.secret_file".to_owned();
-        let remedy = "give a file with at least 32 random bytes, as of head -c 32 /dev/urandom";
-        let read = std::fs::read(&self.secret_file);
-        let bytes = read.map_err(|error| problem(at(), format!("{}: {error}", self.secret_file.display()), remedy))?;
-        let secret = Secret::new(bytes).map_err(|error| problem(at(), error.to_string(), remedy))?;
-        Ok(ManagerSettings::Webhook { url: self.url, secret })
     }
 }
 

@@ -299,7 +299,7 @@ fn line(world: &World<'_>, service: Option<usize>, group: Group, wanted: u32) ->
     };
     let budgets = inputs.budgets.iter().enumerate().filter(|(_, budget)| budget.covers(service, &offer.pool.name));
     line.wanted = wanted.saturating_add(if wanted > 0 { fleet.doomed } else { 0 });
-    line.units = units_per_s(service, shape, tier);
+    line.units = units_per_s(service, shape, tier, offer);
     line.known = Some(Known {
         pool,
         budgets: budgets.map(|(i, _)| i).collect(),

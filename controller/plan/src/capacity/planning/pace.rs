@@ -4,7 +4,9 @@
 //! the schedule is paced: what the floor will cost until the period ends is kept back, and where the rest is less than the
 //! schedule costs, every price of the scope is raised by one factor until the quantiles that are still worth their price fit
 //! (the newsvendor under a budget; Hadley and Whitin, "Analysis of Inventory Systems", 1963). What matters least is given
-//! up first. A pool's budget is paced by an hourly limit instead, since demand can go to other pools.
+//! up first. A pool's budget is paced by an hourly limit instead, since demand can go to other pools: what is left by the hours
+//! that are left. So a pool that is dear for a short peak only cannot save up for it within one plan; each plan finds what
+//! the hours before it left over.
 
 use crate::capacity::{Budget, BudgetScope, Micros};
 

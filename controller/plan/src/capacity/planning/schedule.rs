@@ -5,6 +5,9 @@
 //! cannot serve yet by a step, because its lead time has not passed, is not added to it; what could not come back in time
 //! is not given up before it is needed again.
 //!
+//! What it does not do: hold groups for their dwell in steps to come. Dwell delays what is given back now ([`super::admission`]); a later
+//! plan holds it then. So later steps may show less than there will be, which lends too little of it and never too much.
+//!
 //! Steps with few enough variables are solved as an integer programme too ([`super::exact`]); whichever is better counts.
 
 use super::covering::{Choice, Mix, Need, Room, fresh, kept};

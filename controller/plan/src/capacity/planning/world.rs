@@ -201,12 +201,15 @@ impl<'a> World<'a> {
     fn candidate(&self, service: &Service, pool: usize, shape: usize) -> Option<Candidate> {
         let offer = &self.inputs.pools[pool];
         let tier = self.tiers[pool]?;
+        let of: &Shape = &self.inputs.shapes[shape];
+        if self.inputs.retired_shapes.contains(&of.name) {
+            return None;
+        }
         let slowest = tier.cpu_performance.min(tier.memory_performance);
-        let units = units_per_s(service, &self.inputs.shapes[shape], tier);
+        let units = units_per_s(service, of, tier, offer);
         if slowest < service.min_performance || units <= 0.0 {
             return None;
         }
-        let of: &Shape = &self.inputs.shapes[shape];
         let lead_s = if offer.pool.lead_s.is_finite() { offer.pool.lead_s.max(0.0) } else { 0.0 };
         let class = offer.pool.class;
         let chance = if class == CostClass::Reserved { 0.0 } else { offer.pool.interruption_per_h };

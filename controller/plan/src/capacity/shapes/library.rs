@@ -1,17 +1,21 @@
 //! The shapes that may be bought, with versions and an audit trail: every change says what, who, why and when.
 //!
 //! A retired shape is bought no more; it stays known while instances of it run, so that they are counted and priced. The
-//! library is a value: whoever keeps it gives the time and the name.
+//! library is a value that can be stored as JSON: whoever keeps it gives the time and the name.
 
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::capacity::Shape;
 
 /// Shapes that are in use at once, at most: planning is linear in them.
 pub const MAX_SHAPES: usize = 32;
+/// Changes that are kept: 300 bytes each, and a year of two a day.
+pub const MAX_CHANGES: usize = 1_000;
 
 /// What was done to the library.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ShapeChange {
     /// Added; bought from then on.
     Added(Shape),
@@ -22,7 +26,7 @@ pub enum ShapeChange {
 }
 
 /// A change, with who answers for it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NotedChange {
     /// Version that the library had from then on.
     pub version: u64,
@@ -50,7 +54,7 @@ pub enum LibraryError {
     Full(String),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Entry {
     shape: Shape,
     last_used_s: u64,
@@ -58,7 +62,7 @@ struct Entry {
 }
 
 /// The shapes, and how they came to be.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShapeLibrary {
     entries: BTreeMap<String, Entry>,
     trail: Vec<NotedChange>,
@@ -71,7 +75,7 @@ impl ShapeLibrary {
         self.trail.last().map_or(0, |change| change.version)
     }
 
-    /// All changes, oldest first. Whoever stores it may cut off its beginning.
+    /// The newest [`MAX_CHANGES`] changes, oldest first.
     #[must_use]
     pub fn trail(&self) -> &[NotedChange] {
         &self.trail
@@ -150,6 +154,9 @@ impl ShapeLibrary {
 
     fn note(&mut self, change: ShapeChange, at_s: u64, who: &str, why: &str) {
         let version = self.version() + 1;
+        if self.trail.len() >= MAX_CHANGES {
+            self.trail.remove(0);
+        }
         self.trail.push(NotedChange { version, at_s, who: who.to_owned(), why: why.to_owned(), change });
     }
 }
@@ -177,6 +184,19 @@ mod tests {
             .map(|change| (change.version, change.at_s, change.who.as_str(), change.why.as_str()));
         assert_eq!(last, Some((2, 13, "bob", "too dear")));
         assert_eq!((library.in_use().count(), library.known().count()), (0, 1));
+        let stored = serde_json::to_string(&library).unwrap();
+        assert_eq!(serde_json::from_str::<ShapeLibrary>(&stored).unwrap(), library);
+    }
+
+    #[test]
+    fn the_trail_is_bounded_and_versions_go_on() {
+        let mut library = ShapeLibrary::default();
+        for turn in 0..MAX_CHANGES as u64 {
+            assert_eq!(library.add(shape("a"), turn, "ada", ""), Ok(()));
+            library.observe(&BTreeMap::new(), turn, 0);
+            library.observe(&BTreeMap::new(), turn, 0);
+        }
+        assert_eq!((library.trail().len(), library.version()), (MAX_CHANGES, 3 * MAX_CHANGES as u64));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(crate) async fn older_orders_are_refused<S: Subject>() -> Result<()> {
     ensure!(matches!(refused, Err(ProvisionError::StaleGeneration { .. })), "{refused:?}");
     ensure!(ready(&driver.settle().await?, &steady()) == before);
 
-    let newer_epoch = Order { generation: Generation { epoch: 2, sequence: 0 }, targets: Vec::new() };
+    let newer_epoch = Order { generation: Generation { epoch: 2, sequence: 0 }, ..Order::default() };
     ensure!(driver.apply(&newer_epoch).await.is_ok_and(|applied| applied.stopped == 1));
     Ok(())
 }

@@ -86,7 +86,6 @@ mod tests {
                 driver.repeat().await?;
             }
         }
-        driver.subject.manager().usage().await?;
         driver.subject.manager().observe().await?;
         ensure!(driver.subject.manager().troubles().is_empty(), "{:?}", driver.subject.manager().troubles());
         let asked = driver.subject.api.world().asked.clone();

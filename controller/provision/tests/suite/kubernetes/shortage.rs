@@ -182,12 +182,12 @@ async fn usage_is_read_where_it_is_measured() -> Result<()> {
     let mut driver = Driver::<OnKubernetes>::set_up().await?;
     driver.order(&[(steady(), 1)]).await?;
     let id = ready(&driver.settle().await?, &steady()).first().context("one is ready")?.clone();
-    ensure!(driver.subject.manager().usage().await?.is_empty());
+    ensure!(driver.subject.manager().observe().await?.usage.is_empty());
     let pod = driver.subject.api.world().store.of("pods").next().context("the pod")?["metadata"].clone();
     let metrics = json!({ "metadata": { "labels": pod["labels"] },
         "containers": [{ "usage": { "cpu": "250m", "memory": "1Gi" } }, { "usage": { "cpu": "50m", "memory": "24Mi" } }] });
     put(&driver.subject, ("metrics.k8s.io", "pods"), pod["name"].as_str().context("a name")?, metrics);
-    let usage = driver.subject.manager().usage().await?;
+    let usage = driver.subject.manager().observe().await?.usage;
     let [usage] = usage.as_slice() else { anyhow::bail!("one: {usage:?}") };
     ensure!(
         usage.id == id && (usage.cpu_milli - 300.0).abs() < 1e-6 && (usage.memory_mib - 1048.0).abs() < 1e-6,

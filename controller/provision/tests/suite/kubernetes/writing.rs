@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use forebay_plan::capacity::{Generation, Group};
+use forebay_plan::capacity::{Amounts, Generation, Group, Shape};
 use forebay_provision::kubernetes::{Placeholders, Toleration};
-use forebay_provision::{FailureKind, InstanceManager, ProvisionError};
+use forebay_provision::{FailureKind, InstanceManager, Order, ProvisionError};
 use serde_json::{Value, json};
 
 use super::api::{Key, Store, Stored};
@@ -67,6 +67,22 @@ async fn a_group_is_the_template_with_shape_and_pool() -> Result<()> {
     ensure!(written["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0, "{written:#}");
     let users = &world.store.objects[&deployment("web-template")].object;
     ensure!(users["spec"] == template("web-template")["spec"], "the user's own is only read: {users:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_size_that_only_the_order_describes_is_made_too() -> Result<()> {
+    let subject = OnKubernetes::set_up().await?;
+    let found = Group { shape: "g-500m-4096Mi".to_owned(), ..steady() };
+    let unknown = subject.manager().apply(&order(1, &[(found.clone(), 1)])).await?;
+    ensure!(unknown.failures.first().is_some_and(|failure| failure.kind == FailureKind::Unknown), "{unknown:?}");
+    let offers = Amounts { cpu_milli: 500.0, memory_mib: 4096.0, ..Amounts::default() };
+    let shape = Shape { name: found.shape.clone(), offers, price_micros_per_h: 1, performance: 1.0 };
+    subject.manager().apply(&Order { shapes: vec![shape], ..order(2, &[(found.clone(), 1)]) }).await?;
+    let world = subject.api.world();
+    let (_, written) = of_group(&world.store, &found)?;
+    let requests = &written["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"];
+    ensure!(*requests == json!({ "cpu": "500m", "memory": "4096Mi" }), "{requests:#}");
     Ok(())
 }
 

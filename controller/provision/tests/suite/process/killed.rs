@@ -51,7 +51,7 @@ async fn be_the_controller(outside: &Path) -> Result<()> {
     let manager = Process::open(settings(outside)?)?;
     let targets = [(steady(), 2), (other(), 1)];
     let targets = targets.map(|(group, count)| Target { group, count }).to_vec();
-    manager.apply(&Order { generation: Generation { epoch: 1, sequence: 0 }, targets }).await?;
+    manager.apply(&Order { generation: Generation { epoch: 1, sequence: 0 }, targets, ..Order::default() }).await?;
     loop {
         manager.observe().await?;
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use forebay_plan::capacity::{Generation, Target};
 use forebay_provision::protocol::{MAX_BODY_BYTES, REPLAY_WINDOW};
 use forebay_provision::{
-    InstanceManager, Order, ProvisionError, REWINDS_MAX, Retries, Secret, Webhook, WebhookSettings,
+    InstanceManager, Order, ProvisionError, REWINDS_MAX, Retries, Secret, TlsSettings, Webhook, WebhookSettings,
 };
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ type Distort = fn(&mut Value);
 
 fn order(sequence: u64, count: u32) -> Order {
     let targets = vec![Target { group: steady(), count }];
-    Order { generation: Generation { epoch: 1, sequence }, targets }
+    Order { generation: Generation { epoch: 1, sequence }, targets, ..Order::default() }
 }
 
 #[tokio::test]
@@ -186,21 +186,23 @@ async fn an_old_view_is_not_believed() -> Result<()> {
 #[test]
 fn settings_that_cannot_work_are_refused() {
     let with = |url: &str, retries: Retries| {
-        let settings = WebhookSettings { url: url.to_owned(), secret: secret(), retries, seed: 0 };
+        let tls = TlsSettings::default();
+        let settings = WebhookSettings { url: url.to_owned(), tls, secret: secret(), retries, seed: 0 };
         Webhook::new(settings, || NOW_S).err().map(|error| error.to_string()).unwrap_or_default()
     };
     let usual = Retries::default();
     assert_eq!(with("http://127.0.0.1:8080/path", usual), "");
     assert_eq!(with("http://[::1]:8080", usual), "");
     for (url, expected) in [
-        ("https://127.0.0.1:8080", "only http:// is spoken"),
+        ("ftp://127.0.0.1:8080", "neither http:// nor https://"),
+        ("https://user@capacity.example", "it names a user"),
         ("http://192.0.2.1:80", "not this machine"),
         ("http://localhost", "not an address with a port"),
         ("http://127.0.0.1:80/?q=1", "it has a query"),
         ("no url at all", "it is no URL"),
     ] {
         let refused = with(url, usual);
-        assert!(refused.contains(expected) && refused.contains("speaks TLS"), "{url}: {refused}");
+        assert!(refused.contains(expected) && refused.contains("give https://HOST"), "{url}: {refused}");
     }
     let slow = Retries { try_within: Duration::from_secs(8), ..usual };
     assert!(with("http://127.0.0.1:80", slow).contains("less than 30s"));

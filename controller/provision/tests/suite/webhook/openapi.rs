@@ -5,7 +5,7 @@ use forebay_provision::protocol::{
     APPLY, ApplyAnswer, ApplyRequest, IDEMPOTENCY_KEY, OBSERVE, ObserveAnswer, ObserveRequest, Refused, SIGNATURE,
     TIMESTAMP,
 };
-use forebay_provision::{Applied, Observed};
+use forebay_provision::{Applied, InstanceUsage, Observed};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -32,7 +32,10 @@ fn examples_are_what_the_code_reads_and_writes() -> Result<()> {
     let view: ObserveAnswer = example(&document, OBSERVE, "responses/200")?;
     let outcome: ApplyAnswer = example(&document, APPLY, "responses/200")?;
     example::<Refused>(&document, APPLY, "responses/409")?;
-    ensure!(Observed::try_from(view).is_ok() && Applied::try_from(outcome).is_ok(), "examples make sense");
+    let observed = Observed::try_from(view).map_err(anyhow::Error::msg)?;
+    let usage = InstanceUsage { id: "vm-0173".to_owned(), cpu_milli: 310.0, memory_mib: 640.0 };
+    ensure!(observed.usage == [usage], "one of them is measured: {observed:?}");
+    ensure!(Applied::try_from(outcome).is_ok(), "examples make sense");
     Ok(())
 }
 

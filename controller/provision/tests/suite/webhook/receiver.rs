@@ -21,8 +21,11 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::fleet::Fleet;
 use crate::subject::Fault;
@@ -69,6 +72,15 @@ pub(crate) fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 impl Receiver {
     pub(crate) async fn start(now_s: u64) -> Result<Self> {
+        Self::start_on(now_s, None).await
+    }
+
+    /// Behind TLS.
+    pub(crate) async fn start_secured(now_s: u64, tls: ServerConfig) -> Result<Self> {
+        Self::start_on(now_s, Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn start_on(now_s: u64, tls: Option<TlsAcceptor>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State { now_s, ..State::default() }));
@@ -77,7 +89,17 @@ impl Receiver {
         server.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&shared)));
+                let (shared, tls) = (Arc::clone(&shared), tls.clone());
+                connections.spawn(async move {
+                    match tls {
+                        None => serve(stream, shared).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, shared).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Ok(Self { address, state, _server: server })
@@ -89,7 +111,7 @@ impl Receiver {
 #[error("the connection is cut on purpose")]
 struct Cut;
 
-async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
     let service = service_fn(|request: Request<Incoming>| async {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
