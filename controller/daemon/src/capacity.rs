@@ -39,6 +39,7 @@ pub(crate) mod starting;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
+mod unreachable;
 mod uses;
 pub(crate) mod xds;
 
@@ -68,6 +69,7 @@ use shaping::Shaping;
 use spending::{Instant, Spending};
 use standing::{Change, Look, Standing, StoodDown};
 use tuning::Tunings;
+use unreachable::Unreachable;
 
 /// What was learned of pools is stored under this name.
 const POOLS: &str = "pools";
@@ -95,6 +97,7 @@ pub(crate) struct CapacityLoop<M> {
     instances: Vec<Instance>,
     drains: Drains,
     refusals: Refusals,
+    unreachable: Unreachable,
     learned: Learned,
     meter: Meter,
     performances: Performances,
@@ -137,6 +140,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: Vec::new(),
             drains: Drains::default(),
             refusals: Refusals::default(),
+            unreachable: Unreachable::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             meter: Meter::default(),
             performances: Performances::of(&settings, store.learned(PERFORMANCE)?.as_deref()),
@@ -257,6 +261,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.shared.metrics.capacity.started.inc_by(u64::from(applied.started));
         self.shared.metrics.capacity.stopped.inc_by(u64::from(applied.stopped));
         for failure in applied.failures {
+            if self.unreachable.is(&failure.group.pool) {
+                // Told already, and it says nothing about the pool.
+                continue;
+            }
             self.shared.metrics.capacity.count_failure(&failure.group.pool, failure.kind.name());
             if failure.kind == FailureKind::Unknown && self.shaping.give_up(&failure.group.shape, &failure.detail, now)
             {

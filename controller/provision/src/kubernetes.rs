@@ -6,7 +6,8 @@
 //!
 //! Invariants: an order older than one that was taken is refused in every cluster; what is written is written over the
 //! version that was seen; only objects with this manager's own label are ever changed or deleted, and the user's Deployment
-//! is only read; a cluster that does not answer keeps no other one from its part.
+//! is only read; a cluster that does not answer keeps no other one from its part, and takes no order before it was seen
+//! again.
 //!
 //! What it does not do: make nodes (the cluster's autoscaler does), decide numbers, or watch: it looks when it is asked.
 //!
@@ -18,12 +19,15 @@ mod karpenter;
 mod ledger;
 mod lowering;
 mod manifest;
+mod moving;
 mod names;
 mod notes;
 mod objects;
 mod pods;
 mod reconcile;
+mod resizing;
 mod rooms;
+mod roster;
 mod seen;
 mod settings;
 mod usage;
@@ -33,12 +37,13 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use forebay_plan::capacity::{Generation, Instance, Target};
+use forebay_plan::capacity::{Generation, Instance, Shape, Target};
 use futures_util::future::join_all;
 
 use self::cluster::Cluster;
 use self::notes::Note;
 use self::reconcile::{Part, Work};
+use self::roster::Roster;
 use self::seen::Seen;
 use self::view::View;
 use crate::{Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError};
@@ -50,6 +55,8 @@ pub use self::settings::{
 /// Keeps groups as Deployments, in one or several clusters.
 pub struct Kubernetes {
     settings: KubernetesSettings,
+    /// Shapes of the last order beside the configured ones: what is moved between orders needs their sizes.
+    ordered: Mutex<Vec<Shape>>,
     clusters: Vec<Managed>,
 }
 
@@ -62,6 +69,8 @@ struct Managed {
 #[derive(Default)]
 struct Known {
     seen: Seen,
+    /// As it is in the cluster; `None` before it was read.
+    roster: Option<Roster>,
     generation: Option<Generation>,
     usage: Vec<InstanceUsage>,
     lost: Option<ProvisionError>,
@@ -87,7 +96,7 @@ impl Kubernetes {
             let cluster = Cluster::connect(named, settings.request_within).await?;
             clusters.push(Managed { cluster, known: Mutex::default() });
         }
-        Ok(Self { settings, clusters })
+        Ok(Self { settings, ordered: Mutex::default(), clusters })
     }
 
     /// Locations whose cluster did not answer the last time, and why: what is observed there is what was known before.
@@ -132,6 +141,13 @@ impl Kubernetes {
         is_known.then_some(location).ok_or_else(|| unknown(format!("no cluster is configured for {location:?}")))
     }
 
+    /// Every size is made alike, whoever thought of it.
+    fn settings_with_ordered(&self) -> KubernetesSettings {
+        let mut settings = self.settings.clone();
+        settings.shapes.extend(self.ordered.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        settings
+    }
+
     async fn observe_one(&self, managed: &Managed, now_ms: u64) -> Result<(), ProvisionError> {
         let (generation, view) = futures_util::future::join(
             ledger::taken(&managed.cluster),
@@ -139,14 +155,30 @@ impl Kubernetes {
         )
         .await;
         let (generation, view) = (generation?, view?);
+        let moved = moving::go_on(&managed.cluster, &self.settings_with_ordered(), &view, now_ms).await;
+        notes::say(&managed.cluster, &moved, now_ms).await;
         lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
         let usage = usage::read(&managed.cluster, &view).await;
+        let is_first = managed.known().roster.is_none();
+        let before = if is_first { Some(roster::read(&managed.cluster).await?) } else { None };
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
-        let mut known = managed.known();
-        // A generation only rises: a lower one was read before a write that was seen since.
-        known.generation = known.generation.max(generation);
-        known.seen.update(there, now_ms);
-        known.usage = usage;
+        let changed = {
+            let mut known = managed.known();
+            // A generation only rises: a lower one was read before a write that was seen since.
+            known.generation = known.generation.max(generation);
+            known.usage = usage;
+            if let Some((roster, instances)) = before {
+                known.roster = Some(roster);
+                known.seen.restore(instances);
+            }
+            let roster = roster::of(&known.seen.update(there, now_ms));
+            (known.roster.as_ref() != Some(&roster)).then_some(roster)
+        };
+        if let Some(changed) = changed
+            && roster::write(&managed.cluster, &changed).await.is_ok()
+        {
+            managed.known().roster = Some(changed);
+        }
         Ok(())
     }
 }
@@ -162,6 +194,11 @@ impl InstanceManager for Kubernetes {
             known.lost = looked.clone().err();
             observed.generation = observed.generation.max(known.generation);
             observed.instances.extend(known.seen.last());
+            if known.lost.is_some() {
+                let location = &managed.cluster.location;
+                let of_place = self.settings.pools.iter().filter(|placement| placement.pool.location == *location);
+                observed.unreachable.extend(of_place.map(|placement| placement.pool.name.clone()));
+            }
             if looked.is_ok() {
                 observed.usage.extend(known.usage.iter().cloned());
             }
@@ -182,19 +219,24 @@ impl InstanceManager for Kubernetes {
                 Err(failure) => applied.failures.push(failure),
             }
         }
-        // Taken everywhere before anything is done anywhere.
-        let taken =
-            join_all(self.clusters.iter().map(|managed| ledger::take(&managed.cluster, order.generation))).await;
+        // Taken everywhere before anything is done anywhere. Where the last look failed, the order was made without knowing
+        // what is there, and may leave out what serves: it waits until that is seen again.
+        let take = async |managed: &Managed| {
+            let lost = managed.known().lost.clone();
+            match lost {
+                Some(lost) => Err(lost),
+                None => ledger::take(&managed.cluster, order.generation).await,
+            }
+        };
+        let taken = join_all(self.clusters.iter().map(take)).await;
         if let Some(Err(stale)) =
             taken.iter().find(|taken| matches!(taken, Err(ProvisionError::StaleGeneration { .. })))
         {
             return Err(stale.clone());
         }
         let now_ms = unix_now_ms();
-        // Every size is made alike, whoever thought of it.
-        let mut settings = self.settings.clone();
-        settings.shapes.extend(order.shapes.iter().cloned());
-        let settings = &settings;
+        self.ordered.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&order.shapes);
+        let settings = &self.settings_with_ordered();
         let works = self.clusters.iter().zip(taken).map(|(managed, taken)| {
             let location = managed.cluster.location.as_str();
             let targets = routed.iter().filter(|(place, _)| *place == location).map(|(_, target)| *target).collect();

@@ -22,6 +22,7 @@ mod process;
 mod state;
 mod webhook;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -55,6 +56,9 @@ pub struct Observed {
     pub generation: Option<Generation>,
     /// All instances that the manager owns; those that are gone for at most a day.
     pub instances: Vec<Instance>,
+    /// Names of pools that could not be seen, as where a region is lost: what is said of their instances is what was known
+    /// before, nothing at all after a restart, and an order does nothing there until they are seen again.
+    pub unreachable: BTreeSet<String>,
     /// What instances use, of those that the manager can measure; nothing rests on any of them being here.
     pub usage: Vec<InstanceUsage>,
 }

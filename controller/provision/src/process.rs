@@ -151,7 +151,7 @@ impl State {
         let alive = self.records.values().filter(|record| record.is_alive());
         let groups = alive.filter_map(|record| Some((record.id.clone(), record.process?.pid))).collect();
         let usage = self.meter.look(&groups, Instant::now());
-        Observed { generation: self.folder.generation(), instances, usage }
+        Observed { generation: self.folder.generation(), instances, usage, ..Observed::default() }
     }
 
     fn wanted(&self, group: &Group) -> Vec<&Record> {

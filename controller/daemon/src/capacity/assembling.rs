@@ -12,6 +12,7 @@ use forebay_plan::capacity::{
 use super::drains::Drains;
 use super::refusals::Refusals;
 use super::spending::Instant;
+use super::unreachable::Unreachable;
 use crate::config::Config;
 use crate::config::capacity::{CapacitySettings, Scaling};
 use crate::planning::capacity::{CapacityDemand, LEVELS};
@@ -25,6 +26,7 @@ pub(super) struct Known<'a> {
     /// Offered demand now, in units per second, by service, within what contracts may use.
     pub(super) observed_per_s: &'a BTreeMap<String, f64>,
     pub(super) refusals: &'a Refusals,
+    pub(super) unreachable: &'a Unreachable,
     pub(super) reservations: Vec<Reservation>,
     pub(super) maintenance: Vec<Maintenance>,
     /// What the outlook of a service is multiplied by.
@@ -48,6 +50,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         demand,
         observed_per_s,
         refusals,
+        unreachable,
         reservations,
         maintenance,
         headroom,
@@ -62,7 +65,8 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         offer.pool.lead_s = stretched(offer.pool.lead_s);
         offer.pool.interruption_per_h = (offer.pool.interruption_per_h / now.speed).min(1.0);
         offer.billing_min_s = stretched(offer.billing_min_s);
-        offer.startable = refusals.is_refusing(&offer.pool.name, now.wall_ms).then_some(0);
+        let gives_none = refusals.is_refusing(&offer.pool.name, now.wall_ms) || unreachable.is(&offer.pool.name);
+        offer.startable = gives_none.then_some(0);
         offer
     });
     let services = settings.services.iter().map(|one| Service {

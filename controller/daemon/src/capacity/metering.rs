@@ -200,7 +200,7 @@ mod tests {
             meter.look(&Look { instances, usage, admitted_units, weight: &weight, decide_every_ms, now_ms })
         };
         assert!((0..=29).all(|turn| look(&mut meter, 5_000, 10_000 * turn).is_empty()));
-        let after = |turn| 500_000 + 10_000 * turn;
+        let after = |turn: u64| 500_000 + 10_000 * turn;
         assert!((0..=29).all(|turn| look(&mut meter, 5_000, after(turn)).is_empty()), "nobody saw what was between");
         let readings = look(&mut meter, 5_000, 800_000);
         assert!((readings[0].served_per_s - 10.0).abs() < 1e-9, "{readings:?}");

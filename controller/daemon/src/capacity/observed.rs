@@ -23,6 +23,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         if let Some(change) = self.standing.see(observed.generation, self.look(now)) {
             self.note_change(change);
         }
+        self.note_unreachable(&observed, now);
         let was_ready = |id: &str| self.instances.iter().any(|one| one.id == id && one.state == InstanceState::Ready);
         for one in observed.instances.iter().filter(|one| one.state == InstanceState::Ready && !was_ready(&one.id)) {
             self.refusals.delivered(&one.group.pool);
@@ -31,8 +32,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
             self.shared.metrics.capacity.count_seen(&seen);
         }
         let mut instances = observed.instances;
+        instances.extend(self.unreachable.untold(self.spending.paid(), &instances));
         let leads = self.lead_by_pool(now);
         for one in &mut instances {
+            one.is_interrupted |= self.unreachable.is_given_up(&one.group.pool, now.wall_ms);
             one.is_interrupted |= is_stuck(one, leads.get(&one.group.pool).copied().unwrap_or(0.0), now);
         }
         if self.ordered.is_none() {
@@ -101,6 +104,19 @@ impl<M: InstanceManager> CapacityLoop<M> {
         by_service
     }
 
+    /// Pools that cannot be seen any more, or again: said once, and kept in a metric.
+    fn note_unreachable(&mut self, observed: &Observed, now: Instant) {
+        let pools = self.settings.pools.iter().map(|offer| offer.pool.name.as_str());
+        for (pool, is_lost) in self.unreachable.look(pools, &observed.unreachable, now.wall_ms) {
+            self.shared.metrics.capacity.note_unreachable(pool, is_lost);
+            if is_lost {
+                tracing::error!(pool, "the manager cannot see a pool; its instances stand, and none is started there");
+            } else {
+                tracing::info!(pool, "the manager sees the pool again");
+            }
+        }
+    }
+
     /// Lead times by pool, real seconds: as declared, or as learned where that is longer.
     fn lead_by_pool(&self, now: Instant) -> BTreeMap<String, f64> {
         let lead_s = |offer: &PoolOffer| offer.pool.lead_s.max(self.learned.lead_s(&offer.pool.name, now));
@@ -134,6 +150,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             demand: &demand,
             observed_per_s: &self.observed_per_s(),
             refusals: &self.refusals,
+            unreachable: &self.unreachable,
             reservations,
             maintenance: lock(&self.shared.capacity.maintenance).clone(),
             headroom: &|service| self.tunings.headroom(service),

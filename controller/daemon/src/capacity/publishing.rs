@@ -12,6 +12,7 @@ use super::spending::Instant;
 use super::uses::Use;
 use super::xds::Resources;
 use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, dwell, ledger};
+use crate::config::capacity::ServiceSettings;
 use crate::state::lock;
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -104,8 +105,13 @@ impl<M: InstanceManager> CapacityLoop<M> {
         error: Option<String>,
         now: Instant,
     ) {
-        self.tell_endpoints(&inputs);
         let ready = board::ready_milli_per_s(&inputs, &plan);
+        let is_enough = |service: &str| {
+            let now_per_s = ready.get(service).and_then(|steps| steps.first()).copied().unwrap_or(0) as f64 / 1000.0;
+            let need = plan.report.services.iter().find(|line| line.service == service);
+            need.is_some_and(|line| now_per_s >= line.need_per_s)
+        };
+        self.tell_endpoints(&inputs, (is_enough, now));
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
         let known = self.performances.known(&self.settings.performance);
         self.shared.metrics.capacity.note_work(&known);
@@ -134,7 +140,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     /// Every service's endpoints, for files and for proxies that ask.
-    fn tell_endpoints(&mut self, inputs: &CapacityInputs) {
+    fn tell_endpoints(&mut self, inputs: &CapacityInputs, (is_enough, now): (impl Fn(&str) -> bool, Instant)) {
         let place = |instance: &Instance| {
             let offer = inputs.pools.iter().find(|offer| offer.pool.name == instance.group.pool)?;
             Some(Place {
@@ -143,7 +149,17 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 serves_per_s: board::serves_per_s(inputs, &instance.group)?,
             })
         };
-        let services = self.settings.services.iter().map(|one| &one.service.name);
+        // Endpoints in a pool that was not seen since the start are not known: those that were told before it stand, until
+        // the pool is given up and what is known is enough.
+        let is_known = |one: &&ServiceSettings| {
+            let service = &one.service;
+            let mut unknown = inputs.pools.iter().map(|offer| &offer.pool).filter(|pool| {
+                let may_serve = service.locations.is_empty() || service.locations.contains(&pool.location);
+                may_serve && self.unreachable.is_unknown(&pool.name)
+            });
+            unknown.all(|pool| self.unreachable.is_given_up(&pool.name, now.wall_ms) && is_enough(&service.name))
+        };
+        let services = self.settings.services.iter().filter(is_known).map(|one| &one.service.name);
         let assignments: Vec<Assignment> =
             services.map(|service| Assignment::of(service, &self.instances, place)).collect();
         if self.settings.xds.is_some() {

@@ -6,8 +6,11 @@
 //! they need; what no instance was of for [`ShapingSettings::retire_after`] is retired. Every change stands in the library's
 //! trail, which is stored.
 //!
-//! A kind of replica counts with what it stays within 95 % of the time, widened while little was seen, and never with more
-//! than it has: it runs there. Amounts that nobody measures (disk, network, accelerators) count as the service declares them.
+//! What a kind of replica uses counts in proportion: its scarcer resource, CPU or memory, as if all of it were used, the other
+//! by what is stayed within 95 % of the time beside it, widened while little was seen. For how full instances are is the
+//! planner's decision (guarantees, headroom), and no smaller size changes it; proportions are what a size can fit better. A
+//! kind that was seen for less than [`ShapingSettings::every`], or that uses less than [`LEAST_SHARE`] of both, says nothing.
+//! Amounts that nobody measures (disk, network, accelerators) count as the service declares them.
 //!
 //! Times are real. What a size costs that nobody sells yet is the configuration's prices of a core and a GiB, or else what
 //! the prices of the configured sizes say ([`Prices::fitted`]): an estimate, and shown as one.
@@ -28,6 +31,8 @@ use crate::config::capacity::{Prices, ShapeMode, ShapingSettings};
 
 /// Changes that are shown, the newest.
 const SHOWN_CHANGES: usize = 100;
+/// What idles says nothing of proportions: most of its use is there without any work.
+const LEAST_SHARE: f64 = 0.3;
 /// Clusters are drawn from it: the same use gives the same proposals.
 const SEED: u64 = 1;
 const CONTROLLER: &str = "controller";
@@ -104,8 +109,9 @@ impl Shaping {
         self.retire(instances, at_s);
         let every_s = self.settings.every.as_secs() as i64;
         let is_due = self.kept.looked_s.is_none_or(|looked_s| now.wall_s().saturating_sub(looked_s) >= every_s);
-        if is_due && self.settings.mode != ShapeMode::Off && !uses.is_empty() {
-            self.look(uses, inputs, now);
+        let known: Vec<&Use> = uses.iter().filter(|one| now.wall_s() - one.since_s() >= every_s).collect();
+        if is_due && self.settings.mode != ShapeMode::Off && !known.is_empty() {
+            self.look(&known, inputs, now);
         }
         let is_new = self.kept.library.version() != version;
         self.is_changed |= is_new;
@@ -130,7 +136,7 @@ impl Shaping {
     }
 
     /// Looks for new ones.
-    fn look(&mut self, uses: &[Use], inputs: &CapacityInputs, now: Instant) {
+    fn look(&mut self, uses: &[&Use], inputs: &CapacityInputs, now: Instant) {
         self.kept.looked_s = Some(now.wall_s());
         self.is_changed = true;
         let demands: Vec<ObservedDemand> = uses.iter().filter_map(|one| demand(one, inputs)).collect();
@@ -262,7 +268,7 @@ pub(crate) struct Figures {
     pub(crate) saving_per_h: f64,
 }
 
-/// What a kind of replica takes at its peak. `None` where service or shape is not among the inputs.
+/// What a kind of replica takes when it is full. `None` where that is not known, or service or shape are not among the inputs.
 fn demand(one: &Use, inputs: &CapacityInputs) -> Option<ObservedDemand> {
     let (service, shape, [cpu, memory]) = one.peaks();
     let service = inputs.services.iter().find(|known| known.name == service)?;
@@ -278,9 +284,13 @@ fn demand(one: &Use, inputs: &CapacityInputs) -> Option<ObservedDemand> {
         *amount = (need[resource] * units).min(offers[resource]);
     }
     let mut peak = Amounts::from_array(peak);
+    let scarcer = cpu.max(memory);
+    if scarcer < LEAST_SHARE {
+        return None;
+    }
     let caution = one.caution();
-    peak.cpu_milli = shape.offers.cpu_milli * (cpu * caution).min(1.0);
-    peak.memory_mib = shape.offers.memory_mib * (memory * caution).min(1.0);
+    peak.cpu_milli = shape.offers.cpu_milli * (cpu / scarcer * caution).min(1.0);
+    peak.memory_mib = shape.offers.memory_mib * (memory / scarcer * caution).min(1.0);
     Some(ObservedDemand { peak, replicas: one.instances() })
 }
 

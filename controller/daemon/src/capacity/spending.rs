@@ -121,6 +121,20 @@ impl Spending {
         }
     }
 
+    /// What was paid for last, as instances of which no more is known.
+    pub(super) fn paid(&self) -> Vec<Instance> {
+        let instance = |(id, one): (&String, &Paid)| Instance {
+            id: id.clone(),
+            group: one.group(),
+            state: InstanceState::Requested,
+            requested_ms: one.requested_ms,
+            ready_ms: None,
+            address: None,
+            is_interrupted: false,
+        };
+        self.paid.iter().map(instance).collect()
+    }
+
     /// The budgets as the planner reads them.
     pub(crate) fn budgets(&self, settings: &[BudgetSettings], calendar_s: f64) -> Vec<Budget> {
         let budget = |budget: &BudgetSettings| {

@@ -96,6 +96,11 @@ impl Use {
         self.utilisation.caution()
     }
 
+    /// Since when it is known; unix seconds.
+    pub(super) fn since_s(&self) -> i64 {
+        self.since_s
+    }
+
     /// How many there are, a fading mean.
     pub(super) fn instances(&self) -> f64 {
         self.instances

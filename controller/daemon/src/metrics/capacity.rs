@@ -93,6 +93,7 @@ pub(crate) struct CapacityMetrics {
     failures: Family<FailureLabels, Counter>,
     lead: Family<PoolLabel, Histogram, fn() -> Histogram>,
     interruptions: Family<PoolLabel, Counter>,
+    unreachable: Family<PoolLabel, Gauge>,
     instances: Family<GroupLabels, Gauge>,
     ready: Family<ServiceLabel, Level>,
     needed: Family<ServiceLabel, Level>,
@@ -139,6 +140,7 @@ impl CapacityMetrics {
                 lead
             },
             interruptions: registered(r, "capacity_interruptions", "Instances that were taken away"),
+            unreachable: registered(r, "capacity_pool_unreachable", "1 where the manager cannot see a pool"),
             instances: registered(r, "capacity_instances", "Instances by service, pool, shape and state"),
             ready: registered(r, "capacity_ready", "What ready instances serve, units per second"),
             needed: registered(
@@ -185,6 +187,11 @@ impl CapacityMetrics {
 
     pub(crate) fn count_failure(&self, pool: &str, kind: &'static str) {
         self.failures.get_or_create(&FailureLabels { pool: pool.to_owned(), kind }).inc();
+    }
+
+    /// Notes whether a pool can be seen.
+    pub(crate) fn note_unreachable(&self, pool: &str, is_lost: bool) {
+        self.unreachable.get_or_create(&PoolLabel { pool: pool.to_owned() }).set(i64::from(is_lost));
     }
 
     /// Notes what was seen of starts and interruptions.

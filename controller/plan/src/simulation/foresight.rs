@@ -26,9 +26,9 @@ use super::{Moment, Policy, World};
 const HALF_LIFE_DAYS: f64 = 7.0;
 /// By how much of its cost the signal in charge must be undercut to be replaced.
 const MARGIN: f64 = 0.01;
-/// What one unserved step adds to the logarithm of the factor, and what it takes from the share that the quantile leaves
-/// unserved; over the root of the steps until more can be ready, since these go unserved together.
-const PACE: f64 = 0.005;
+/// What as many unserved steps as it takes until more is ready add to the logarithm of the factor, and what they take from
+/// the share that the quantile leaves unserved: these go unserved together, however long a step is.
+const PACE: f64 = 0.015;
 /// Least and most that it comes to: a fifth off at most, four times at most.
 const PACED_LN: (f64, f64) = (-0.2, 1.4);
 /// Most that the share comes to.
@@ -128,7 +128,7 @@ impl<'a> Foresight<'a> {
 
     fn pace(&mut self, lead_steps: usize, served: bool) {
         let missed = f64::from(u8::from(!served)) - self.aim.allowed;
-        let pace = PACE / ((lead_steps + 1) as f64).sqrt();
+        let pace = PACE / (lead_steps + 1) as f64;
         self.paced_ln = (self.paced_ln + pace * missed).clamp(PACED_LN.0, PACED_LN.1);
         let loosest = LOOSEST.max(self.aim.allowed);
         self.loosened = (self.loosened - pace * missed).clamp(self.aim.allowed, loosest);

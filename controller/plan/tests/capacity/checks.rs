@@ -111,3 +111,25 @@ fn what_the_schedule_asks_for_is_not_put_off() {
     assert_eq!(found(&inputs, |plan| large(plan, 9)), [delayed]);
     assert_eq!(found(&inputs, |plan| large(plan, 10)), []);
 }
+
+/// All of a pool's instances will be taken away, and it gives no others: what serves stays until then, and another pool makes
+/// up for all of it.
+#[test]
+fn what_a_pool_will_lose_and_not_replace_comes_from_elsewhere() {
+    let mut inputs = ample();
+    let mut elsewhere = inputs.pools[0].clone();
+    elsewhere.pool.name = "elsewhere".to_owned();
+    elsewhere.price_max_milli *= 2;
+    elsewhere.pool.price_milli *= 2;
+    inputs.pools.push(elsewhere);
+    let before = inputs.fleet[&group("large")].ready;
+    inputs.fleet.insert(group("large"), Fleet { doomed: before, ..Fleet::default() });
+    inputs.pools[0].startable = Some(0);
+    let plan = plan_capacity(&inputs, &PlanningLimits::default());
+    let of = |pool: &str| {
+        plan.targets.iter().filter(|target| target.group.pool == pool).map(|target| target.count).sum::<u32>()
+    };
+    let (kept, new) = (of("od"), of("elsewhere"));
+    let units: f64 = plan.report.services.iter().map(|line| line.short_per_s).sum();
+    assert!(kept == before && new > 0 && units == 0.0, "{:?}", plan.targets);
+}

@@ -1,11 +1,17 @@
 //! One cluster's API server: requests with a limit of time, errors by what is done about them, lists in bounded pages.
 //!
-//! Lists are read whole and consistent each time, not watched: a controller that looks every few seconds gains nothing from
-//! a stream that may drop, and a list cannot miss an event. A list that is older than one that was read before, as a proxy
-//! or a restored control plane may give, is asked for again and never believed: versions of one cluster are numbers that
-//! rise (KEP-5504).
+//! Lists are read whole and consistent each time, not watched: a list cannot miss an event, and a write is seen by the look
+//! that follows it, where a watch would have to be waited for, kept alive and begun anew. Servers from 1.31 on answer them from
+//! memory, not from etcd. What it costs is the transfer: pods are listed once a look and at most twice an order, in pages of
+//! [`PAGE`]; with many thousands of pods a look takes as long as these megabytes do, so decide less often there.
+//! `resourceVersion=0` would be cheaper for the server, but it may be any age and is not divided into pages.
+//!
+//! A list that is older than one that was read before, as a proxy or a restored control plane may give, is asked for again and
+//! never believed: versions of one cluster are numbers that rise (KEP-5504).
 //!
 //! A busy server (429) is obeyed within limits; everything else that fails is left to the next order, which says the same.
+
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,13 +22,18 @@ use kube::core::Request;
 use kube::core::params::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::names::FIELD_MANAGER;
-use super::objects::Page;
+use super::objects::{Page, Resources};
 use super::settings::{Access, ClusterSettings};
 use crate::ProvisionError;
 
+pub(super) use self::refusal::CallError;
+use self::refusal::{busy_wait, sorted};
+
+/// The core group, whose own document lists what it has.
+const CORE: &str = "/api/v1";
 /// Objects in a page of a list.
 const PAGE: u32 = 500;
 /// Pages of a list: a quarter of a million objects.
@@ -31,74 +42,6 @@ const PAGES_MAX: usize = 500;
 const LIST_TRIES: usize = 3;
 /// Tries at a request that the server was too busy for.
 const BUSY_TRIES: usize = 3;
-/// Longest wait that a busy server is granted.
-const BUSY_WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// Why a request was not carried out, by what is done about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CallError {
-    /// No answer: nothing is known of what it did.
-    #[error("{operation}: {detail}")]
-    Unreachable {
-        /// What was tried.
-        operation: &'static str,
-        /// What happened.
-        detail: String,
-    },
-    /// 409: somebody wrote in between, or it exists.
-    #[error("{operation}: {detail}")]
-    Conflict {
-        /// What was tried.
-        operation: &'static str,
-        /// The server's message.
-        detail: String,
-    },
-    /// 404.
-    #[error("{operation}: not found")]
-    NotFound {
-        /// What was tried.
-        operation: &'static str,
-    },
-    /// 410: a page or version that the server does not keep any more.
-    #[error("{operation}: expired")]
-    Expired {
-        /// What was tried.
-        operation: &'static str,
-    },
-    /// Refused for what it is: its content, or a right that is missing.
-    #[error("{operation}: {detail}")]
-    Refused {
-        /// What was tried.
-        operation: &'static str,
-        /// The server's code.
-        code: u16,
-        /// The server's message.
-        detail: String,
-    },
-    /// An answer that cannot be read.
-    #[error("{operation}: {detail}")]
-    Malformed {
-        /// What was tried.
-        operation: &'static str,
-        /// What is wrong with it.
-        detail: String,
-    },
-}
-
-impl From<CallError> for ProvisionError {
-    fn from(error: CallError) -> Self {
-        let detail = error.to_string();
-        match error {
-            CallError::Malformed { operation, detail } => Self::Malformed { operation, detail },
-            CallError::Unreachable { operation, detail } => Self::Unreachable { operation, detail },
-            CallError::Conflict { operation, .. }
-            | CallError::NotFound { operation }
-            | CallError::Expired { operation }
-            | CallError::Refused { operation, .. } => Self::Unreachable { operation, detail },
-        }
-    }
-}
-
 /// One cluster, as it is called.
 pub(super) struct Cluster {
     pub(super) location: String,
@@ -261,6 +204,23 @@ impl Cluster {
         self.call::<Value>(operation, request).await.map(drop)
     }
 
+    /// Asks for other resources of a pod's containers; those that are not named stay as they are.
+    pub(super) async fn resize(&self, operation: &'static str, pod: &str, containers: &Value) -> Result<(), CallError> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let fields = json!({ "spec": { "containers": containers } });
+        let pods = Request::new(self.path("api/v1", "pods"));
+        let request = pods.patch_subresource("resize", pod, &params, &Patch::Strategic(&fields));
+        self.call::<Value>(operation, request).await.map(drop)
+    }
+
+    /// Whether the core API has a resource, as servers of some versions do.
+    pub(super) async fn has(&self, operation: &'static str, resource: &str) -> Result<bool, CallError> {
+        let malformed = |error: http::Error| CallError::Malformed { operation, detail: error.to_string() };
+        let request = http::Request::get(CORE).body(Vec::new()).map_err(malformed)?;
+        let known: Resources = self.call(operation, Ok(request)).await?;
+        Ok(known.resources.iter().any(|known| known.name == resource))
+    }
+
     /// Deletes an object, if it is still of this version.
     pub(super) async fn delete(
         &self,
@@ -300,38 +260,4 @@ impl Cluster {
 
 fn posted() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
-}
-
-/// How long a busy server wants to be left alone, if that is bearable.
-fn busy_wait(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else { return None };
-    let details = status.details.as_ref();
-    let asked = details.map_or(1, |details| details.retry_after_seconds);
-    let wait = Duration::from_secs(u64::from(asked));
-    (status.code == 429 && wait <= BUSY_WAIT_MAX).then_some(wait)
-}
-
-fn sorted(operation: &'static str, error: kube::Error) -> CallError {
-    let status = match error {
-        kube::Error::Api(status) => status,
-        kube::Error::SerdeError(error) => return CallError::Malformed { operation, detail: error.to_string() },
-        error => {
-            // The outermost text seldom says why.
-            let mut detail = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                detail = format!("{detail}: {cause}");
-                source = cause.source();
-            }
-            return CallError::Unreachable { operation, detail };
-        }
-    };
-    let detail = status.message.clone();
-    match status.code {
-        404 => CallError::NotFound { operation },
-        409 => CallError::Conflict { operation, detail },
-        410 => CallError::Expired { operation },
-        400..=499 if status.code != 429 => CallError::Refused { operation, code: status.code, detail },
-        code => CallError::Unreachable { operation, detail: format!("{code}: {detail}") },
-    }
 }

@@ -66,7 +66,7 @@ struct Entry {
 async fn read(cluster: &Cluster) -> Result<Option<Entry>, ProvisionError> {
     let operation = "read the order that was taken";
     let found: Option<ConfigMap> = cluster.get(operation, &cluster.path("api/v1", "configmaps"), LEDGER).await?;
-    let Some(ConfigMap { metadata }) = found else { return Ok(None) };
+    let Some(ConfigMap { metadata, .. }) = found else { return Ok(None) };
     match generation(&metadata) {
         // Never take an order over something that cannot be read: it may be of a newer controller.
         None if metadata.annotations.contains_key(GENERATION) => {

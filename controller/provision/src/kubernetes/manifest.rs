@@ -10,8 +10,10 @@
 use forebay_plan::capacity::{Amounts, CostClass, Group, Shape};
 use serde_json::{Map, Value, json};
 
-use super::names::{DIGEST, GROUP, PLACEHOLDER, POOL, SERVICE, SHAPE, digest, group_name, placeholder_name};
-use super::settings::{Placeholders, PoolPlacement, ServiceTemplate};
+use super::cluster::Cluster;
+use super::names::{DIGEST, GROUP, KIN, PLACEHOLDER, POOL, SERVICE, SHAPE, digest, group_name, placeholder_name};
+use super::settings::{KubernetesSettings, Placeholders, PoolPlacement, ServiceTemplate};
+use super::view::View;
 
 /// Fields of the user's Deployment that are copied beside its template.
 const COPIED: &[&str] = &["strategy", "minReadySeconds", "progressDeadlineSeconds"];
@@ -29,21 +31,57 @@ pub(super) struct Parts<'a> {
     pub(super) spec: &'a Value,
 }
 
-/// The Deployment without its number, and a digest of it; or what is wrong with the template.
-pub(super) fn deployment(parts: Parts<'_>) -> Result<(Value, String), String> {
+/// A group's Deployment as it is to be, without its number.
+#[derive(Clone, Debug)]
+pub(super) struct Rendered {
+    pub(super) object: Value,
+    /// Of the whole of it.
+    pub(super) digest: String,
+    /// Of what its pods are but for their shape.
+    pub(super) kin: String,
+    /// The container that has the shape's size.
+    pub(super) container: String,
+    /// That container's resources.
+    pub(super) resources: Value,
+}
+
+/// Renders a group from the template in the cluster, or says in words what is not configured, not there or wrong.
+pub(super) fn of_group(
+    cluster: &Cluster,
+    settings: &KubernetesSettings,
+    view: &View,
+    group: &Group,
+) -> Result<Rendered, String> {
+    let placement = settings.pools.iter().find(|placement| placement.pool.name == group.pool);
+    let placement = placement.ok_or_else(|| format!("no pool {:?} is configured", group.pool))?;
+    let shape = settings.shapes.iter().find(|shape| shape.name == group.shape);
+    let shape = shape.ok_or_else(|| format!("no shape {:?} is configured", group.shape))?;
+    let service = settings.services.iter().find(|service| service.service == group.service);
+    let service = service.ok_or_else(|| format!("no service {:?} is configured", group.service))?;
+    let template = view.others.get(&service.deployment).ok_or_else(|| {
+        let (name, place) = (&service.deployment, &cluster.namespace);
+        format!("no Deployment {name:?} in namespace {place:?} to take {:?} from; create it", group.service)
+    })?;
+    deployment(Parts { group, shape, placement, service, spec: &template.spec })
+}
+
+/// The Deployment of a group, or what is wrong with the template.
+pub(super) fn deployment(parts: Parts<'_>) -> Result<Rendered, String> {
     let name = group_name(parts.group);
     let labels = json!({ GROUP: name });
     let named = json!({ SERVICE: parts.group.service, POOL: parts.group.pool, SHAPE: parts.group.shape });
     let mut template = parts.spec.get("template").cloned().unwrap_or_default();
     within(&mut template, "metadata", |metadata| {
         metadata.retain(|key, _| key == "labels" || key == "annotations");
+    });
+    within(&mut template, "spec", |pod| place(pod, parts.placement));
+    let kin = digest(&[&template.to_string()]);
+    within(&mut template, "metadata", |metadata| {
         extend(metadata, "labels", &labels);
         extend(metadata, "annotations", &named);
+        extend(metadata, "annotations", &json!({ KIN: kin }));
     });
-    within(&mut template, "spec", |pod| {
-        place(pod, parts.placement);
-        give_resources(pod, parts.service, parts.shape)
-    })?;
+    let sized = within(&mut template, "spec", |pod| give_resources(pod, parts.service, parts.shape))?;
     let mut spec = json!({
         "selector": { "matchLabels": labels },
         "template": template,
@@ -54,7 +92,10 @@ pub(super) fn deployment(parts: Parts<'_>) -> Result<(Value, String), String> {
             spec.insert((*field).to_owned(), value.clone());
         }
     }
-    Ok(finished(&name, (labels, named), spec))
+    let (object, digest) = finished(&name, (labels, named), spec);
+    let container = sized.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let resources = sized.get("resources").cloned().unwrap_or_default();
+    Ok(Rendered { object, digest, kin, container, resources })
 }
 
 /// Pods that only keep room in a pool.
@@ -112,7 +153,8 @@ fn finished(name: &str, (labels, annotations): (Value, Value), spec: Value) -> (
     (deployment, digest)
 }
 
-fn give_resources(pod: &mut Map<String, Value>, service: &ServiceTemplate, shape: &Shape) -> Result<(), String> {
+/// Gives the shape's resources to the service's container, and returns that container.
+fn give_resources(pod: &mut Map<String, Value>, service: &ServiceTemplate, shape: &Shape) -> Result<Value, String> {
     let place = format!("the template of service {:?}, Deployment {:?}", service.service, service.deployment);
     let containers = pod.get_mut("containers").and_then(Value::as_array_mut);
     let mut containers = containers.into_iter().flatten();
@@ -133,7 +175,7 @@ fn give_resources(pod: &mut Map<String, Value>, service: &ServiceTemplate, shape
         extend(resources, "requests", &requests);
         extend(resources, "limits", &limits);
     });
-    Ok(())
+    Ok(container.clone())
 }
 
 /// Amounts as Kubernetes writes them; what a shape has none of is left out.

@@ -22,12 +22,27 @@ pub(super) const GENERATION: &str = "forebay.dev/generation";
 pub(super) const TARGET: &str = "forebay.dev/target";
 /// Annotation: since when more are kept, unix milliseconds.
 pub(super) const HELD_SINCE: &str = "forebay.dev/held-since-ms";
+/// Annotation: for what, as names of groups with the number that each is to have ready: `name=3 other=1`.
+pub(super) const HELD_FOR: &str = "forebay.dev/held-for";
 /// Annotation: digest of what was written, so that the same is not written again.
 pub(super) const DIGEST: &str = "forebay.dev/digest";
+/// Annotation of pods: digest of what they were made of but for their shape; pods of the same may become each other.
+pub(super) const KIN: &str = "forebay.dev/kin";
+/// Annotation of pods: the name of the group that they are moved to, and since when, unix milliseconds.
+pub(super) const MOVES_TO: &str = "forebay.dev/moves-to";
+pub(super) const MOVES_SINCE: &str = "forebay.dev/moves-since-ms";
+/// Annotation of pods: the name of a group that they could not be moved to.
+pub(super) const STAYS: &str = "forebay.dev/not-moved-to";
+/// Label by which ReplicaSets tell the versions of a template apart.
+pub(super) const TEMPLATE: &str = "pod-template-hash";
+/// Annotation of Kubernetes: the version of a Deployment's template, on it and on its ReplicaSets.
+pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 /// Annotation of Kubernetes: which pods of a ReplicaSet go first, the lowest first, among equally ready ones.
 pub(super) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The ConfigMap that holds the newest generation that was taken.
 pub(super) const LEDGER: &str = "forebay-order";
+/// The ConfigMap that holds who was seen.
+pub(super) const ROSTER: &str = "forebay-seen";
 
 /// Longest name of a Deployment: pods add 17 characters to it, and their host names have 63.
 const NAME_MAX: usize = 46;

@@ -21,9 +21,21 @@ pub(super) struct Meta {
     pub(super) deletion_timestamp: Option<jiff::Timestamp>,
     pub(super) labels: Texts,
     pub(super) annotations: Texts,
+    pub(super) owner_references: Vec<Owner>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Owner {
+    pub(super) controller: bool,
 }
 
 impl Meta {
+    /// Whether some controller answers for it.
+    pub(super) fn is_controlled(&self) -> bool {
+        self.owner_references.iter().any(|owner| owner.controller)
+    }
+
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str)
     }
@@ -58,6 +70,7 @@ pub(super) fn holding<'a>(conditions: &'a [Condition], r#type: &str) -> Option<&
 #[serde(default)]
 pub(super) struct ConfigMap {
     pub(super) metadata: Meta,
+    pub(super) data: Texts,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,6 +99,26 @@ pub(super) struct DeploymentStatus {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
+pub(super) struct ReplicaSet {
+    pub(super) metadata: Meta,
+    pub(super) spec: ReplicaSetSpec,
+    pub(super) status: ReplicaSetStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ReplicaSetSpec {
+    pub(super) replicas: u32,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ReplicaSetStatus {
+    pub(super) observed_generation: i64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Pod {
     pub(super) metadata: Meta,
     pub(super) spec: PodSpec,
@@ -96,6 +129,30 @@ pub(super) struct Pod {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct PodSpec {
     pub(super) node_name: String,
+    pub(super) containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) resources: Amounts,
+    pub(super) resize_policy: Vec<ResizePolicy>,
+}
+
+/// Quantities by resource.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Amounts {
+    pub(super) requests: Texts,
+    pub(super) limits: Texts,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct ResizePolicy {
+    pub(super) resource_name: String,
+    pub(super) restart_policy: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -113,6 +170,8 @@ pub(super) struct PodStatus {
 pub(super) struct ContainerStatus {
     pub(super) name: String,
     pub(super) state: ContainerState,
+    /// In force; none where the kubelet does not say.
+    pub(super) resources: Option<Amounts>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -152,6 +211,19 @@ pub(super) struct Taint {
 #[serde(default)]
 pub(super) struct NodeStatus {
     pub(super) conditions: Vec<Condition>,
+}
+
+/// What a group of the API has.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Resources {
+    pub(super) resources: Vec<Resource>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Resource {
+    pub(super) name: String,
 }
 
 /// One page of a list.

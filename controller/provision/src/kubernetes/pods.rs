@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use forebay_plan::capacity::{Group, Instance, InstanceState};
 
-use super::names::{DELETION_COST, POOL, SERVICE, SHAPE};
+use super::names::{DELETION_COST, MOVES_TO, POOL, SERVICE, SHAPE, TEMPLATE};
 use super::objects::{Meta, Node, Pod, condition, holding};
 
 /// Taints that say that a node will be taken away: by name or as the beginning of one.
@@ -35,8 +35,6 @@ const NOTICES: &[&str] = &[
 ];
 /// Node conditions that say the same.
 const NODE_CONDITIONS: &[&str] = &["PreemptScheduled", "FreezeScheduled", "TerminateScheduled", "SpotInterruption"];
-/// Label by which ReplicaSets tell the versions of a template apart.
-const TEMPLATE: &str = "pod-template-hash";
 
 /// What a service says about its instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,15 +99,22 @@ impl Member {
     pub(super) fn is_wanted(&self) -> bool {
         self.instance.state.is_wanted()
     }
+
+    /// The name of the group that it is moved to.
+    pub(super) fn moves_to(&self) -> Option<&str> {
+        self.pod.metadata.annotation(MOVES_TO)
+    }
 }
 
 /// The pods of a group that go when `surplus` of them do: what is not ready first, then what will be taken away anyway,
-/// then the youngest.
+/// then the youngest; what is on its way to another shape stays longest.
 pub(super) fn victims(members: &[Member], surplus: usize) -> Vec<&Member> {
     let mut candidates: Vec<&Member> = members.iter().filter(|member| member.is_wanted()).collect();
     candidates.sort_by_key(|member| {
         let instance = &member.instance;
-        (instance.state, !instance.is_interrupted, Reverse(instance.requested_ms), member.pod.metadata.name.clone())
+        let is_moving = member.moves_to().is_some();
+        let age = Reverse(instance.requested_ms);
+        (instance.state, !instance.is_interrupted, is_moving, age, member.pod.metadata.name.clone())
     });
     candidates.truncate(surplus);
     candidates

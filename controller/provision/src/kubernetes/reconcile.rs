@@ -4,20 +4,22 @@
 //! controllers have taken notice, so that a quota is known with this order and not with the next. Who was overtaken by a
 //! write in between (409) begins again from a new look; who meets a newer generation stops.
 //!
-//! How numbers come down, and what is kept until another shape is ready, is `lowering.rs`.
+//! How numbers come down, and what is kept until another shape is ready, is `lowering.rs`; what moves to another shape in
+//! place is `moving.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use forebay_plan::capacity::{Generation, Group, InstanceState, Target};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cluster::{CallError, Cluster};
 use super::failures::{Standing, failure, kind_of_refusal};
-use super::lowering::{held_since, is_of_same_place, mark, ready, set_number};
-use super::manifest::{self, Parts};
-use super::names::{DIGEST, GENERATION, HELD_SINCE, TARGET, group_name};
+use super::lowering::{Held, is_of_same_place, mark, set_number};
+use super::manifest::{self, Rendered};
+use super::moving::{self, Moves, Wanted};
+use super::names::{DIGEST, GENERATION, GROUP, HELD_FOR, HELD_SINCE, TARGET, group_name};
 use super::notes::Note;
 use super::objects::{Deployment, holding};
 use super::pods::group_of;
@@ -78,6 +80,19 @@ struct Wish<'a> {
     is_named: bool,
 }
 
+impl Wish<'_> {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { name: self.name, group: self.group, count: self.count }
+    }
+}
+
+/// What was decided for all groups together.
+#[derive(Clone, Copy)]
+struct Decided<'a> {
+    named: &'a BTreeMap<String, &'a Target>,
+    moves: &'a Moves,
+}
+
 impl Work<'_> {
     /// Carries it out.
     pub(super) async fn carry_out(&self) -> Result<Part, ProvisionError> {
@@ -98,10 +113,13 @@ impl Work<'_> {
             }));
             wishes.extend(left_out.iter().map(|(name, group)| Wish { name, group, count: 0, is_named: false }));
 
+            let wanted: Vec<Wanted<'_>> = wishes.iter().map(Wish::wanted).collect();
+            let moves = Moves::choose((self.cluster, self.settings), &view, &wanted).await;
+            let decided = Decided { named: &named, moves: &moves };
             let (mut was_overtaken, mut has_written) = (false, false);
             part.applied.failures.clear();
             for chunk in wishes.chunks(AT_ONCE) {
-                let done = join_all(chunk.iter().map(|wish| self.bring(&view, *wish, &named))).await;
+                let done = join_all(chunk.iter().map(|wish| self.bring(&view, *wish, &decided))).await;
                 for (wish, done) in chunk.iter().zip(done) {
                     match done {
                         Done::Nothing => {}
@@ -118,9 +136,11 @@ impl Work<'_> {
                 }
             }
             if !was_overtaken {
+                has_written |= moves.begin(self.cluster, self.now_ms).await;
                 part.troubles = rooms::keep(self.cluster, self.settings, &view).await;
                 part.troubles.extend(karpenter::limit(self.cluster, self.settings).await);
                 let seen = if has_written { self.until_noticed(&named).await? } else { view };
+                part.notes.extend(moving::go_on(self.cluster, self.settings, &seen, self.now_ms).await);
                 let lacking = karpenter::lacking(self.cluster, self.settings).await;
                 self.add_failures(&seen, &named, &lacking, &mut part.applied);
                 return Ok(part);
@@ -131,7 +151,7 @@ impl Work<'_> {
     }
 
     /// Brings one group to its number.
-    async fn bring(&self, view: &View, wish: Wish<'_>, named: &BTreeMap<String, &Target>) -> Done {
+    async fn bring(&self, view: &View, wish: Wish<'_>, decided: &Decided<'_>) -> Done {
         let found = view.groups.get(wish.name);
         if let Some(taken) = found.and_then(|found| ledger::generation(&found.metadata))
             && taken > self.generation
@@ -144,9 +164,9 @@ impl Work<'_> {
                 let detail = format!("Deployment {} exists and is not Forebay's; rename or delete it", wish.name);
                 return Done::Failed(failed(wish.group, FailureKind::Failed, detail));
             }
-            Some(found) if !wish.is_named => self.end(view, wish, found).await,
+            Some(found) if !wish.is_named => self.end(view, wish, found, decided).await,
             _ => match self.rendered(view, wish.group) {
-                Ok(rendered) => self.write(view, wish, rendered, named).await,
+                Ok(rendered) => self.write(view, wish, rendered, decided).await,
                 // What cannot be written anew can still be given back.
                 Err(failure) => match found.filter(|found| found.replicas() > wish.count) {
                     Some(found) => self.lower(view, wish, found).await,
@@ -164,55 +184,39 @@ impl Work<'_> {
         }
     }
 
-    /// The group's Deployment as it is to be, without its number, and a digest of it.
-    fn rendered(&self, view: &View, group: &Group) -> Result<(Value, String), GroupFailure> {
-        let unknown = |detail: String| failed(group, FailureKind::Unknown, detail);
-        let placement = self.settings.pools.iter().find(|placement| placement.pool.name == group.pool);
-        let placement = placement.ok_or_else(|| unknown(format!("no pool {:?} is configured", group.pool)))?;
-        let shape = self.settings.shapes.iter().find(|shape| shape.name == group.shape);
-        let shape = shape.ok_or_else(|| unknown(format!("no shape {:?} is configured", group.shape)))?;
-        let service = self.settings.services.iter().find(|service| service.service == group.service);
-        let service = service.ok_or_else(|| unknown(format!("no service {:?} is configured", group.service)))?;
-        let template = view.others.get(&service.deployment).ok_or_else(|| {
-            let (name, place) = (&service.deployment, &self.cluster.namespace);
-            unknown(format!(
-                "no Deployment {name:?} in namespace {place:?} to take {:?} from; create it",
-                group.service
-            ))
-        })?;
-        manifest::deployment(Parts { group, shape, placement, service, spec: &template.spec }).map_err(unknown)
+    /// The group's Deployment as it is to be, without its number.
+    fn rendered(&self, view: &View, group: &Group) -> Result<Rendered, GroupFailure> {
+        manifest::of_group(self.cluster, self.settings, view, group)
+            .map_err(|detail| failed(group, FailureKind::Unknown, detail))
     }
 
     async fn write(
         &self,
         view: &View,
         wish: Wish<'_>,
-        (mut deployment, digest): (Value, String),
-        named: &BTreeMap<String, &Target>,
+        rendered: Rendered,
+        decided: &Decided<'_>,
     ) -> Result<Done, CallError> {
         let found = view.groups.get(wish.name);
         let before = found.map_or(0, Deployment::replicas);
         let mut annotations = vec![(GENERATION, self.generation.to_string()), (TARGET, wish.count.to_string())];
-        let mut replicas = wish.count;
-        if let Some(found) = found.filter(|_| wish.count < before) {
-            let is_replaced = named.values().any(|other| {
-                is_of_same_place(&other.group, wish.group) && other.count > ready(view, &group_name(&other.group))
-            });
-            let since_ms = held_since(found).unwrap_or(self.now_ms);
-            if is_replaced && self.may_hold(since_ms) {
-                replicas = before;
-                annotations.push((HELD_SINCE, since_ms.to_string()));
-            }
+        // What is on its way here in place is not started.
+        let moving = decided.moves.count(wish.name);
+        let mut replicas = if wish.count > before { before.max(wish.count.saturating_sub(moving)) } else { wish.count };
+        if let Some(held) = found.and_then(|found| self.held(view, wish, found, decided)) {
+            replicas = before;
+            annotations.extend([(HELD_SINCE, held.since_ms.to_string()), (HELD_FOR, held.waits_for)]);
         }
         let is_so = found.is_some_and(|found| {
             let says = |key, text: &str| found.metadata.annotation(key) == Some(text);
-            replicas == before && says(DIGEST, &digest) && says(TARGET, &wish.count.to_string())
+            replicas == before && says(DIGEST, &rendered.digest) && says(TARGET, &wish.count.to_string())
         });
         if is_so {
             return Ok(Done::Nothing);
         }
         let stopped = if replicas < before { mark(self.cluster, view, wish.name, replicas).await? } else { 0 };
         let version = found.map(|found| found.metadata.resource_version.as_str());
+        let mut deployment = rendered.object;
         manifest::number(&mut deployment, replicas, &annotations, version);
         let path = self.cluster.path("apis/apps/v1", "deployments");
         // One that is there is this manager's own, by its label; a new one must not take anybody's.
@@ -227,15 +231,39 @@ impl Work<'_> {
         let annotations = json!({
             GENERATION: self.generation.to_string(),
             TARGET: wish.count.to_string(),
+            HELD_SINCE: null,
+            HELD_FOR: null,
         });
         set_number(self.cluster, found, wish.count, annotations).await?;
         Ok(Done::Written { started: 0, stopped })
     }
 
+    /// Keeps a group that is to end at its number for now.
+    async fn hold(&self, found: &Deployment, held: Held) -> Result<Done, CallError> {
+        let annotations = json!({
+            GENERATION: self.generation.to_string(),
+            TARGET: "0",
+            HELD_SINCE: held.since_ms.to_string(),
+            HELD_FOR: held.waits_for,
+        });
+        set_number(self.cluster, found, found.replicas(), annotations).await?;
+        Ok(Done::Written { started: 0, stopped: 0 })
+    }
+
     /// Ends a group that no order names: first its pods, then its Deployment.
-    async fn end(&self, view: &View, wish: Wish<'_>, found: &Deployment) -> Result<Done, CallError> {
+    async fn end(
+        &self,
+        view: &View,
+        wish: Wish<'_>,
+        found: &Deployment,
+        decided: &Decided<'_>,
+    ) -> Result<Done, CallError> {
         if found.replicas() > 0 {
-            return self.lower(view, wish, found).await;
+            return match self.held(view, wish, found, decided) {
+                Some(held) if found.metadata.annotation(HELD_FOR) == Some(&held.waits_for) => Ok(Done::Nothing),
+                Some(held) => self.hold(found, held).await,
+                None => self.lower(view, wish, found).await,
+            };
         }
         let has_pods = view.members(wish.name).iter().any(|member| member.instance.state != InstanceState::Gone);
         if has_pods || found.status.replicas > 0 || found.status.observed_generation < found.metadata.generation {
@@ -247,24 +275,27 @@ impl Work<'_> {
         Ok(Done::Written { started: 0, stopped: 0 })
     }
 
-    fn may_hold(&self, since_ms: u64) -> bool {
-        Duration::from_millis(self.now_ms.saturating_sub(since_ms)) < self.settings.surge_within
+    /// Whether a group keeps more than it is to have, for now.
+    fn held(&self, view: &View, wish: Wish<'_>, found: &Deployment, decided: &Decided<'_>) -> Option<Held> {
+        let others = decided.named.iter().filter(|(_, other)| is_of_same_place(&other.group, wish.group));
+        let others: Vec<_> = others.map(|(name, other)| (name.as_str(), other.count)).collect();
+        Held::of(view, (found, wish.count), &others, (self.now_ms, self.settings.surge_within))
     }
 
-    /// Looks until the cluster's controllers have seen what was written.
+    /// Looks until the cluster's controllers have seen what was written: at Deployments only, for pods are many.
     async fn until_noticed(&self, named: &BTreeMap<String, &Target>) -> Result<View, ProvisionError> {
         let mut pause = FIRST_PAUSE;
-        let mut view = View::read(self.cluster, self.settings, self.now_ms).await?;
+        let path = self.cluster.path("apis/apps/v1", "deployments");
         for _ in 0..LOOKS {
-            let is_noticed = |name: &String| view.groups.get(name).is_none_or(is_noticed);
-            if named.keys().all(is_noticed) {
+            let found = self.cluster.list::<Deployment>("list Deployments", &path, GROUP).await?;
+            let is_behind = |found: &Deployment| named.contains_key(&found.metadata.name) && !is_noticed(found);
+            if !found.iter().any(is_behind) {
                 break;
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
-            view = View::read(self.cluster, self.settings, self.now_ms).await?;
         }
-        Ok(view)
+        Ok(View::read(self.cluster, self.settings, self.now_ms).await?)
     }
 
     fn add_failures(

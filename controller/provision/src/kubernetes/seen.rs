@@ -1,7 +1,7 @@
 //! What was seen of instances, so that one whose pod is no longer there is known to be gone, for a day.
 //!
-//! Also what is answered for a cluster that does not answer: what was known of it last. Only memory: after a restart, pods
-//! that failed are still there to be seen, and pods that were deleted meanwhile are not.
+//! Also what is answered for a cluster that does not answer: what was known of it last. Only memory; what outlasts a restart
+//! is `roster.rs`.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +46,13 @@ impl Seen {
         self.instances.retain(|_, entry| entry.gone_ms.is_none_or(|gone_ms| gone_ms + TOLD_FOR_MS > now_ms));
         self.forget_surplus();
         self.last()
+    }
+
+    /// Takes what was seen before a restart.
+    pub(super) fn restore(&mut self, before: Vec<Instance>) {
+        for instance in before {
+            self.instances.entry(instance.id.clone()).or_insert(Entry { instance, gone_ms: None });
+        }
     }
 
     /// What was known last.

@@ -27,6 +27,8 @@ pub struct KubernetesSettings {
     pub unschedulable_after: Duration,
     /// Longest that instances of one shape are kept while those of another shape, which replace them, are not ready.
     pub surge_within: Duration,
+    /// Longest that a running pod may take to be resized in place before a new one takes over; zero to resize none.
+    pub resize_within: Duration,
 }
 
 impl KubernetesSettings {
@@ -41,6 +43,7 @@ impl KubernetesSettings {
             request_within: Duration::from_secs(5),
             unschedulable_after: Duration::from_secs(120),
             surge_within: Duration::from_secs(600),
+            resize_within: Duration::from_secs(30),
         }
     }
 }

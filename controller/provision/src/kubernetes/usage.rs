@@ -41,7 +41,7 @@ pub(super) async fn read(cluster: &Cluster, view: &View) -> Vec<InstanceUsage> {
 }
 
 /// A Kubernetes quantity as a number: `250m`, `1.5Gi`, `12345678n`, `1e3`. `None` for what is none.
-fn quantity(text: &str) -> Option<f64> {
+pub(super) fn quantity(text: &str) -> Option<f64> {
     if let Ok(number) = text.parse::<f64>() {
         return number.is_finite().then_some(number);
     }

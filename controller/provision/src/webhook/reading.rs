@@ -35,7 +35,7 @@ impl TryFrom<ObserveAnswer> for Observed {
         };
         let usage = answer.instances.iter().filter_map(used).collect();
         let instances = answer.instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { generation: answer.generation.map(Into::into), instances, usage })
+        Ok(Self { generation: answer.generation.map(Into::into), instances, usage, unreachable: BTreeSet::new() })
     }
 }
 

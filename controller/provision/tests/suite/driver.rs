@@ -89,7 +89,9 @@ impl<S: Subject> Driver<S> {
             ensure!(was_ready || instance.state != InstanceState::Ready, "ready without a time: {instance:?}");
             ensure!(instance.ready_ms.is_none_or(|ready_ms| ready_ms >= instance.requested_ms), "{instance:?}");
             if let Some(before) = self.seen.insert(instance.id.clone(), instance.clone()) {
-                ensure!(before.group == instance.group, "{before:?} changed its group: {instance:?}");
+                // Only its shape may change, where a manager resizes in place.
+                let place = |one: &Instance| (one.group.service.clone(), one.group.pool.clone());
+                ensure!(place(&before) == place(instance), "{before:?} changed its place: {instance:?}");
                 ensure!(before.state <= instance.state, "{before:?} went back: {instance:?}");
                 ensure!(before.requested_ms == instance.requested_ms, "{before:?} was asked for again: {instance:?}");
             }
@@ -129,7 +131,8 @@ impl<S: Subject> Driver<S> {
         }
     }
 
-    fn is_true(&self, observed: &Observed) -> bool {
+    /// Whether the last decision is true: as many are ready, and really there, as it says.
+    pub(crate) fn is_true(&self, observed: &Observed) -> bool {
         let alive = observed.instances.iter().filter(|instance| instance.state != InstanceState::Gone).count();
         let asked: u32 = self.order.targets.iter().map(|target| target.count).sum();
         let holds = |target: &Target| {

@@ -1,5 +1,6 @@
 //! What is outside of the loop: instances that start, run and end on a clock moved by hand, with faults.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use forebay_plan::capacity::{Generation, Instance, InstanceState};
@@ -26,6 +27,10 @@ pub(super) enum Fault {
     Lies(&'static str),
     /// A pool has no more.
     Quota(&'static str),
+    /// A pool cannot be seen; of its instances what was known is repeated, and nothing happens to them.
+    Lost(&'static str),
+    /// The same after a restart, when nothing is known.
+    Unknown(&'static str),
     /// Only one shape is known.
     Knows(&'static str),
 }
@@ -153,7 +158,16 @@ impl InstanceManager for OutsideManager {
             _ => {}
         }
         self.0.pass(&mut world);
-        Ok(Observed { generation: world.generation, instances: world.instances.clone(), usage: world.usage() })
+        let mut instances = world.instances.clone();
+        let unreachable = match world.fault {
+            Some(Fault::Lost(pool)) => BTreeSet::from([pool.to_owned()]),
+            Some(Fault::Unknown(pool)) => {
+                instances.retain(|one| one.group.pool != pool);
+                BTreeSet::from([pool.to_owned()])
+            }
+            _ => BTreeSet::new(),
+        };
+        Ok(Observed { generation: world.generation, instances, usage: world.usage(), unreachable })
     }
 
     async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
@@ -167,8 +181,11 @@ impl InstanceManager for OutsideManager {
         world.described = order.shapes.iter().map(|shape| shape.name.clone()).collect();
         let mut applied = Applied::default();
         let now_ms = self.0.now_ms();
+        let is_lost =
+            |pool: &str| matches!(world.fault, Some(Fault::Lost(lost) | Fault::Unknown(lost)) if lost == pool);
         let mut groups: Vec<_> = order.targets.clone();
-        for one in &world.instances {
+        groups.retain(|target| !is_lost(&target.group.pool));
+        for one in world.instances.iter().filter(|one| !is_lost(&one.group.pool)) {
             if !groups.iter().any(|target| target.group == one.group) {
                 groups.push(forebay_plan::capacity::Target { group: one.group.clone(), count: 0 });
             }

@@ -110,14 +110,20 @@ fn shapes(rig: &Rig) -> serde_json::Value {
 
 #[tokio::test]
 async fn a_shape_is_proposed_from_what_instances_use_and_nothing_is_ordered_of_it() {
-    let mut rig = rig(&format!("{MEMORY}  generated_shapes: {{ {PRICES} }}\n"));
-    rig.work(LIGHT, 5).await;
+    let mut rig = rig(&format!("{MEMORY}  generated_shapes: {{ every_h: 0.2, {PRICES} }}\n"));
+    rig.work(LIGHT, 3).await;
+    assert!(shapes(&rig)["proposals"].as_array().is_some_and(Vec::is_empty), "seen for too short");
+    rig.work(LIGHT, 4).await;
     let shown = shapes(&rig);
     assert_eq!((shown["mode"].as_str(), shown["version"].as_u64()), (Some("propose"), Some(0)));
     let proposal = &shown["proposals"][0];
     assert_eq!((proposal["name"].as_str(), proposal["price_per_h"].as_f64()), (Some("g-250m-4096Mi"), Some(0.0275)));
     assert!(proposal["saving_share"].as_f64().is_some_and(|share| (0.4..0.5).contains(&share)), "{proposal}");
     assert!(rig.outside.instances().iter().all(|one| one.group.shape == "Small"));
+    // What idles says nothing of proportions.
+    let mut idle = self::rig(&format!("{MEMORY}  generated_shapes: {{ every_h: 0.2, {PRICES} }}\n"));
+    idle.work(Work { memory_mib: 400.0, ..LIGHT }, 7).await;
+    assert!(shapes(&idle)["proposals"].as_array().is_some_and(Vec::is_empty), "{}", shapes(&idle));
     let metrics = rig.shared.metrics.text();
     assert!(metrics.contains("forebay_capacity_generated_shapes{state=\"proposed\"} 1"), "{metrics}");
     assert!(metrics.contains("forebay_capacity_proposed_shapes_saving_per_hour 0.0"), "{metrics}");
@@ -125,9 +131,9 @@ async fn a_shape_is_proposed_from_what_instances_use_and_nothing_is_ordered_of_i
 
 #[tokio::test]
 async fn a_shape_is_taken_up_kept_over_a_restart_and_retired_while_its_instances_still_count() {
-    let text = format!("{MEMORY}  generated_shapes: {{ mode: use, retire_after_h: 1, {PRICES} }}\n");
+    let text = format!("{MEMORY}  generated_shapes: {{ mode: use, every_h: 0.2, retire_after_h: 1, {PRICES} }}\n");
     let mut rig = rig(&text);
-    rig.work(LIGHT, 8).await;
+    rig.work(LIGHT, 10).await;
     let of =
         |rig: &Rig, shape: &str| rig.outside.count(|one| one.group.shape == shape && one.state == InstanceState::Ready);
     let found = "g-250m-4096Mi";
@@ -157,9 +163,9 @@ async fn a_shape_is_taken_up_kept_over_a_restart_and_retired_while_its_instances
 
 #[tokio::test]
 async fn a_shape_that_the_manager_cannot_make_is_retired_and_its_pool_goes_on() {
-    let mut rig = rig(&format!("{MEMORY}  generated_shapes: {{ mode: use, {PRICES} }}\n"));
+    let mut rig = rig(&format!("{MEMORY}  generated_shapes: {{ mode: use, every_h: 0.2, {PRICES} }}\n"));
     rig.outside.set(Some(Fault::Knows("Small")));
-    rig.work(LIGHT, 6).await;
+    rig.work(LIGHT, 9).await;
     assert_eq!(rig.ready(), 3);
     let shown = shapes(&rig);
     let retired = shown["trail"].as_array().unwrap().iter().find(|one| one["change"] == "retired").unwrap();

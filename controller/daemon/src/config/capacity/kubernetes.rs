@@ -39,6 +39,9 @@ pub(super) struct KubernetesPart {
     unschedulable_after_s: f64,
     #[serde(default = "ten_minutes")]
     surge_within_s: f64,
+    /// 0 to resize no pod in place.
+    #[serde(default = "half_a_minute")]
+    resize_within_s: f64,
 }
 
 fn two_minutes() -> f64 {
@@ -47,6 +50,10 @@ fn two_minutes() -> f64 {
 
 fn ten_minutes() -> f64 {
     600.0
+}
+
+fn half_a_minute() -> f64 {
+    30.0
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,6 +151,7 @@ impl KubernetesPart {
             services: templates?,
             unschedulable_after: seconds("unschedulable_after_s", self.unschedulable_after_s)?,
             surge_within: seconds("surge_within_s", self.surge_within_s)?,
+            resize_within: seconds("resize_within_s", self.resize_within_s)?,
             ..KubernetesSettings::empty()
         })
     }

@@ -298,7 +298,9 @@ fn line(world: &World<'_>, service: Option<usize>, group: Group, wanted: u32) ->
         return line;
     };
     let budgets = inputs.budgets.iter().enumerate().filter(|(_, budget)| budget.covers(service, &offer.pool.name));
-    line.wanted = wanted.saturating_add(if wanted > 0 { fleet.doomed } else { 0 });
+    // What a pool that gives nothing more will lose serves until then, and others start meanwhile.
+    let keeps_doomed = wanted > 0 || offer.startable == Some(0);
+    line.wanted = wanted.saturating_add(if keeps_doomed { fleet.doomed } else { 0 });
     line.units = units_per_s(service, shape, tier, offer);
     line.known = Some(Known {
         pool,

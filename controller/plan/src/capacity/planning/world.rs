@@ -85,6 +85,8 @@ pub(super) struct World<'a> {
     pub(super) room: Vec<Vec<u32>>,
     /// By pool: instances that exist, whatever their state.
     pub(super) present: Vec<u32>,
+    /// By pool: instances that are ready or coming, and that nothing takes away.
+    lasting: Vec<u32>,
 }
 
 impl<'a> World<'a> {
@@ -94,12 +96,14 @@ impl<'a> World<'a> {
         let positions: BTreeMap<&str, usize> =
             inputs.pools.iter().enumerate().map(|(i, offer)| (offer.pool.name.as_str(), i)).collect();
         let mut present = vec![0_u32; inputs.pools.len()];
+        let mut lasting = vec![0_u32; inputs.pools.len()];
         for (group, fleet) in &inputs.fleet {
             if let Some(pool) = positions.get(group.pool.as_str()) {
                 present[*pool] = present[*pool].saturating_add(fleet.wanted().saturating_add(fleet.draining));
+                lasting[*pool] = lasting[*pool].saturating_add(fleet.coming.saturating_add(fleet.ready));
             }
         }
-        let mut world = Self { inputs, tiers, parts: Vec::new(), steps: 0, room: Vec::new(), present };
+        let mut world = Self { inputs, tiers, parts: Vec::new(), steps: 0, room: Vec::new(), present, lasting };
         world.parts = (0..inputs.services.len()).flat_map(|service| world.parts_of(service)).collect();
         // A horizon that ends before what is asked for now serves would have nothing to decide.
         let windows = world.parts.iter().flat_map(|part| &part.candidates).map(|candidate| candidate.window);
@@ -147,12 +151,12 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Instances that a pool can have in a step: its size less maintenance, and no more than there are where it refuses.
+    /// Instances that a pool can have in a step: its size less maintenance, and where it refuses no more than will stay.
     fn room_at(&self, pool: usize, step: usize) -> u32 {
         let offer = &self.inputs.pools[pool];
         let end_s = self.begins_s(step + 1).max(self.begins_s(step) + u64::from(self.inputs.decide_every_s));
         let size = size_of(self.inputs, &offer.pool, self.begins_s(step), end_s);
-        offer.startable.map_or(size, |more| size.min(self.present[pool].saturating_add(more)))
+        offer.startable.map_or(size, |more| size.min(self.lasting[pool].saturating_add(more)))
     }
 
     fn parts_of(&self, service: usize) -> Vec<Part> {

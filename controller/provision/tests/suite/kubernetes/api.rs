@@ -8,6 +8,7 @@
 mod controllers;
 mod fields;
 mod request;
+mod resize;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +28,9 @@ use tokio::task::JoinHandle;
 use super::rights::Rights;
 use crate::subject::Fault;
 
-pub(crate) use controllers::{group_of, now, objects, set_condition, uid};
+pub(crate) use controllers::{Resizing, group_of, now, objects, owner, set_condition, uid};
 pub(crate) use request::Call;
+pub(crate) use resize::Resize;
 pub(crate) use store::{Key, Store, Stored};
 
 /// Longest body that is read.
@@ -169,6 +171,9 @@ impl World {
         if self.is_lost {
             return Fate::Broken;
         }
+        if call.is_discovery() {
+            return Fate::Answered(self.resources());
+        }
         // An apply that makes an object also takes the right to create it.
         let makes = call.is_apply && !self.store.has(&call);
         let asked = makes.then(|| Call { verb: "create", ..call.without_content() });
@@ -184,6 +189,15 @@ impl World {
             return Fate::Answered((code, status));
         }
         self.meet(call)
+    }
+
+    /// What the core group has, as far as anybody here asks.
+    fn resources(&self) -> Answer {
+        let resize = (self.store.resize != Resize::Unknown).then_some("pods/resize");
+        let named =
+            |name| json!({ "name": name, "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["patch"] });
+        let resources: Vec<Value> = ["pods", "pods/status"].into_iter().chain(resize).map(named).collect();
+        (200, json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": resources }))
     }
 
     fn meet(&mut self, call: Call) -> Fate {
@@ -241,7 +255,10 @@ impl World {
             return kept.carry_out(call);
         }
         let answer = self.store.carry_out(call);
-        self.cluster.control(&mut self.store);
+        // Who only reads finds controllers that are done, unless they lag.
+        if call.is_change() || self.cluster.lag > 0 {
+            self.cluster.control(&mut self.store);
+        }
         answer
     }
 }

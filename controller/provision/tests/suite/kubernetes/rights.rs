@@ -52,6 +52,7 @@ fn texts(list: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use anyhow::ensure;
+    use forebay_plan::capacity::Group;
     use forebay_provision::InstanceManager;
     use forebay_provision::kubernetes::Placeholders;
 
@@ -79,7 +80,9 @@ mod tests {
             .await?;
         let key = ("karpenter.sh".to_owned(), "nodepools".to_owned(), String::new(), "nodes".to_owned());
         driver.subject.api.world().store.put(key, serde_json::json!({ "metadata": {}, "spec": {} }));
-        for targets in [vec![(steady(), 3), (other(), 1)], vec![(steady(), 1)], vec![]] {
+        driver.subject.api.world().store.resize = api::Resize::Known;
+        let bigger = Group { shape: "Large".to_owned(), ..steady() };
+        for targets in [vec![(steady(), 3), (other(), 1)], vec![(steady(), 1)], vec![(bigger, 1)], vec![]] {
             driver.order(&targets).await?;
             for _ in 0..4 {
                 driver.subject.pause().await;

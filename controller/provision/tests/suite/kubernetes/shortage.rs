@@ -147,6 +147,26 @@ async fn a_pod_that_is_deleted_is_gone_and_one_that_is_told_to_go_drains() -> Re
 }
 
 #[tokio::test]
+async fn a_pod_that_was_deleted_while_nobody_looked_is_gone() -> Result<()> {
+    let mut driver = Driver::<OnKubernetes>::set_up().await?;
+    driver.order(&[(steady(), 2)]).await?;
+    let before = ready(&driver.settle().await?, &steady());
+    let deleted = before.first().context("two are ready")?.clone();
+    driver.subject.api.world().store.objects.retain(|_, stored| api::uid(&stored.object) != deleted);
+    driver.restart().await?;
+    let observed = driver.observe().await?;
+    let gone = observed.instances.iter().find(|one| one.id == deleted).context("it is told of")?;
+    ensure!(gone.state == InstanceState::Gone && gone.ready_ms.is_some() && gone.group == steady(), "{gone:?}");
+    driver.settle().await?;
+    driver.restart().await?;
+    ensure!(
+        state(&driver.observe().await?, &deleted).is_none(),
+        "of who is gone already nobody is told after a restart"
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_container_that_does_not_come_up_is_named() -> Result<()> {
     let subject = OnKubernetes::set_up().await?;
     subject.hold_starts(&steady(), true);
@@ -228,10 +248,15 @@ async fn a_cluster_that_is_lost_holds_no_other_up() -> Result<()> {
     };
     ensure!(of(&observed, &other()) == of(&before, &other()), "what was known of it stands: {observed:?}");
     ensure!(of(&observed, &steady()) == 3, "{observed:?}");
+    ensure!(observed.unreachable.iter().eq(["spot"]) && before.unreachable.is_empty(), "{:?}", observed.unreachable);
     let lost = manager.lost_locations();
     ensure!(lost.len() == 1 && lost.first().is_some_and(|(location, _)| location == "there"), "{lost:?}");
 
+    // It is back, and an order that was made without seeing it does nothing there.
     there.world().is_lost = false;
+    let blind = manager.apply(&order(2, &[(steady(), 3)])).await?;
+    ensure!(blind == Default::default() && running(&there, &other()) == 2, "{blind:?}");
+    ensure!(manager.observe().await?.unreachable.is_empty());
     let applied = manager.apply(&order(2, &[(steady(), 3), (other(), 4)])).await?;
     ensure!(applied.started == 2 && applied.failures.is_empty(), "{applied:?}");
     manager.observe().await?;

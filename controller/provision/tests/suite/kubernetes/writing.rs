@@ -100,6 +100,24 @@ async fn the_same_order_writes_nothing() -> Result<()> {
 }
 
 #[tokio::test]
+async fn pods_are_listed_once_a_look_and_twice_an_order_however_long_it_waits() -> Result<()> {
+    let mut driver = Driver::<OnKubernetes>::set_up().await?;
+    driver.order(&[(steady(), 20)]).await?;
+    driver.settle().await?;
+    let listed = |driver: &Driver<OnKubernetes>| driver.subject.api.world().store.listed.get("pods").copied();
+    let before = listed(&driver).unwrap_or_default();
+    driver.observe().await?;
+    ensure!(listed(&driver) == Some(before + 20), "{before}, then {:?}", listed(&driver));
+    driver.repeat().await?;
+    ensure!(listed(&driver) == Some(before + 40), "an order that is true looks once: {:?}", listed(&driver));
+    driver.subject.api.world().cluster.lag = 40;
+    driver.order(&[(steady(), 19)]).await?;
+    let most = before + 80;
+    ensure!(listed(&driver).is_some_and(|listed| listed <= most), "{:?} of at most {most}", listed(&driver));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_changed_template_is_rolled_out_and_other_fields_are_left_alone() -> Result<()> {
     let mut driver = Driver::<OnKubernetes>::set_up().await?;
     driver.order(&[(steady(), 2)]).await?;
@@ -234,12 +252,22 @@ async fn a_fault_at_any_write_doubles_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_shape_that_is_replaced_stays_until_the_other_is_ready() -> Result<()> {
+    for is_named in [true, false] {
+        stays_until_the_other_is_ready(is_named).await?;
+    }
+    Ok(())
+}
+
+async fn stays_until_the_other_is_ready(is_named: bool) -> Result<()> {
     let bigger = Group { shape: "Large".to_owned(), ..steady() };
     let mut driver = Driver::<OnKubernetes>::set_up().await?;
     driver.order(&[(steady(), 3)]).await?;
     driver.settle().await?;
     driver.subject.hold_starts(&bigger, true);
-    let applied = driver.order(&[(steady(), 0), (bigger.clone(), 1)]).await?;
+    // A planner leaves out what is to end; naming it with none says the same.
+    let applied = driver
+        .order(&if is_named { vec![(steady(), 0), (bigger.clone(), 1)] } else { vec![(bigger.clone(), 1)] })
+        .await?;
     ensure!((applied.started, applied.stopped) == (1, 0), "{applied:?}");
     for _ in 0..10 {
         driver.subject.pause().await;
@@ -254,6 +282,27 @@ async fn a_shape_that_is_replaced_stays_until_the_other_is_ready() -> Result<()>
         })
         .await?;
     driver.settle().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shape_stays_when_the_one_that_replaces_it_could_not_be_written() -> Result<()> {
+    let bigger = Group { shape: "Large".to_owned(), ..steady() };
+    for after in 0..4 {
+        let mut driver = Driver::<OnKubernetes>::set_up().await?;
+        driver.order(&[(steady(), 3)]).await?;
+        driver.settle().await?;
+        driver.subject.api.world().faults = BTreeMap::from([(after, Fault::RequestLost)]);
+        driver.decide(&[(bigger.clone(), 2)]);
+        let _ = driver.repeat().await;
+        for _ in 0..3 {
+            driver.subject.pause().await;
+            let observed = driver.observe().await?;
+            let serving = ready(&observed, &steady()).len() + ready(&observed, &bigger).len();
+            ensure!(serving >= 2, "write {after} was lost: {observed:?}");
+        }
+        driver.settle().await?;
+    }
     Ok(())
 }
 

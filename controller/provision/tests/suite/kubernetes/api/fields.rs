@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -136,6 +136,30 @@ pub(crate) fn merge(live: &mut Value, patch: &Value) {
     }
 }
 
+/// As RFC 7396, but lists of named things are merged by name: a strategic merge patch of what is patched here.
+pub(crate) fn merge_strategically(live: &mut Value, patch: &Value) {
+    match (&mut *live, patch) {
+        (Value::Array(items), Value::Array(changes)) if is_named(items) && is_named(changes) => {
+            for change in changes {
+                match items.iter_mut().find(|item| item["name"] == change["name"]) {
+                    Some(item) => merge_strategically(item, change),
+                    None => items.push(change.clone()),
+                }
+            }
+        }
+        (Value::Object(fields), Value::Object(changes)) => {
+            for (key, change) in changes {
+                match fields.get_mut(key) {
+                    _ if change.is_null() => drop(fields.remove(key)),
+                    Some(field) => merge_strategically(field, change),
+                    None => drop(fields.insert(key.clone(), change.clone())),
+                }
+            }
+        }
+        (live, patch) => *live = patch.clone(),
+    }
+}
+
 fn put(live: &mut Value, path: &[String], value: Value) {
     let Some((first, rest)) = path.split_first() else {
         *live = value;
@@ -186,6 +210,7 @@ fn remove(live: &mut Value, path: &[String]) {
 pub(crate) fn unknown(resource: &str, object: &Value) -> Option<String> {
     match resource {
         "deployments" => unknown_to::<Deployment>(object),
+        "replicasets" => unknown_to::<ReplicaSet>(object),
         "configmaps" => unknown_to::<ConfigMap>(object),
         "events" => unknown_to::<Event>(object),
         "pods" => unknown_to::<Pod>(object),

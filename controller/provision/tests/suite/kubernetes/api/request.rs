@@ -21,6 +21,8 @@ pub(crate) struct Call {
     pub(crate) query: BTreeMap<String, String>,
     /// Whether the body is for server-side apply.
     pub(crate) is_apply: bool,
+    /// Whether the body is a strategic merge patch.
+    pub(crate) is_strategic: bool,
     pub(crate) body: Value,
 }
 
@@ -77,14 +79,20 @@ impl Call {
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
         let body = body.map_err(|error| status(400, "BadRequest", &error.to_string()))?;
         let is_apply = content.starts_with("application/apply-patch");
-        if verb == "patch" && !is_apply && content != "application/merge-patch+json" {
+        let is_strategic = content == "application/strategic-merge-patch+json";
+        if verb == "patch" && !is_apply && !is_strategic && content != "application/merge-patch+json" {
             return Err(status(415, "UnsupportedMediaType", content));
         }
-        Ok(Self { verb, group, resource, namespace, name, query, is_apply, body })
+        Ok(Self { verb, group, resource, namespace, name, query, is_apply, is_strategic, body })
     }
 
     pub(crate) fn is_change(&self) -> bool {
         !matches!(self.verb, "get" | "list")
+    }
+
+    /// Whether it asks what a version of a group has, which every user may (`system:discovery`).
+    pub(crate) fn is_discovery(&self) -> bool {
+        self.verb == "list" && self.resource.is_empty()
     }
 
     pub(crate) fn is_list(&self) -> bool {

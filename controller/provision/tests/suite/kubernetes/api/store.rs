@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fields::{Owners, apply, merge, own_changes, unknown};
+use super::fields::{Owners, apply, merge, merge_strategically, own_changes, unknown};
+use super::resize::{self, Resize};
 use super::{Answer, Call};
 
 /// Pages that are kept for whoever reads on.
@@ -29,6 +30,10 @@ pub(crate) struct Store {
     pages: BTreeMap<String, (Vec<Value>, u64)>,
     /// Pages that expire before they are read.
     pub(crate) expiring: usize,
+    /// What the server knows of resizes.
+    pub(crate) resize: Resize,
+    /// Objects that lists have answered, by resource.
+    pub(crate) listed: BTreeMap<String, usize>,
 }
 
 /// A `Status` that says no.
@@ -117,6 +122,7 @@ impl Store {
             }
             self.pages.insert(token, (left, version));
         }
+        *self.listed.entry(resource.clone()).or_default() += items.len();
         (200, json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items }))
     }
 
@@ -133,9 +139,16 @@ impl Store {
     }
 
     fn merge(&mut self, call: &Call, key: &Key) -> Result<Answer, Answer> {
-        let mut object = self.found(key)?.object.clone();
-        merge(&mut object, &call.body);
-        if key.1 == "pods" && self.found(key)?.object["spec"] != object["spec"] {
+        let before = self.found(key)?.object.clone();
+        let mut object = before.clone();
+        if call.is_strategic {
+            merge_strategically(&mut object, &call.body);
+        } else {
+            merge(&mut object, &call.body);
+        }
+        if call.resource == "pods/resize" {
+            resize::check(&before, &object, self.resize)?;
+        } else if key.1 == "pods" && before["spec"] != object["spec"] {
             return Err(status(422, "Invalid", "pod updates may not change fields of the spec"));
         }
         self.write(key, call, object)
@@ -199,6 +212,12 @@ impl Store {
 
     /// Optimistic locking: a version that is given must be the one that is there.
     fn check_version(&self, key: &Key, body: &Value) -> Result<(), Answer> {
+        let uid = body.pointer("/metadata/uid").and_then(Value::as_str);
+        if let (Some(uid), Some(there)) = (uid, self.objects.get(key))
+            && there.object["metadata"]["uid"] != uid
+        {
+            return Err(status(409, "Conflict", "Precondition failed: UID in precondition and in object differ"));
+        }
         let Some(asked) = body.pointer("/metadata/resourceVersion").and_then(Value::as_str) else { return Ok(()) };
         let now = self.objects.get(key).map(|stored| &stored.object["metadata"]["resourceVersion"]);
         match now {
@@ -270,7 +289,7 @@ fn check(resource: &str, before: &Value, object: &Value) -> Result<(), Answer> {
 }
 
 /// A quantity as a number, in the units that tests use.
-fn amount(quantity: &str) -> f64 {
+pub(super) fn amount(quantity: &str) -> f64 {
     let number = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match quantity.get(number.len()..) {
         Some("m") => 1e-3,
