@@ -88,7 +88,10 @@ impl Rig {
         let store = SqliteStore::open(folder.path(), STEP_S as u32).unwrap();
         let (_, asks) = mpsc::channel(1);
         let manager = OutsideManager(Arc::clone(&outside));
-        let capacity = CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, epoch).unwrap();
+        let mut capacity =
+            CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, epoch).unwrap();
+        // One wall clock for both sides, however long it was between their beginnings.
+        capacity.started = (outside.now_ms(), clock.steady_now());
         Self { clock, shared, outside, capacity, folder }
     }
 

@@ -131,7 +131,7 @@ impl Outside {
         self.world.lock().unwrap().instances.retain(|one| !one.is_interrupted);
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         self.began_ms + self.clock.steady_now().as_millis() as u64
     }
 
