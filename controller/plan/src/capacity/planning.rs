@@ -18,6 +18,7 @@ mod prices;
 mod report;
 mod schedule;
 mod step;
+mod upgrading;
 mod whole;
 mod world;
 

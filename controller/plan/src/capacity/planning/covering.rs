@@ -4,10 +4,13 @@
 //! pools. Most of the need goes to the candidate that is cheapest per unit, which is what the linear relaxation does with
 //! all of it; the *tail*, less than one such instance, goes to the cheapest one or two instances of any size that hold it.
 //! So the cost is above the relaxation by less than the rounding of one instance, and each choice is a sort and a scan.
+//! Where a pool is full, larger instances take the places of smaller ones ([`super::upgrading`]), and an instance that is worth
+//! less than its place is to others is left.
 //!
 //! What runs already is looked at the same way: [`trimmed`] gives up what is too much and [`fill`] adds what is missing,
 //! [`fresh`] starts from nothing. Which of the two is better is the caller's question.
 
+use super::upgrading::upgrade;
 use super::world::{Candidate, Part};
 
 /// Positions of candidates with the number of instances of each; none twice, no zeros.
@@ -105,6 +108,13 @@ impl Choice<'_> {
         paid + self.part.short_cost * self.missing(mix)
     }
 
+    /// Whether an instance is worth what its place is to others.
+    fn is_worth(&self, i: usize) -> bool {
+        let candidate = &self.part.candidates[i];
+        let worth = self.part.short_cost * candidate.counted;
+        candidate.cost > worth || self.cost_of(i) <= worth
+    }
+
     fn can_add(&self, i: usize, room: &Room) -> bool {
         self.step >= self.part.candidates[i].first_step && room.of(&self.part.candidates[i]) > 0
     }
@@ -175,6 +185,7 @@ pub(super) fn fill(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
     if rest > tolerance {
         cover(choice, mix, rest, false, room);
     }
+    upgrade(choice, mix, room);
     while choice.held(mix).count < choice.need.count {
         let open = (0..choice.part.candidates.len()).filter(|i| choice.can_add(*i, room));
         let Some(i) = open.min_by(|a, b| choice.cost_of(*a).total_cmp(&choice.cost_of(*b))) else {
@@ -200,7 +211,9 @@ fn add(choice: &Choice<'_>, mix: &mut Mix, i: usize, count: u32, room: &mut Room
 /// Covers `units` more, with what is not spot only where `is_stable`. Leaves open what there is no room for.
 fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, room: &mut Room) {
     let candidates = &choice.part.candidates;
-    let usable = |i: &usize| !(is_stable && candidates[*i].is_spot) && choice.step >= candidates[*i].first_step;
+    let usable = |i: &usize| {
+        !(is_stable && candidates[*i].is_spot) && choice.step >= candidates[*i].first_step && choice.is_worth(*i)
+    };
     let mut order: Vec<(f64, usize)> = (0..candidates.len())
         .filter(usable)
         .map(|i| (candidates[i].ratio(choice.extra[candidates[i].pool]), i))

@@ -7,7 +7,9 @@
 //! - parts with few candidates go before those that can go elsewhere, and among them those with most to lose;
 //! - the fuller of two pools is a little dearer, so that who can go to either goes to the emptier;
 //! - a few passes follow, in which pools with places left become cheaper and full ones slowly dearer, and those choose
-//!   again to whom that matters. The best pass counts.
+//!   again to whom that matters. The best pass counts;
+//! - where somebody is still short, further passes have full pools become dearer by leaps, so that others take fewer and
+//!   larger instances, or none that are worth less to them, and pools with places left cheaper.
 //!
 //! Prices are lowered faster than they are raised because a place that is left is lost, and one that the wrong part has is
 //! only worth a little less. Passes are counted, never timed.
@@ -29,6 +31,14 @@ const HIGHER: f64 = 0.00125;
 const TILT: f64 = 0.002;
 /// Share by which a part must have moved away from what it could cost at least before it chooses again.
 const UNSETTLED: f64 = 0.002;
+/// A part that costs more, in multiples of what it could cost at least, chooses again in every pass: there was no room for
+/// better, which may have changed.
+const FAR: f64 = 1.25;
+/// Passes in which full pools become dearer by leaps while somebody is short.
+const SQUEEZES: u32 = 12;
+/// What the price of a full pool is multiplied by then, and the least that it comes to in multiples of the dearest instance.
+const LEAP: f64 = 2.0;
+const LEAST_LEAP: f64 = 0.01;
 
 /// A step, and what it starts from.
 pub(super) struct Step<'a, 'b> {
@@ -70,15 +80,22 @@ impl Step<'_, '_> {
         let mut best = (self.cost(&dealt.mixes), dealt.mixes.clone());
         for _ in 0..passes {
             self.reprice(&mut at_prices, dearest, &dealt.room);
-            let again = self.unsettled(&at_prices, &dealt);
-            for at in &again {
-                let extra = self.tilted(&at_prices, dearest, &dealt.room);
-                self.choose(*at, &extra, &mut dealt);
-            }
-            let cost = if again.is_empty() { f64::INFINITY } else { self.cost(&dealt.mixes) };
-            if cost < best.0 {
+            if let Some(cost) = self.again(&at_prices, dearest, &mut dealt)
+                && cost < best.0
+            {
                 best = (cost, dealt.mixes.clone());
                 prices.clone_from(&at_prices);
+            }
+        }
+        for _ in 0..SQUEEZES {
+            if !self.is_short(&dealt.mixes) {
+                break;
+            }
+            self.squeeze(&mut at_prices, dearest, &dealt.room);
+            if let Some(cost) = self.again(&at_prices, dearest, &mut dealt)
+                && cost < best.0
+            {
+                best = (cost, dealt.mixes.clone());
             }
         }
         best.1
@@ -129,11 +146,34 @@ impl Step<'_, '_> {
         }
     }
 
-    /// Those that the prices now favour less than when they chose, the most first.
+    /// Those choose again to whom the prices now matter; what all costs then, `None` where there is nobody.
+    fn again(&self, prices: &[f64], dearest: f64, dealt: &mut Dealt) -> Option<f64> {
+        let again = self.unsettled(prices, dealt);
+        for at in &again {
+            let extra = self.tilted(prices, dearest, &dealt.room);
+            self.choose(*at, &extra, dealt);
+        }
+        (!again.is_empty()).then(|| self.cost(&dealt.mixes))
+    }
+
+    fn is_short(&self, mixes: &[Mix]) -> bool {
+        mixes.iter().enumerate().any(|(at, mix)| self.choice(at, &[]).missing(mix) > 0.0)
+    }
+
+    /// Full pools become dearer by leaps, and those with places left cheaper.
+    fn squeeze(&self, prices: &mut [f64], dearest: f64, room: &Room) {
+        for (pool, price) in prices.iter_mut().enumerate().filter(|(pool, _)| self.world.room[*pool][self.step] > 0) {
+            let is_left = left_share(self.world, room, pool, self.step) > LEFT_OVER;
+            *price = if is_left { *price / LEAP } else { (LEAP * *price).max(LEAST_LEAP * dearest) };
+        }
+    }
+
+    /// Those that the prices now favour less than when they chose, or that had no good choice, the most first.
     fn unsettled(&self, prices: &[f64], dealt: &Dealt) -> Vec<usize> {
         let of = |(at, mix): (usize, &Mix)| {
             let cost = self.choice(at, prices).cost(mix);
-            let regret = cost - dealt.settled[at] * self.lines[at].least(self.of_step[at].units, prices);
+            let least = self.lines[at].least(self.of_step[at].units, prices);
+            let regret = cost - dealt.settled[at].min(FAR) * least;
             (regret > UNSETTLED * cost).then_some((regret, at))
         };
         let mut regrets: Vec<(f64, usize)> = dealt.mixes.iter().enumerate().filter_map(of).collect();
