@@ -264,7 +264,8 @@ fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Result<(), Den
         return Err(Denied::Wrong("the window must end after it begins, and not in the past".to_owned()));
     }
     if wanted.to_s - now_s > FARTHEST_S {
-        return Err(Denied::Wrong(format!("the window must end within {} days", FARTHEST_S / 86_400)));
+        let (most, asked) = (FARTHEST_S / 86_400, (wanted.to_s - now_s) / 86_400);
+        return Err(Denied::Wrong(format!("the window must end within {most} days, and would in {asked}")));
     }
     Ok(())
 }

@@ -57,12 +57,24 @@ fn the_example_of_capacity_runs_and_keeps_its_promises() {
         let now: Value = serde_json::from_str(&daemon.text(&path)).ok()?;
         (now["state"] == "allocated").then_some(())
     });
+    let (status, answer) = daemon.post_json("/v1/allocations", &asked_in_the_readme());
+    assert_eq!(status, 202, "{answer}");
     let (status, answer) = daemon.post_json("/v1/allocations", r#"{"service": "web", "replicas": 1000}"#);
     assert_eq!(status, 422, "{answer}");
     assert!(answer.contains("\"constraint\":\"capacity\""), "{answer}");
     let offers: Value = serde_json::from_str(&daemon.text("/v1/availability?service=web")).unwrap();
     assert_eq!(offers["offers"].as_array().unwrap().len(), 4, "{offers}");
     assert_eq!(daemon.terminate(), Some(0));
+}
+
+/// What the shell makes of the README's request.
+fn asked_in_the_readme() -> String {
+    let readme = include_str!("../../../../README.md");
+    let (before, after) = readme.split_once("/v1/allocations -d ").expect("a request in the README");
+    let from = before.lines().rev().find(|line| line.trim_start().starts_with("from=")).expect("its beginning");
+    let script = format!("{from}\nprintf %s {}", after.lines().next().unwrap_or_default());
+    let said = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    String::from_utf8(said.stdout).unwrap()
 }
 
 #[test]
