@@ -363,6 +363,20 @@ fn larger_instances_take_the_places_of_smaller_ones_where_a_pool_is_full() {
     assert!(made.report.services.iter().all(|service| service.short_per_s == 0.0), "{:?}", made.targets);
 }
 
+#[test]
+fn a_pool_that_is_too_full_for_larger_instances_is_told() {
+    let mut inputs = plain();
+    inputs.pools[0].pool.max_instances = 10;
+    let outlook = flat(&inputs, 200.0);
+    inputs.outlooks.insert("shop".to_owned(), outlook);
+    let group = Group { service: "shop".to_owned(), pool: "od".to_owned(), shape: "small".to_owned() };
+    inputs.fleet.insert(group, Fleet { ready: 10, ..Fleet::default() });
+    // All that is ready is needed now, so none gives its place to a larger one.
+    let made = plan(&inputs);
+    assert_eq!(counts(&made), [("small".to_owned(), 10)]);
+    assert_eq!(made.report.services[0].reason, ServiceReason::PoolsExhausted { from_step: 0 });
+}
+
 /// Targets by shape.
 fn counts(plan: &CapacityPlan) -> Vec<(String, u32)> {
     plan.targets.iter().map(|target| (target.group.shape.clone(), target.count)).collect()

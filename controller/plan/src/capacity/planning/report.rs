@@ -98,6 +98,9 @@ fn reason(made: &Made<'_, '_>, service: usize, report: &ServiceReport, short: &[
             _ => None,
         }
     });
+    // A pool may be too full for what is to take the place of what it has.
+    let is_full = report.planned_per_s < report.need_per_s * (1.0 - 1e-9)
+        && made.lines.serving(service).any(|line| line.to < line.wanted && matches!(line.cause, Some(Cause::Pool)));
     let sure: f64 = made.lines.serving(service).map(|line| f64::from(line.sure_ready()) * line.units).sum();
     // Either what will be there does not cover it, or what is ready and would have is given up.
     let is_below =
@@ -127,6 +130,7 @@ fn reason(made: &Made<'_, '_>, service: usize, report: &ServiceReport, short: &[
         }
         (_, Some(_)) if last_short.is_some_and(|last| last < reach) => ServiceReason::LateForLead { from_step: reach },
         (_, Some(from_step)) => ServiceReason::PoolsExhausted { from_step },
+        _ if is_full => ServiceReason::PoolsExhausted { from_step: 0 },
         _ => match (paced(), parts.iter().find_map(|part| part.unreachable.clone())) {
             (Some(budget), _) => ServiceReason::BudgetShort { budget: name(budget) },
             (None, Some(origin)) => ServiceReason::LatencyUnreachable { origin },
