@@ -1,0 +1,125 @@
+//! What goes wrong outside: managers that are down, lie or lose answers, pools that refuse, regions that are lost.
+
+use std::sync::Arc;
+
+use forebay_plan::capacity::{Fleet, InstanceState};
+
+use super::outside::{Fault, Outside};
+use super::{CONFIG, FIRST_STEP, Rig, STEP_S};
+use crate::capacity::endpoints;
+use crate::clock::ManualClock;
+use crate::state::lock;
+
+#[tokio::test]
+async fn a_manager_that_is_down_or_hangs_changes_nothing() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let before = rig.shared.capacity.ready();
+    for fault in [Fault::Down, Fault::Nonsense] {
+        rig.outside.set(Some(fault));
+        rig.turns(3).await;
+        assert_eq!(rig.shared.capacity.ready(), before, "{fault:?}");
+        assert!(lock(&rig.shared.capacity.view).error.is_some());
+    }
+    rig.outside.set(None);
+    rig.turns(1).await;
+    assert!(lock(&rig.shared.capacity.view).error.is_none());
+    assert_eq!(rig.outside.started(), 3);
+}
+
+#[tokio::test]
+async fn lost_answers_and_a_kill_between_decision_and_order_start_nothing_twice() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.outside.set(Some(Fault::AnswerLost));
+    rig.turns(2).await;
+    let mut rig = rig.restarted();
+    rig.expect(|_| 20.0);
+    rig.turns(3).await;
+    rig.outside.set(None);
+    rig.turns(20).await;
+    assert_eq!((rig.outside.started(), rig.count(InstanceState::Ready)), (3, 3));
+}
+
+#[tokio::test]
+async fn a_pool_that_lies_or_refuses_is_done_without() {
+    for fault in [Fault::Lies("near"), Fault::Quota("near")] {
+        let mut rig = Rig::new();
+        rig.expect(|_| 20.0);
+        rig.outside.set(Some(fault));
+        rig.turns(80).await;
+        let far = rig.outside.count(|one| one.group.pool == "far" && one.state == InstanceState::Ready);
+        assert_eq!(far, 3, "{fault:?}");
+        assert!(rig.shared.metrics.text().contains("forebay_capacity_failures_total{pool=\"near\""));
+    }
+}
+
+#[tokio::test]
+async fn a_region_that_cannot_be_seen_keeps_what_it_has_and_others_make_up_for_it() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let ready_in =
+        |rig: &Rig, pool: &str| rig.outside.count(|one| one.group.pool == pool && one.state == InstanceState::Ready);
+    rig.outside.set(Some(Fault::Lost("near")));
+    rig.turns(3).await;
+    assert_eq!(rig.outside.started(), 3, "a short outage costs nothing");
+    assert!(rig.shared.metrics.text().contains("forebay_capacity_pool_unreachable{pool=\"near\"} 1"));
+    rig.turns(30).await;
+    assert_eq!((ready_in(&rig, "near"), ready_in(&rig, "far"), rig.outside.started()), (3, 3, 6));
+    let kept = rig.capacity.instances.iter().filter(|one| one.group.pool == "near" && one.address.is_some());
+    assert_eq!(kept.filter(|one| one.state == InstanceState::Ready).count(), 3, "and all stay endpoints");
+    rig.outside.set(None);
+    rig.turns(1).await;
+    assert!(rig.shared.metrics.text().contains("forebay_capacity_pool_unreachable{pool=\"near\"} 0"));
+    rig.turns(60).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6), "what is too many is given back");
+}
+
+#[tokio::test]
+async fn a_region_that_was_lost_before_a_restart_is_paid_for_and_its_endpoints_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let eds = folder.path().join("eds");
+    let text = format!("{CONFIG}  endpoints: {}\n", eds.display());
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let file = endpoints::file_of(&eds, "shop");
+    let told = std::fs::read_to_string(&file).unwrap();
+    let Rig { clock, outside, capacity, folder, .. } = rig;
+    drop(capacity);
+    outside.set(Some(Fault::Unknown("near")));
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(1).await;
+    let spent = |rig: &Rig| lock(&rig.shared.capacity.view).plan.report.budgets[0].spent_micros;
+    let (before, fleet) = (spent(&rig), Fleet::count(&rig.capacity.instances));
+    assert_eq!(fleet.values().map(|of| of.doomed).sum::<u32>(), 3, "known from the account: {fleet:?}");
+    rig.turns(10).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), told, "nobody knows better ones");
+    rig.turns(20).await;
+    assert!(spent(&rig) > before);
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (6, 6), "others make up for them");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("far"), "and take over once they are enough");
+    rig.outside.set(None);
+    rig.turns(60).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), told);
+}
+
+#[tokio::test]
+async fn all_that_is_taken_away_at_once_comes_again() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    rig.outside.interrupt_all();
+    rig.turns(1).await;
+    let fleet = Fleet::count(&rig.outside.instances());
+    assert_eq!(fleet.values().map(|of| of.coming).sum::<u32>(), 3, "ordered at once, while the others still run");
+    rig.outside.end_interrupted();
+    rig.turns(20).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+}
