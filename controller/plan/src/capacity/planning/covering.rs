@@ -16,6 +16,11 @@ use super::world::{Candidate, Part};
 /// Positions of candidates with the number of instances of each; none twice, no zeros.
 pub(super) type Mix = Vec<(usize, u32)>;
 
+/// Instances of a candidate in a mix.
+pub(super) fn count_of(mix: &Mix, i: usize) -> u32 {
+    mix.iter().find(|(of, _)| *of == i).map_or(0, |(_, count)| *count)
+}
+
 /// What a part needs in a step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Need {
@@ -156,7 +161,7 @@ fn give_up(choice: &Choice<'_>, mix: &mut Mix, units: f64, room: &mut Room) {
         if !candidate.is_spot {
             spare = spare.min(held.stable - stable);
         }
-        let promised = choice.need.promised.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
+        let promised = count_of(&choice.need.promised, *i);
         let most = (*count).saturating_sub(promised).min(held.count.saturating_sub(choice.need.count));
         let gone = ((spare / candidate.counted + 1e-9).max(0.0) as u32).min(most);
         *count -= gone;
@@ -169,7 +174,7 @@ fn give_up(choice: &Choice<'_>, mix: &mut Mix, units: f64, room: &mut Room) {
 /// Adds what is missing: first what was promised, then what must not be spot, then the rest, then the least number.
 pub(super) fn fill(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
     for (i, promised) in &choice.need.promised {
-        let has = mix.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
+        let has = count_of(mix, *i);
         if choice.can_add(*i, room) {
             let more = promised.saturating_sub(has).min(room.of(&choice.part.candidates[*i]));
             add(choice, mix, *i, more, room);
@@ -197,14 +202,17 @@ pub(super) fn fill(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
     }
 }
 
-fn add(choice: &Choice<'_>, mix: &mut Mix, i: usize, count: u32, room: &mut Room) {
-    if count == 0 {
-        return;
-    }
+pub(super) fn add(choice: &Choice<'_>, mix: &mut Mix, i: usize, count: u32, room: &mut Room) {
     room.take(&choice.part.candidates[i], i64::from(count));
+    put_in(mix, i, count);
+}
+
+/// Adds instances to a mix, without their room.
+pub(super) fn put_in(mix: &mut Mix, i: usize, count: u32) {
     match mix.iter_mut().find(|(of, _)| *of == i) {
-        Some((_, has)) => *has += count,
-        None => mix.push((i, count)),
+        Some((_, has)) => *has = has.saturating_add(count),
+        None if count > 0 => mix.push((i, count)),
+        None => {}
     }
 }
 
@@ -248,7 +256,7 @@ fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, ro
         let wider = if whole > 0 { tail.cheapest(left + candidate.counted) } else { None };
         match (plain, wider) {
             (Some((cost, _)), Some((wider, picks))) if wider < cost + choice.cost_of(i) => {
-                give_back(choice, mix, i, room);
+                give_back(choice, mix, i, 1, room);
                 picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room));
             }
             (Some((_, picks)), _) => picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room)),
@@ -258,12 +266,16 @@ fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, ro
     }
 }
 
-fn give_back(choice: &Choice<'_>, mix: &mut Mix, i: usize, room: &mut Room) {
-    if let Some((_, count)) = mix.iter_mut().find(|(of, count)| *of == i && *count > 0) {
-        *count -= 1;
-        room.take(&choice.part.candidates[i], -1);
-    }
+pub(super) fn give_back(choice: &Choice<'_>, mix: &mut Mix, i: usize, count: u32, room: &mut Room) {
+    room.take(&choice.part.candidates[i], -i64::from(take_out(mix, i, count)));
+}
+
+/// Takes instances out of a mix, as many as it has; how many that were. Leaves their room.
+pub(super) fn take_out(mix: &mut Mix, i: usize, count: u32) -> u32 {
+    let taken = count_of(mix, i).min(count);
+    mix.iter_mut().filter(|(of, _)| *of == i).for_each(|(_, has)| *has -= taken);
     mix.retain(|(_, count)| *count > 0);
+    taken
 }
 
 /// What may serve a tail, ordered by what it holds; beside each the cheapest of those that hold at least as much.

@@ -11,7 +11,7 @@
 
 use microlp::{ComparisonOp, OptimizationDirection, Problem, SolveOptions, Variable};
 
-use super::covering::{Choice, Mix, Need, Room, fresh};
+use super::covering::{Choice, Mix, Need, Room, count_of, fresh};
 use super::world::World;
 use crate::capacity::PlanningLimits;
 
@@ -86,8 +86,7 @@ fn hint(world: &World<'_>, needs: &[&Need], step: usize, counts: &[Vec<Variable>
     let mut hint = Vec::new();
     for (at, part) in world.parts.iter().enumerate() {
         let mix = fresh(&Choice { part, need: needs[at], step, extra: &extra }, &mut room);
-        let of = |i: usize| mix.iter().find(|(has, _)| *has == i).map_or(0, |(_, count)| *count);
-        hint.extend(counts[at].iter().enumerate().map(|(i, count)| (*count, f64::from(of(i)))));
+        hint.extend(counts[at].iter().enumerate().map(|(i, count)| (*count, f64::from(count_of(&mix, i)))));
     }
     hint
 }

@@ -5,7 +5,7 @@
 //! being needed, and no longer than planning is told to trust that nothing else changes. So a mix is left where leaving
 //! pays, whatever share of the part's cost it saves; what is slow to start or dear to drain is left for more.
 
-use super::covering::{Mix, Need};
+use super::covering::{Mix, Need, count_of};
 use super::world::Part;
 
 /// Least hours that something lasts.
@@ -13,10 +13,7 @@ const LEAST_H: f64 = 1e-3;
 
 /// What it costs to come from one mix to another; micros.
 pub(super) fn moved(part: &Part, from: &Mix, to: &Mix) -> f64 {
-    let beyond = |(i, count): &(usize, u32), other: &Mix| {
-        let has = other.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
-        f64::from(count.saturating_sub(has))
-    };
+    let beyond = |(i, count): &(usize, u32), other: &Mix| f64::from(count.saturating_sub(count_of(other, *i)));
     let started = to.iter().map(|of| beyond(of, from) * part.candidates[of.0].start);
     let ended = from.iter().map(|of| beyond(of, to) * part.candidates[of.0].end);
     started.sum::<f64>() + ended.sum::<f64>()

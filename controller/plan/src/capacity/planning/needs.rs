@@ -9,7 +9,7 @@
 
 use crate::capacity::{Asked, CapacityInputs, CostClass, Outlook, Reservation, Service};
 
-use super::covering::Need;
+use super::covering::{Need, put_in};
 use super::world::{Part, World};
 
 /// What every part needs.
@@ -113,10 +113,7 @@ fn promise(world: &World<'_>, part: &Part, reservation: &Reservation, needs: &mu
                 if reservation.is_on_top {
                     need.units += f64::from(count) * part.candidates[i].counted;
                 }
-                match need.promised.iter_mut().find(|(of, _)| *of == i) {
-                    Some((_, has)) => *has = has.saturating_add(count),
-                    None => need.promised.push((i, count)),
-                }
+                put_in(&mut need.promised, i, count);
             }
             _ => {}
         }

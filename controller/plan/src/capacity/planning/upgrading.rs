@@ -4,7 +4,7 @@
 //! part that needs much fills a small pool with it and is short, although the pool could hold all of its need. Each round gives
 //! so many of one kind the size of another, as few as end the shortage, where that saves most; what was promised stays.
 
-use super::covering::{Choice, Mix, Room};
+use super::covering::{Choice, Mix, Room, add, count_of, give_back, put_in, take_out};
 
 /// Changes the sizes in `mix` for as long as something is missing and that saves more than it costs.
 pub(super) fn upgrade(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
@@ -15,9 +15,10 @@ pub(super) fn upgrade(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
         if missing <= 0.0 {
             return;
         }
-        let mut best: Option<(f64, Mix)> = None;
+        // What is saved, by giving how many of the one the size of the other.
+        let mut best: Option<(f64, usize, usize, u32)> = None;
         for (i, count) in mix.iter() {
-            let promised = choice.need.promised.iter().find(|(of, _)| of == i).map_or(0, |(_, count)| *count);
+            let promised = count_of(&choice.need.promised, *i);
             let small = &candidates[*i];
             for (j, large) in candidates.iter().enumerate() {
                 let gain = large.counted - small.counted;
@@ -28,28 +29,16 @@ pub(super) fn upgrade(choice: &Choice<'_>, mix: &mut Mix, room: &mut Room) {
                 let affordable = (room.hourly[small.pool].max(0.0) / dearer) as u32;
                 let swapped = ((missing / gain).ceil() as u32).min(count.saturating_sub(promised)).min(affordable);
                 let mut other = mix.clone();
-                swap(&mut other, *i, j, swapped);
+                take_out(&mut other, *i, swapped);
+                put_in(&mut other, j, swapped);
                 let saved = choice.cost(mix) - choice.cost(&other);
-                if swapped > 0 && saved > best.as_ref().map_or(0.0, |(most, _)| *most) {
-                    best = Some((saved, other));
+                if swapped > 0 && saved > best.map_or(0.0, |(most, ..)| most) {
+                    best = Some((saved, *i, j, swapped));
                 }
             }
         }
-        let Some((_, other)) = best else { return };
-        mix.iter().for_each(|(i, count)| room.take(&candidates[*i], -i64::from(*count)));
-        other.iter().for_each(|(i, count)| room.take(&candidates[*i], i64::from(*count)));
-        *mix = other;
+        let Some((_, from, to, count)) = best else { return };
+        give_back(choice, mix, from, count, room);
+        add(choice, mix, to, count, room);
     }
-}
-
-/// Gives so many of one candidate the size of another.
-fn swap(mix: &mut Mix, from: usize, to: usize, count: u32) {
-    if let Some((_, has)) = mix.iter_mut().find(|(of, _)| *of == from) {
-        *has -= count.min(*has);
-    }
-    match mix.iter_mut().find(|(of, _)| *of == to) {
-        Some((_, has)) => *has += count,
-        None => mix.push((to, count)),
-    }
-    mix.retain(|(_, count)| *count > 0);
 }
