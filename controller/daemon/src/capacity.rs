@@ -31,6 +31,7 @@ mod observed;
 pub(crate) mod performance;
 mod publishing;
 mod refusals;
+mod remembered;
 pub(crate) mod selecting;
 pub(crate) mod shaping;
 pub(crate) mod spending;
@@ -65,6 +66,7 @@ use learned::Learned;
 use metering::Meter;
 use performance::Performances;
 use refusals::Refusals;
+use remembered::remembered;
 use shaping::Shaping;
 use spending::{Instant, Spending};
 use standing::{Change, Look, Standing, StoodDown};
@@ -126,7 +128,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let stored = store.learned(SHAPES)?;
         let shaping = Shaping::of(settings.generated_shapes, &settings.shapes, stored.as_deref());
         let settings = CapacitySettings { shapes: shaping.all(), ..settings };
-        let before = store.learned(ORDERED)?.and_then(|stored| serde_json::from_str::<(u64, u64)>(&stored).ok());
+        let before: Option<(u64, u64)> = remembered("the last order", store.learned(ORDERED)?.as_deref());
         let before = before.map(|(epoch, sequence)| Generation { epoch, sequence });
         Ok(Self {
             spending: store.spending()?.unwrap_or_default(),

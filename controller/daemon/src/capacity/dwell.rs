@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use forebay_plan::capacity::{DwellMemory, Group, Instance};
 
+use super::remembered::remembered;
+
 /// Service, pool, shape, and when the group was last wanted at its number or above, calendar seconds.
 type Row = (String, String, String, u64);
 
@@ -19,14 +21,7 @@ pub(super) fn written(memory: &DwellMemory) -> Option<String> {
 /// As it was stored; nothing of what cannot be read.
 pub(super) fn read(stored: Option<&str>) -> DwellMemory {
     let mut memory = DwellMemory::default();
-    let rows: Vec<Row> = match stored.map(serde_json::from_str).transpose() {
-        Ok(rows) => rows.unwrap_or_default(),
-        Err(error) => {
-            tracing::warn!(%error, "since when groups have their numbers is of another build; their dwell begins anew");
-            Vec::new()
-        }
-    };
-    for (service, pool, shape, at_s) in rows {
+    for (service, pool, shape, at_s) in remembered::<Vec<Row>>("dwell", stored) {
         memory.note(Group { service, pool, shape }, at_s);
     }
     memory

@@ -9,6 +9,7 @@ use forebay_plan::capacity::{Instance, PoolOffer};
 use forebay_plan::learning::{Census, DeclaredPool, PoolLearning, Seen};
 use serde::{Deserialize, Serialize};
 
+use super::remembered::remembered;
 use super::spending::Instant;
 
 /// What is learned of a pool, and what it was declared as then.
@@ -29,13 +30,7 @@ pub(super) struct Learned {
 impl Learned {
     /// Of these pools, with what was stored.
     pub(super) fn of(offers: &[PoolOffer], stored: Option<&str>) -> Self {
-        let mut stored: BTreeMap<String, Lesson> = match stored.map(serde_json::from_str).transpose() {
-            Ok(stored) => stored.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "what was learned of pools is of another build; it is learned anew");
-                BTreeMap::new()
-            }
-        };
+        let mut stored: BTreeMap<String, Lesson> = remembered("pools", stored);
         let mut pools = BTreeMap::new();
         for offer in offers {
             let declared = DeclaredPool::of(&offer.pool);

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::metering::Reading;
+use super::remembered::remembered;
 use super::spending::Instant;
 use super::uses::{MAX_UTILISATION, Use, Uses};
 use crate::config::capacity::{CapacitySettings, LearningMode, PerformanceSettings};
@@ -51,13 +52,7 @@ pub(super) struct Performances {
 impl Performances {
     /// Of what is configured, with what was stored.
     pub(super) fn of(settings: &CapacitySettings, stored: Option<&str>) -> Self {
-        let mut own: Self = match stored.map(serde_json::from_str).transpose() {
-            Ok(stored) => stored.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "what was learned of instances at work is of another build; it is learned anew");
-                Self::default()
-            }
-        };
+        let mut own: Self = remembered("instances at work", stored);
         for (service, lessons) in &mut own.lessons {
             lessons.retain(|pool, lesson| declared(settings, service, pool).as_ref() == Some(&lesson.declared));
             lessons.values_mut().for_each(|lesson| lesson.settle(&settings.performance));

@@ -14,6 +14,7 @@ use super::xds::Resources;
 use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, dwell, ledger};
 use crate::config::capacity::ServiceSettings;
 use crate::state::lock;
+use crate::store::StoreError;
 
 impl<M: InstanceManager> CapacityLoop<M> {
     /// Writes down what a restart must not lose; what fails is written with the next turn. Whether all is written.
@@ -35,21 +36,28 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 Some(library) => self.store.set_learned(SHAPES, &library),
                 None => Ok(()),
             });
-        let Err(error) = stored else { return true };
-        self.shared.metrics.store_errors.inc();
-        self.allocations.all_changed();
-        self.performances.all_changed();
-        self.shaping.all_changed();
-        tracing::error!(%error, "capacity");
-        false
+        let is_stored = self.note_stored(stored);
+        if !is_stored {
+            self.allocations.all_changed();
+            self.performances.all_changed();
+            self.shaping.all_changed();
+        }
+        is_stored
+    }
+
+    /// Counts and tells what could not be written; whether it was.
+    fn note_stored(&self, stored: Result<(), StoreError>) -> bool {
+        if let Err(error) = &stored {
+            self.shared.metrics.store_errors.inc();
+            tracing::error!(%error, "capacity");
+        }
+        stored.is_ok()
     }
 
     pub(super) fn note_supply(&mut self, inputs: &CapacityInputs, now: Instant) {
         let ended = self.recorder.note(now.calendar_s, inputs.step_s, &ledger::supplied(inputs));
-        if let Err(error) = self.store.add_supply(&ended) {
-            self.shared.metrics.store_errors.inc();
-            tracing::error!(%error, "capacity");
-        }
+        let stored = self.store.add_supply(&ended);
+        self.note_stored(stored);
     }
 
     /// Lets headrooms follow what came of them.
@@ -73,27 +81,22 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     pub(super) fn store_tunings(&mut self) {
-        let stored = self.tunings.as_text().map(|text| self.store.set_learned(HEADROOM, &text));
-        if let Some(Err(error)) = stored {
-            self.shared.metrics.store_errors.inc();
-            tracing::error!(%error, "capacity");
+        if let Some(text) = self.tunings.as_text() {
+            let stored = self.store.set_learned(HEADROOM, &text);
+            self.note_stored(stored);
         }
     }
 
     pub(super) fn note_decision(&mut self, plan: &CapacityPlan, now: Instant) {
         let decision = board::decision_json(self.standing.generation(), plan, now.wall_ms);
-        if let Err(error) = self.store.note_decision(now.wall_ms, &decision.to_string()) {
-            self.shared.metrics.store_errors.inc();
-            tracing::error!(%error, "capacity");
-        }
+        let stored = self.store.note_decision(now.wall_ms, &decision.to_string());
+        self.note_stored(stored);
     }
 
     pub(super) fn store_generation(&mut self, generation: Generation) {
-        let stored = format!("[{},{}]", generation.epoch, generation.sequence);
-        if let Err(error) = self.store.set_learned(ORDERED, &stored) {
-            self.shared.metrics.store_errors.inc();
-            tracing::error!(%error, "capacity");
-        }
+        let text = format!("[{},{}]", generation.epoch, generation.sequence);
+        let stored = self.store.set_learned(ORDERED, &text);
+        self.note_stored(stored);
     }
 
     /// Endpoints, ready capacity, and the view.

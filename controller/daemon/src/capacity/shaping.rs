@@ -25,6 +25,7 @@ use forebay_plan::capacity::{Amounts, CapacityInputs, Fleet, Group, Instance, In
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::remembered::remembered;
 use super::spending::Instant;
 use super::uses::Use;
 use crate::config::capacity::{Prices, ShapeMode, ShapingSettings};
@@ -62,13 +63,7 @@ pub(super) struct Shaping {
 impl Shaping {
     /// Beside what is configured, with what was stored.
     pub(super) fn of(settings: ShapingSettings, configured: &[Shape], stored: Option<&str>) -> Self {
-        let kept = match stored.map(serde_json::from_str).transpose() {
-            Ok(kept) => kept.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the library of shapes is of another build; it begins anew");
-                Kept::default()
-            }
-        };
+        let kept: Kept = remembered("the library of shapes", stored);
         let prices = settings.prices.unwrap_or_else(|| Prices::fitted(configured));
         let configured = configured.to_vec();
         Self { settings, configured, prices, kept, proposals: Vec::new(), cost_micros_per_h: 0.0, is_changed: false }

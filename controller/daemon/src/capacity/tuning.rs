@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ledger::{Supply, Unit, unit};
+use super::remembered::remembered;
 use super::spending::Instant;
 use crate::config::capacity::ServiceSettings;
 
@@ -81,13 +82,7 @@ pub(super) type Lived = Vec<(f64, Supply)>;
 impl Tunings {
     /// Of the services that ask for one, with what was stored.
     pub(super) fn of(services: &[ServiceSettings], stored: Option<&str>) -> Self {
-        let mut stored: BTreeMap<String, Tuning> = match stored.map(serde_json::from_str).transpose() {
-            Ok(stored) => stored.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "what tuners of headroom had learned is of another build; they begin anew");
-                BTreeMap::new()
-            }
-        };
+        let mut stored: BTreeMap<String, Tuning> = remembered("tuners of headroom", stored);
         let tuning = |one: &ServiceSettings| {
             let settings: TunerSettings = one.tuning.clone()?;
             let kept = stored.remove(&one.service.name);
