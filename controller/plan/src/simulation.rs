@@ -9,7 +9,8 @@
 //! is what was wanted last.
 //!
 //! [`simulate`] is the plain world; [`simulate_with`] adds what goes wrong: starts that are late or fail, and interruptions of a
-//! cheaper class. A [`Contest`] tunes every policy on an earlier part, judges it on the next and draws its frontier.
+//! cheaper class. A [`Contest`] tunes every policy on an earlier part, judges it on the next and draws its frontier. What is
+//! judged there as Forebay acts in operation as it is, a step at a time: [`Live`].
 //!
 //! What it does not do: several shapes, prices that change. Measures after Herbst et al. (SPEC
 //! Research Group, Ready for rain?, 2016) and Bauer et al. (Chameleon, 2018).
@@ -18,6 +19,7 @@ mod contest;
 mod enough;
 mod foresight;
 mod interval;
+mod live;
 mod measures;
 mod mishaps;
 mod outlook;
@@ -31,6 +33,7 @@ use std::ops::Range;
 pub use contest::{Contest, ContestError, Demanded, Kind, Point, Standing, TUNED_SHARES};
 pub use foresight::{Aim, Foresight, GateAccount};
 pub use interval::{Interval, violation_interval};
+pub use live::{Live, Lived, Scale, Sight};
 pub use measures::Measures;
 pub use mishaps::{Mishaps, Prices, simulate_with};
 pub use outlook::{Outlook, QUANTILES};

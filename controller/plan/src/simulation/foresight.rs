@@ -18,7 +18,7 @@
 
 use std::fmt;
 
-use super::outlook::Outlook;
+use super::outlook::{Outlook, QUANTILES};
 use super::signal::{Signal, Source};
 use super::{Moment, Policy, World};
 
@@ -74,11 +74,30 @@ impl fmt::Display for GateAccount {
     }
 }
 
+/// Where forecasts come from.
+#[derive(Clone, Debug)]
+enum Told<'a> {
+    /// Of a whole trace, made beforehand.
+    Beforehand(Option<&'a Outlook>),
+    /// As they are made, by [`QUANTILES`]; those of the step that is decided next.
+    StepByStep(Vec<f64>),
+}
+
+impl Told<'_> {
+    /// Of the quantile at this place; `None` where there is no forecast.
+    fn at(&self, quantile: usize, step: usize) -> Option<f64> {
+        match self {
+            Self::Beforehand(outlook) => outlook.and_then(|outlook| outlook.at(quantile, step)),
+            Self::StepByStep(upper) => upper.get(quantile).copied().filter(|upper| !upper.is_nan()),
+        }
+    }
+}
+
 /// The policy; see the module's text.
 #[derive(Clone, Debug)]
 pub struct Foresight<'a> {
     aim: Aim,
-    outlook: Option<&'a Outlook>,
+    told: Told<'a>,
     signals: Vec<Signal>,
     in_charge: usize,
     last: f64,
@@ -96,11 +115,26 @@ impl<'a> Foresight<'a> {
     #[must_use]
     pub fn new(world: &World<'_>, aim: Aim, outlook: Option<&'a Outlook>) -> Self {
         let forecasts = outlook.map_or(0, |outlook| outlook.upper.len());
+        Self::of(world, aim, forecasts, Told::Beforehand(outlook))
+    }
+
+    /// The same where forecasts are not known beforehand; each decision goes by what was told last ([`Self::tell`]).
+    pub(super) fn live(world: &World<'_>, aim: Aim) -> Foresight<'static> {
+        Foresight::of(world, aim, QUANTILES.len(), Told::StepByStep(Vec::new()))
+    }
+
+    /// For the next decision: the highest that demand gets until what is asked for in it is ready, by [`QUANTILES`]; NaN
+    /// where there is no forecast.
+    pub(super) fn tell(&mut self, upper: &[f64]) {
+        self.told = Told::StepByStep(upper.to_vec());
+    }
+
+    fn of(world: &World<'_>, aim: Aim, forecasts: usize, told: Told<'a>) -> Self {
         let signals = Signal::all(world, forecasts, HALF_LIFE_DAYS * aim.day_steps as f64);
         let account = vec![0; signals.len()];
         let loosened = aim.allowed;
         let (in_charge, last, paced_ln, decided, switches) = (0, 0.0, 0.0, 0, 0);
-        Self { aim, outlook, signals, in_charge, last, paced_ln, loosened, decided, account, switches }
+        Self { aim, told, signals, in_charge, last, paced_ln, loosened, decided, account, switches }
     }
 
     /// Begins a new account of the gate, such as after the part that was only to learn from.
@@ -124,6 +158,29 @@ impl<'a> Foresight<'a> {
         sources.retain(|(_, steps)| *steps > 0);
         sources.sort_by_key(|(_, steps)| std::cmp::Reverse(*steps));
         GateAccount { steps: self.account.iter().sum(), by_forecast, switches: self.switches, sources }
+    }
+
+    /// By what the last decision went.
+    pub(super) fn in_charge(&self) -> Source {
+        self.signals.get(self.in_charge).map_or(Source::LastValue, |signal| signal.source)
+    }
+
+    /// What the signal in charge is multiplied by.
+    pub(super) fn factor(&self) -> f64 {
+        let Some(signal) = self.signals.get(self.in_charge) else { return 1.0 };
+        let enough = if self.decided > 1 { signal.enough.factor(self.loosened) } else { 1.0 };
+        self.paced_ln.exp() * enough
+    }
+
+    /// Demand that would be asked for, units per second, were it this that the forecast in charge says, by [`QUANTILES`];
+    /// where none is in charge, what was asked for last.
+    pub(super) fn of_later(&self, world: &World<'_>, upper: &[f64]) -> f64 {
+        let Some(signal) = self.signals.get(self.in_charge) else { return 0.0 };
+        let said = match signal.source {
+            Source::Forecast(place) => upper.get(place).copied().filter(|upper| !upper.is_nan()),
+            Source::LastValue => None,
+        };
+        self.factor() * said.map_or(signal.level(), |said| signal.followed(world, said))
     }
 
     fn pace(&mut self, lead_steps: usize, served: bool) {
@@ -160,9 +217,9 @@ impl Policy for Foresight<'_> {
             }
         }
         for signal in &mut self.signals {
-            let said = match (signal.source, self.outlook) {
-                (Source::Forecast(place), Some(outlook)) => outlook.at(place, moment.step),
-                _ => None,
+            let said = match signal.source {
+                Source::Forecast(place) => self.told.at(place, moment.step),
+                Source::LastValue => None,
             };
             signal.say(world, said.unwrap_or(self.last));
         }
@@ -174,8 +231,7 @@ impl Policy for Foresight<'_> {
         if let Some(steps) = self.account.get_mut(self.in_charge) {
             *steps += 1;
         }
-        let enough = if self.decided > 1 { signal.enough.factor(self.loosened) } else { 1.0 };
-        world.replicas(self.paced_ln.exp() * enough * signal.level())
+        world.replicas(self.factor() * signal.level())
     }
 }
 
