@@ -11,7 +11,8 @@
 //! Deliberately not here: what is done with the answer. A service that goes below what it needs now, or above a budget, is
 //! for the planner to stop.
 
-use super::foresight::{Aim, Foresight, GateAccount};
+use super::foresight::{Aim, Foresight};
+use super::gate::GateAccount;
 use super::outlook::QUANTILES;
 use super::signal::Source;
 use super::{Moment, Policy, World};
@@ -63,7 +64,7 @@ impl Lived {
 }
 
 /// See the module's text.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Live {
     aim: Aim,
     scale: Scale,

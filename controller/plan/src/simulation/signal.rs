@@ -128,6 +128,7 @@ mod tests {
     }
 
     /// Goes by a signal of the last value at a fixed factor, and notes by the books what went unserved.
+    #[derive(Debug)]
     struct Fixed {
         signal: Signal,
         factor: f64,
