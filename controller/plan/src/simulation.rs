@@ -30,7 +30,7 @@ use std::ops::Range;
 
 pub use contest::{Contest, ContestError, Demanded, Kind, Point, Standing, TUNED_SHARES};
 pub use foresight::{Aim, Foresight, GateAccount};
-pub use interval::{Interval, violation_interval};
+pub use interval::{Interval, percentile_interval, violation_interval};
 pub use measures::Measures;
 pub use mishaps::{Mishaps, Prices, simulate_with};
 pub use outlook::{Outlook, QUANTILES};
