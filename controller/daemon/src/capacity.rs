@@ -24,6 +24,7 @@ mod coming;
 mod drains;
 mod dwell;
 pub(crate) mod endpoints;
+pub(crate) mod foreseeing;
 mod learned;
 pub(crate) mod ledger;
 mod metering;
@@ -62,6 +63,7 @@ use allocations::Allocations;
 use asks::Ask;
 use drains::Drains;
 use endpoints::EndpointFiles;
+use foreseeing::Foresights;
 use learned::Learned;
 use metering::Meter;
 use performance::Performances;
@@ -109,6 +111,7 @@ pub(crate) struct CapacityLoop<M> {
     allocations: Allocations,
     recorder: ledger::Recorder,
     tunings: Tunings,
+    foresights: Foresights,
     endpoints: Option<EndpointFiles>,
     /// Wall time at the start, and steady time then: a clock that jumps neither costs money nor ends a wait.
     started: (u64, Duration),
@@ -149,6 +152,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             shaping,
             dwell: dwell::read(store.learned(DWELL)?.as_deref()),
             recorder: ledger::Recorder::default(),
+            foresights: Foresights::of(&settings.services),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,
             settings,
@@ -186,10 +190,14 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let usage = self.see(observed, now);
         self.measure(&usage, now);
         self.spending.pay(&self.settings, &self.instances, now);
-        let inputs = self.inputs(now, None);
+        let mut inputs = self.inputs(now, None);
+        let ended = self.note_supply(&inputs, now);
+        if self.foresee(&inputs, &ended, now) {
+            inputs = self.inputs(now, None);
+        }
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
         let findings = self.check(&inputs, &plan);
-        self.note_supply(&inputs, now);
+        self.foresights.note(&plan);
         self.tune(&inputs, &plan, now);
         self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);

@@ -83,8 +83,8 @@ pub struct Moment<'a> {
     pub served: bool,
 }
 
-/// Decides how many replicas there are to be.
-pub trait Policy: fmt::Debug {
+/// Decides how many replicas there are to be. What acts in operation goes from thread to thread.
+pub trait Policy: fmt::Debug + Send {
     /// Replicas wanted, ready and starting together.
     fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize;
 }

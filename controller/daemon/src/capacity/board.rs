@@ -72,6 +72,8 @@ pub(crate) struct View {
     pub(crate) allocations: Vec<Allocation>,
     /// What tuners of headroom do.
     pub(crate) tuning: Vec<Value>,
+    /// How services stand that say how often they may be short.
+    pub(crate) foresight: Vec<Value>,
     /// What a pool's cores do for a service, by both.
     pub(crate) performance: Vec<Value>,
     /// What instances use of what they have, by service and shape.

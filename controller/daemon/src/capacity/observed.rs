@@ -154,6 +154,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             reservations,
             maintenance: lock(&self.shared.capacity.maintenance).clone(),
             headroom: &|service| self.tunings.headroom(service),
+            covered: &|service, outlook| self.foresights.covered(service, outlook, self.shared.config.step_s),
             spot_shift: &|service| self.tunings.spot_shift(service),
             dwell: &self.dwell,
             spending: &self.spending,

@@ -2,6 +2,7 @@
 
 mod choosing;
 mod faults;
+mod foreseeing;
 mod outside;
 mod two;
 mod working;
@@ -113,7 +114,13 @@ impl Rig {
         let first_step = (self.clock.calendar_now_s() as i64).div_euclid(STEP_S);
         let row = |step| LEVELS.map(|level| by_step(step) * if level > 0.9 { 1.1 } else { 1.0 });
         let steps = (0..8).map(row).collect();
-        let pool = PoolDemand { pool: "shop".to_owned(), steps, unforecast_keys: 0 };
+        let pool = PoolDemand {
+            pool: "shop".to_owned(),
+            steps,
+            last_per_s: f64::NAN,
+            guaranteed_per_s: 0.0,
+            unforecast_keys: 0,
+        };
         *lock(&self.shared.capacity.demand) = CapacityDemand { first_step, pools: vec![pool] };
     }
 

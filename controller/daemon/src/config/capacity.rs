@@ -69,6 +69,11 @@ pub(crate) struct ServiceSettings {
     pub(crate) guaranteed_share: f64,
     /// What its need is read off.
     pub(crate) scaling: Scaling,
+    /// Share of steps in which it may be short of what is offered, above 0: how much is covered follows from what was, not
+    /// from the cost of being short. `None` where that cost decides.
+    pub(crate) short_steps_share: Option<f64>,
+    /// Whether what being short costs is to follow from that share, because nothing else says it.
+    pub(crate) is_shortage_implied: bool,
     /// How its headroom may be tuned; `None` where it is not.
     pub(crate) tuning: Option<TunerSettings>,
 }

@@ -2,7 +2,8 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse, what was learned |
+//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse, what was learned, how
+//! services stand that say how often they may be short |
 //! | `GET /v1/capacity/decisions` | the newest orders, newest first |
 //! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
 //! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
@@ -126,7 +127,14 @@ fn compare(
             supply[place] = Some(one);
         }
     }
-    Ok(ledger::ledger(inputs, &asked.service, &demand, &supply))
+    let settings = config.capacity.iter().flat_map(|capacity| &capacity.services);
+    let settings = settings.into_iter().find(|one| one.service.name == asked.service);
+    let ledger = ledger::ledger(inputs, &asked.service, &demand, &supply);
+    Ok(ledger.map(|mut ledger| {
+        // What `tau_u` of the operation is to be held against.
+        ledger["short_steps_share"] = json!(settings.and_then(|one| one.short_steps_share));
+        ledger
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,6 +181,7 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
         "taken": { "epoch": taken.epoch, "sequence": taken.sequence }, "since_unix_ms": since_ms,
     })));
     answer["tuning"] = json!(view.tuning);
+    answer["foresight"] = json!(view.foresight);
     answer["performance"] = json!(view.performance);
     answer["utilisation"] = json!(view.utilisation);
     answer["choice_gap"] = json!(view.plan.report.choice.gap());

@@ -130,3 +130,27 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
         }
     }
 }
+
+#[test]
+fn a_service_says_what_being_short_costs_or_how_often_it_may_be() {
+    let of = |part: &str| {
+        let text = WHOLE.replace("scaling: { reactive: { target: 0.7 } } }", "}");
+        parse(&text.replace("shortage_per_unit_h: 0.02,", part))
+            .map(|config| config.capacity.unwrap().services.remove(0))
+    };
+    let one = of("short_steps_share: 0.01,").unwrap();
+    assert_eq!((one.short_steps_share, one.is_shortage_implied), (Some(0.01), true));
+    let both = of("short_steps_share: 0.01, shortage_per_unit_h: 0.5,").unwrap();
+    assert_eq!((both.short_steps_share, both.is_shortage_implied), (Some(0.01), false));
+    assert_eq!(both.service.shortage_micros_per_unit_h, 500_000);
+    let refused = |part: &str, words: &str| {
+        let error = of(part).map(|_| ()).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    };
+    refused("", "give shortage_per_unit_h");
+    refused("short_steps_share: 0.5,", "capacity.services[0].short_steps_share");
+    refused("short_steps_share: 0, ", "out of range");
+    refused("short_steps_share: 0.01, scaling: { reactive: { target: 0.7 } },", "follows its target");
+    refused("short_steps_share: 0.01, tuning: {},", "tuner of headroom");
+    assert!(of("short_steps_share: 0.01, tuning: { headrooms: [ 1.0 ] },").is_ok());
+}
