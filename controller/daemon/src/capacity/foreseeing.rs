@@ -17,6 +17,8 @@
 //! - Short because pools or budgets gave less than planned is not for want of foresight: it teaches no more caution, which
 //!   would buy still more of what is not to be had.
 //!
+//! As in a contest it is guarded by reactive policies that are tuned on what was seen: once a day its books are opened anew.
+//!
 //! What was seen is stored, a row per step, and replayed at a start: the books are thousands of times as large, what was
 //! forecast weeks ago could only be had by fitting as of then, and books that are opened anew from it follow a lead time or a
 //! size that has changed. Seven-day halves: what is older than five weeks weighs 3 %.
@@ -35,7 +37,7 @@ const DAY_S: u32 = 86_400;
 /// How far back what was seen is kept: five half-lives of the books. At five-minute steps about 600 KB a service.
 pub(crate) const SEEN_KEPT_S: i64 = 35 * DAY_S as i64;
 /// Steps that are replayed in a turn before services that are left wait for the next one: about a second.
-const REPLAYED_PER_TURN: usize = 50_000;
+const REPLAYED_PER_TURN: usize = 30_000;
 /// Books stay open while what an instance serves moves by less than this share.
 const SAME_SIZE: f64 = 0.02;
 /// And while the lead time is at most so much of a step shorter than what they are kept for: it breathes.
@@ -74,6 +76,8 @@ struct Foreseen {
     /// The calendar step that was decided last, and the first that the books know.
     step: Option<i64>,
     since_step: Option<i64>,
+    /// The first that was decided since the books were opened.
+    opened_step: Option<i64>,
     /// What was supplied in the step that ended last.
     supplied: Option<Supply>,
     /// Before this step being short is not for want of foresight.
@@ -102,6 +106,7 @@ impl Foresights {
                 live: None,
                 step: None,
                 since_step: None,
+                opened_step: None,
                 supplied: None,
                 excused_until: i64::MIN,
                 guaranteed_per_s: 0.0,
@@ -131,9 +136,10 @@ impl Foresights {
             let scale = foreseen.scale(known, service, &size);
             let sight = is_next.then(|| foreseen.sight(step, demand, (scale, &size)));
             let start_s = step * i64::from(scale.step_s);
-            if !foreseen.is_open_for(scale, step) {
+            let must_open = !foreseen.is_open_for(scale, step);
+            if must_open || (is_next && foreseen.is_due(scale, step)) {
                 // What is not replayed now is stored, and replayed in a later turn.
-                foreseen.live = None;
+                foreseen.live.take_if(|_| must_open);
                 if left > 0 {
                     let before = seen(service, if is_next { start_s } else { start_s + 1 });
                     left = left.saturating_sub(before.len().max(1));
@@ -216,6 +222,13 @@ impl Foreseen {
             && self.step.is_none_or(|last| last <= step)
     }
 
+    /// Whether the books were opened on another day: once a day they are opened anew, so that what guards them is tuned on
+    /// what has come since.
+    fn is_due(&self, scale: Scale, step: i64) -> bool {
+        let day = |step: i64| (step * i64::from(scale.step_s)).div_euclid(i64::from(DAY_S));
+        self.opened_step.is_some_and(|opened| day(opened) != day(step))
+    }
+
     /// What is known when a step begins.
     fn sight(&self, step: i64, demand: &PoolDemand, (scale, size): (Scale, &Unit)) -> Sight {
         let before_s = (step - 1) * i64::from(scale.step_s);
@@ -234,23 +247,27 @@ impl Foreseen {
     /// Opens the books with what was seen, ascending.
     fn open(&mut self, scale: Scale, seen: &[Seen]) {
         let day_steps = (DAY_S / scale.step_s.max(1)).max(1) as usize;
-        self.live = Some(Live::new(scale, Aim { allowed: self.short_steps_share, day_steps }));
-        (self.step, self.since_step) = (None, None);
+        let step = |one: &Seen| one.start_s.div_euclid(i64::from(scale.step_s.max(1)));
+        let mut sights = Vec::with_capacity(seen.len());
+        let mut before = None;
         for one in seen {
-            self.take(one.start_s.div_euclid(i64::from(scale.step_s.max(1))), &one.sight);
+            sights.extend(unseen(before, step(one), scale));
+            sights.push(one.sight);
+            before = Some(step(one));
         }
+        self.live = Some(Live::replayed(scale, Aim { allowed: self.short_steps_share, day_steps }, &sights));
+        (self.step, self.since_step, self.opened_step) = (before, seen.first().map(step), None);
     }
 
-    /// Takes in a step. Of steps between, when nobody looked, nothing is known.
+    /// Takes in a step.
     fn take(&mut self, step: i64, sight: &Sight) {
         if let Some(live) = &mut self.live {
-            let unseen = self.step.map_or(0, |before| step - before - 1);
-            // More of them than this have no further effect.
-            let most = 2 * live.scale().lead_steps as i64 + 2;
-            let nothing = Sight { demand_per_s: f64::NAN, served: true, upper: [f64::NAN; QUANTILES.len()] };
-            (0..unseen.clamp(0, most)).for_each(|_| _ = live.step(&nothing));
+            for nothing in unseen(self.step, step, live.scale()) {
+                live.step(&nothing);
+            }
             live.step(sight);
             self.since_step.get_or_insert(step);
+            self.opened_step.get_or_insert(step);
         }
         self.step = Some(step);
     }
@@ -297,9 +314,19 @@ impl Foreseen {
                 "since_s": self.since_step.map(|step| step * i64::from(step_s)), "steps": lived.steps,
                 "short_share": lived.short_share(), "switches": account.switches,
                 "by_forecast_share": account.by_forecast as f64 / account.steps.max(1) as f64,
+                "guarded_share": account.guarded as f64 / account.steps.max(1) as f64,
             },
         })
     }
+}
+
+/// Of steps between, when nobody looked, nothing is known.
+fn unseen(before: Option<i64>, step: i64, scale: Scale) -> impl Iterator<Item = Sight> {
+    let unseen = before.map_or(0, |before| step - before - 1);
+    // More of them than this have no further effect.
+    let most = 2 * scale.lead_steps as i64 + 2;
+    let nothing = Sight { demand_per_s: f64::NAN, served: true, upper: [f64::NAN; QUANTILES.len()] };
+    (0..unseen.clamp(0, most)).map(move |_| nothing)
 }
 
 /// What is followed, in a word; also the label of its metric.

@@ -12,6 +12,7 @@ fn foreseen(short_steps_share: f64) -> Foreseen {
         live: None,
         step: None,
         since_step: None,
+        opened_step: None,
         supplied: None,
         excused_until: i64::MIN,
         guaranteed_per_s: 15.0,

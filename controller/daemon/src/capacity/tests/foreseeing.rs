@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{Group, InstanceState};
-use forebay_plan::simulation::{Aim, Course, Foresight, Outlook, QUANTILES, Sight, World, simulate};
+use forebay_plan::simulation::{
+    Aim, Course, Foresight, Mishaps, Outlook, QUANTILES, Sight, Trial, World, references, simulate,
+};
 
 use super::outside::Outside;
 use super::{FIRST_STEP, Rig, STEP_S};
@@ -62,7 +64,9 @@ impl Judged {
             |p: f64| (0..demand.len()).map(|step| f64::from((highest(step) + 10.0 * (p - 0.5)) as f32)).collect();
         let outlook = Outlook { from: 0, upper: QUANTILES.map(upper).to_vec() };
         let world = world(&demand);
-        let mut foresight = Foresight::new(&world, Aim { allowed: SHARE, day_steps: DAY }, Some(&outlook));
+        let aim = Aim { allowed: SHARE, day_steps: DAY };
+        let trial = Trial { world: world.clone(), steps: 1..demand.len() / 2, mishaps: Mishaps::default() };
+        let mut foresight = Foresight::new(&world, aim, Some(&outlook)).guarded_by(references(&trial, aim));
         let course = simulate(&world, 1..demand.len(), &mut foresight);
         let by_forecast = foresight.account().by_forecast;
         Self { demand, outlook, course, by_forecast }
