@@ -2,7 +2,8 @@
 //!
 //! Every column of every CSV file is a demand; its highest value is served by 100 replicas. At lead times of 5, 15 and 60
 //! minutes each policy is tuned on the same earlier part to let at most 1 % of the steps go unserved at the least cost, and
-//! judged on the last 30 % ([`contest`]). Forecasts are made as the controller makes them.
+//! judged on the last 30 % ([`contest`]). Forecasts are made as the controller makes them. Forebay is guarded by the reactive
+//! policies as they were tuned on the earlier part.
 //!
 //! `cost_ratio_to_best_reactive` is Forebay beside the cheaper of autoscaler and last value as they were tuned on the earlier
 //! part, whatever they left unserved on the judged one. `hindsight_cost_ratio` is the hardest comparison, at matched violation:
