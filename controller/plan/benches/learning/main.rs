@@ -7,8 +7,11 @@
 //!
 //! The tuner's settings were chosen in the worlds called seen, in which its tests live too; those called held out
 //! ([`held_out`]) have other seeds and other makings. What falls short of what the tuner is for, in either, is listed below
-//! the table: seeds that lost more than they may, means dearer than the baseline, more regret than the baseline's, gains
-//! that were never proposed.
+//! the table: seeds that lost more than they may, that act where the baseline is best, means dearer than the baseline, more
+//! regret than the baseline's, gains that were never proposed. With `--seeds 10` no seed loses more than it may in any world.
+//! In the worlds held out these fall short: where errors last, evidence is taken for more than it is and four in ten act
+//! though the baseline is best (at no loss on the mean); under heavy tails a planner that is too bold is never put right; what
+//! changes from week to week is learned too late to be worth it without replays, and seldom with them.
 
 mod held_out;
 #[path = "../../tests/learning/world.rs"]
@@ -96,6 +99,8 @@ fn lived(world: World, mode: Mode, epochs: usize, seed: u64) -> Result<Lived> {
 const DEARER: f64 = 0.005;
 /// Regret of the baseline, in percent, above which there is something to gain.
 const TO_GAIN: f64 = 1.0;
+/// Below which there is nothing.
+const NOTHING_TO_GAIN: f64 = 0.01;
 
 fn middle(mut values: Vec<usize>) -> Option<usize> {
     values.sort_unstable();
@@ -137,10 +142,17 @@ impl Row {
         let (seeds, beyond) = (self.lived.len(), self.beyond(settings.alpha));
         let [baseline, tuner, _] = self.regret();
         let acts = self.epochs(|lived| lived.acts_from).len();
+        // Of those that were not let loose.
+        let shown = self.epochs(|lived| lived.acts_from).into_iter().filter(|&from| from > 0).count();
+        let by_chance = (1.0 - settings.confidence) * seeds as f64;
         let ways = [
             (
-                beyond as f64 > (1.0 - settings.confidence) * seeds as f64,
+                beyond as f64 > by_chance,
                 format!("{beyond} of {seeds} seeds lost more than {:.0} % of the baseline", 100.0 * settings.alpha),
+            ),
+            (
+                baseline < NOTHING_TO_GAIN && shown as f64 > by_chance,
+                format!("{shown} of {seeds} seeds come to act though the baseline is best"),
             ),
             (self.loss() > DEARER, format!("{:.1} % dearer than the baseline on the mean", 100.0 * self.loss())),
             (
