@@ -9,7 +9,8 @@
 //! is what was wanted last.
 //!
 //! [`simulate`] is the plain world; [`simulate_with`] adds what goes wrong: starts that are late or fail, and interruptions of a
-//! cheaper class. A [`Contest`] tunes every policy on an earlier part, judges it on the next and draws its frontier.
+//! cheaper class. A [`Contest`] tunes every policy on an earlier part, judges it on the next and draws its frontier. What is
+//! judged there as Forebay acts in operation as it is, a step at a time: [`Live`].
 //!
 //! What it does not do: several shapes, prices that change. Measures after Herbst et al. (SPEC
 //! Research Group, Ready for rain?, 2016) and Bauer et al. (Chameleon, 2018).
@@ -17,26 +18,36 @@
 mod contest;
 mod enough;
 mod foresight;
+mod gate;
+mod guard;
 mod interval;
+mod kind;
+mod live;
 mod measures;
 mod mishaps;
 mod outlook;
 mod policies;
+mod pool;
 mod signal;
 mod tuning;
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 
-pub use contest::{Contest, ContestError, Demanded, Kind, Point, Standing, TUNED_SHARES};
-pub use foresight::{Aim, Foresight, GateAccount};
-pub use interval::{Interval, violation_interval};
+pub use contest::{Contest, ContestError, Demanded, Point, Standing, TUNED_SHARES};
+pub use foresight::{Aim, Foresight};
+pub use gate::GateAccount;
+pub use interval::{Interval, percentile_interval, violation_interval};
+pub use kind::Kind;
+pub use live::{Live, Lived, Scale, Sight};
 pub use measures::Measures;
 pub use mishaps::{Mishaps, Prices, simulate_with};
 pub use outlook::{Outlook, QUANTILES};
 pub use policies::{Horizontal, LastValue, Oracle, Seasonal, Static};
 pub use signal::Source;
 pub use tuning::{Trial, Tuned, tune};
+
+use pool::Pool;
 
 /// What is simulated.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +84,7 @@ pub struct Moment<'a> {
 }
 
 /// Decides how many replicas there are to be.
-pub trait Policy {
+pub trait Policy: fmt::Debug {
     /// Replicas wanted, ready and starting together.
     fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize;
 }
@@ -100,32 +111,15 @@ pub struct Course {
 /// Lets `policy` scale the pool through `steps`. It begins with what it wants first, ready.
 pub fn simulate(world: &World<'_>, steps: Range<usize>, policy: &mut dyn Policy) -> Course {
     let mut course = Course { steps: steps.clone(), ..Course::default() };
-    let mut starting: VecDeque<usize> = VecDeque::from(vec![0; world.lead_steps.max(1)]);
-    let (mut ready, mut first, mut served) = (0, true, true);
+    let (mut pool, mut served) = (Pool::default(), true);
     for step in steps {
-        let seen = &world.demand[..step];
-        ready += starting.pop_front().unwrap_or(0);
-        let running = ready + starting.iter().sum::<usize>();
-        let wanted = policy.wanted(world, &Moment { step, seen, running, served });
-        if first {
-            (ready, first) = (wanted, false);
-            starting.push_back(0);
-        } else if wanted >= running {
-            starting.push_back(wanted - running);
-        } else {
-            starting.push_back(0);
-            let mut surplus = running - wanted;
-            for young in starting.iter_mut().rev() {
-                let given_back = surplus.min(*young);
-                *young -= given_back;
-                surplus -= given_back;
-            }
-            ready -= surplus;
-        }
-        course.ready.push(ready);
-        course.paid.push(ready + starting.iter().sum::<usize>());
+        pool.begin_step();
+        let moment = Moment { step, seen: &world.demand[..step], running: pool.running(), served };
+        pool.scale(world, policy.wanted(world, &moment));
+        course.ready.push(pool.ready());
+        course.paid.push(pool.running());
         course.spot.push(0);
-        served = world.demand[step].is_nan() || world.replicas(world.demand[step]) <= ready;
+        served = pool.serves(world, world.demand[step]);
     }
     course
 }
@@ -135,6 +129,7 @@ mod tests {
     use super::*;
 
     /// Wants what stands in the list.
+    #[derive(Debug)]
     struct Script(Vec<usize>);
 
     impl Policy for Script {
@@ -163,6 +158,7 @@ mod tests {
 
     #[test]
     fn a_policy_sees_the_past_only() {
+        #[derive(Debug)]
         struct Sees(Vec<usize>);
         impl Policy for Sees {
             fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize {

@@ -6,71 +6,22 @@
 //! ([`Kind::PacedReactive`]). *Hindsight*: of all settings of a policy the cheapest that left no more unserved on the judged
 //! part itself ([`Contest::in_hindsight`]), which nobody can have, and so the hardest.
 //!
-//! Forebay learns through the earlier part and is judged on the next; nothing flows back.
+//! Forebay learns through the earlier part and is judged on the next; nothing flows back. It is guarded by the
+//! reactive policies as they were tuned on the earlier part.
 
-use std::fmt;
 use std::ops::Range;
 
 use forebay_forecast::Series;
 
 use super::{
-    Aim, Course, Foresight, GateAccount, Horizontal, Interval, LastValue, Measures, Mishaps, Oracle, Outlook, Policy,
-    Seasonal, Static, Trial, World, tune, violation_interval,
+    Aim, Course, Foresight, GateAccount, Horizontal, Interval, Kind, LastValue, Measures, Mishaps, Oracle, Outlook,
+    Policy, Seasonal, Static, Trial, World, tune, violation_interval,
 };
 
 /// The part that policies are tuned on, and from its end the part that is judged, as shares of the demand.
 pub const TUNED_SHARES: Range<f64> = 0.4..0.7;
 /// Shares that Forebay is asked to leave unserved, for its frontier.
 const AIMS: [f64; 7] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1];
-
-/// Who is compared.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
-    /// As many as the earlier part needed at most.
-    StaticPeak,
-    /// The horizontal autoscaler at a tuned target.
-    Autoscaler,
-    /// The horizontal autoscaler at this target, above 0 and at most 1.
-    AutoscalerAt(f64),
-    /// What was needed last, times a tuned factor.
-    LastValue,
-    /// What was needed a week before, times a tuned factor.
-    Seasonal,
-    /// What was needed last, kept as carefully as Forebay keeps its signals.
-    PacedReactive,
-    /// Forebay.
-    Forebay,
-    /// Who knows the demand until what is asked for is ready.
-    Oracle,
-}
-
-impl Kind {
-    /// All, without a given target.
-    pub const ALL: [Self; 7] = [
-        Self::StaticPeak,
-        Self::Autoscaler,
-        Self::LastValue,
-        Self::Seasonal,
-        Self::PacedReactive,
-        Self::Forebay,
-        Self::Oracle,
-    ];
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StaticPeak => "static peak",
-            Self::Autoscaler => "autoscaler",
-            Self::AutoscalerAt(target) => return write!(f, "autoscaler {:.0} %", 100.0 * target),
-            Self::LastValue => "last value",
-            Self::Seasonal => "seasonal",
-            Self::PacedReactive => "paced reactive",
-            Self::Forebay => "forebay",
-            Self::Oracle => "oracle",
-        })
-    }
-}
 
 /// What is to be served.
 #[derive(Clone, Debug)]
@@ -207,8 +158,7 @@ impl<'a> Contest<'a> {
             Kind::AutoscalerAt(target) => (Some(target), None, self.judged.run(&mut Horizontal::at(target))),
             Kind::Oracle => (None, None, self.judged.run(&mut Oracle)),
             Kind::Autoscaler | Kind::LastValue | Kind::Seasonal => {
-                let tuned = tune(&self.tuning, self.allowed, settings(kind), |setting| self.policy(kind, setting));
-                let setting = tuned.map_or(1.0, |tuned| tuned.setting);
+                let setting = self.tuned(kind, self.allowed);
                 (Some(setting), None, self.judged.run(&mut self.policy(kind, setting)))
             }
         };
@@ -221,7 +171,7 @@ impl<'a> Contest<'a> {
     /// none did, and for those that have no setting.
     #[must_use]
     pub fn in_hindsight(&self, kind: Kind, most: f64) -> Option<Point> {
-        let tuned = tune(&self.judged, most, settings(kind), |setting| self.policy(kind, setting))?;
+        let tuned = tune(&self.judged, most, kind.settings(), |setting| self.policy(kind, setting))?;
         let is_enough = tuned.measures.violations <= most;
         is_enough.then_some(Point { setting: tuned.setting, measures: tuned.measures })
     }
@@ -234,7 +184,8 @@ impl<'a> Contest<'a> {
         let mut points: Vec<Point> = match kind {
             Kind::Forebay => AIMS.map(|aim| of(aim, &self.foresight(aim, Some(self.outlook)).2)).to_vec(),
             Kind::PacedReactive => AIMS.map(|aim| of(aim, &self.foresight(aim, None).2)).to_vec(),
-            _ => settings(kind)
+            _ => kind
+                .settings()
                 .into_iter()
                 .step_by(every.max(1))
                 .map(|setting| of(setting, &self.judged.run(&mut self.policy(kind, setting))))
@@ -244,13 +195,24 @@ impl<'a> Contest<'a> {
         points
     }
 
+    /// Forebay, or what it comes to without an outlook, and then without a guard.
     fn foresight(&self, allowed: f64, outlook: Option<&Outlook>) -> (Option<f64>, Option<GateAccount>, Course) {
         let aim = Aim { allowed, day_steps: self.series.day_steps() };
-        let mut foresight = Foresight::new(&self.judged.world, aim, outlook);
+        let references = match outlook {
+            Some(_) => Kind::REACTIVE.map(|kind| self.policy(kind, self.tuned(kind, allowed))).into(),
+            None => Vec::new(),
+        };
+        let mut foresight = Foresight::new(&self.judged.world, aim, outlook).guarded_by(references);
         self.tuning.run(&mut foresight);
         foresight.begin_account();
         let course = self.judged.run(&mut foresight);
         (None, Some(foresight.account()), course)
+    }
+
+    /// The setting of a policy by the earlier part; 1 for those that have none.
+    fn tuned(&self, kind: Kind, allowed: f64) -> f64 {
+        let tuned = tune(&self.tuning, allowed, kind.settings(), |setting| self.policy(kind, setting));
+        tuned.map_or(1.0, |tuned| tuned.setting)
     }
 
     fn policy(&self, kind: Kind, setting: f64) -> Box<dyn Policy> {
@@ -259,16 +221,6 @@ impl<'a> Contest<'a> {
             Kind::Seasonal => Box::new(Seasonal { season_steps: 7 * self.series.day_steps(), factor: setting }),
             _ => Box::new(LastValue { factor: setting }),
         }
-    }
-}
-
-/// What a policy can be set to, the least careful first: targets of 100 to 1 %, or factors from a third less to twenty
-/// times as much, each 1 % more.
-fn settings(kind: Kind) -> Vec<f64> {
-    match kind {
-        Kind::Autoscaler => (1..=100).rev().map(|share: u32| f64::from(share) / 100.0).collect(),
-        Kind::LastValue | Kind::Seasonal => (0..340).map(|step| 0.7 * 1.01_f64.powi(step)).collect(),
-        _ => Vec::new(),
     }
 }
 

@@ -7,22 +7,32 @@
 //! What needs more than a dozen times the signal counts as impossible, such as a burst after next to nothing: by what no factor
 //! serves no factor is chosen, or one hour of silence would cost a hundredfold ever after.
 //!
-//! Deliberately not exact: factors are kept in bins of a tenth of a per cent, from 0.2 to 12. The bins are a Fenwick tree (1994), so that a step costs a dozen
-//! additions; new steps weigh more instead of old ones less.
+//! Deliberately not exact: factors are kept in bins of a tenth of a per cent, from 0.2 to 12. A step is three additions: new
+//! ones weigh more instead of old ones less, and the bins lie in blocks with a sum each. Only blocks that something fell into
+//! are there: factors of one signal lie close together, and a controller keeps dozens of signals for each of its services.
 
-/// A power of two; a bin is this much of a logarithm wide.
-const BINS: usize = 4096;
+/// A bin is this much of a logarithm wide.
 const BIN_LN: f64 = 0.001;
+const BLOCKS: usize = 64;
+const BLOCK_BINS: usize = 64;
+const BINS: usize = BLOCKS * BLOCK_BINS;
 /// The lowest bin: a fifth of the signal.
 const LEAST: f64 = 0.2;
 /// At this weight of a new step all are scaled back.
 const HEAVIEST: f64 = 1e100;
 
+/// Weights of neighbouring bins.
+#[derive(Clone, Debug, PartialEq)]
+struct Block {
+    sum: f64,
+    bins: [f64; BLOCK_BINS],
+}
+
 /// Fading distribution of needed factors, and what a signal asks for at a factor of one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Enough {
-    /// Fenwick tree of the bins' weights, from position 1 on.
-    tree: Vec<f64>,
+    /// The bins' weights, by block.
+    blocks: [Option<Box<Block>>; BLOCKS],
     total: f64,
     /// What could be served at no factor.
     impossible: f64,
@@ -38,8 +48,8 @@ impl Enough {
     /// Steps count half after `half_life_steps`.
     pub(super) fn new(half_life_steps: f64) -> Self {
         let growth = 2.0_f64.powf(1.0 / half_life_steps.max(1.0));
-        let tree = vec![0.0; BINS + 1];
-        Self { tree, total: 0.0, impossible: 0.0, unit: 1.0, growth, asked: 0.0, rounded: 0.0 }
+        let blocks = [const { None }; BLOCKS];
+        Self { blocks, total: 0.0, impossible: 0.0, unit: 1.0, growth, asked: 0.0, rounded: 0.0 }
     }
 
     /// Takes in a step that any factor above `needed` would have served, and for which a factor of one asks for `replicas`.
@@ -47,7 +57,10 @@ impl Enough {
         self.unit *= self.growth;
         if self.unit > HEAVIEST {
             let scale = 1.0 / self.unit;
-            self.tree.iter_mut().for_each(|weight| *weight *= scale);
+            for block in self.blocks.iter_mut().flatten() {
+                block.sum *= scale;
+                block.bins.iter_mut().for_each(|weight| *weight *= scale);
+            }
             for sum in [&mut self.total, &mut self.impossible, &mut self.asked, &mut self.rounded, &mut self.unit] {
                 *sum *= scale;
             }
@@ -60,27 +73,44 @@ impl Enough {
             self.impossible += self.unit;
             return;
         }
-        let mut place = bin as usize + 1;
-        while place <= BINS {
-            self.tree[place] += self.unit;
-            place += place & place.wrapping_neg();
-        }
+        let bin = bin as usize;
+        let new = || Box::new(Block { sum: 0.0, bins: [0.0; BLOCK_BINS] });
+        let block = self.blocks[bin / BLOCK_BINS].get_or_insert_with(new);
+        block.sum += self.unit;
+        block.bins[bin % BLOCK_BINS] += self.unit;
     }
 
     /// The least factor that leaves at most the share `allowed` of the possible steps unserved.
     pub(super) fn factor(&self, allowed: f64) -> f64 {
         // Rounding of sums must not make the answer one bin more careful.
-        let mut served = (1.0 - allowed) * (self.total - self.impossible) * (1.0 - 1e-9);
-        let (mut below, mut half) = (0, BINS);
-        while half > 0 {
-            if below + half <= BINS && self.tree[below + half] < served {
-                below += half;
-                served -= self.tree[below];
-            }
-            half /= 2;
-        }
+        let served = (1.0 - allowed) * (self.total - self.impossible) * (1.0 - 1e-9);
+        let bin = self.bin_of(served);
         // A hair above the bin's upper end, since a factor that is just needed is not enough.
-        LEAST * (below.min(BINS - 1) as f64 * BIN_LN).exp() * (1.0 + 1e-6)
+        LEAST * (bin as f64 * BIN_LN).exp() * (1.0 + 1e-6)
+    }
+
+    /// The first bin up to which, it included, steps of this weight lie.
+    fn bin_of(&self, mut weight: f64) -> usize {
+        if weight <= 0.0 {
+            return 0;
+        }
+        for (place, block) in self.blocks.iter().enumerate() {
+            let Some(block) = block else { continue };
+            if block.sum < weight {
+                weight -= block.sum;
+                continue;
+            }
+            let mut last = 0;
+            for (offset, of_bin) in block.bins.iter().enumerate().filter(|(_, of_bin)| **of_bin > 0.0) {
+                last = offset;
+                weight -= of_bin;
+                if weight <= 0.0 {
+                    break;
+                }
+            }
+            return place * BLOCK_BINS + last;
+        }
+        BINS - 1
     }
 
     /// Mean replicas that a factor of one asks for; `None` where nothing is known.

@@ -13,19 +13,21 @@
 //! that back and then loosen the quantile, by which a signal that needs whole replicas comes down in its own measure. Going
 //! unserved never tightens the quantile itself: the extremes of a bursty demand are a hundred times the usual, and no pace.
 //!
+//! What it really costs is held against reactive policies by its guard (`guard.rs`).
+//!
 //! Constants were chosen by `cargo xtask bench provisioning --holdout`. Without the integrals it is cheaper still, and where
 //! demand changes it leaves half a point too much unserved.
 
-use std::fmt;
-
-use super::outlook::Outlook;
+use super::gate::GateAccount;
+use super::guard::Guard;
+use super::outlook::{Outlook, QUANTILES};
 use super::signal::{Signal, Source};
 use super::{Moment, Policy, World};
 
 /// After which a step's needed factor counts half.
-const HALF_LIFE_DAYS: f64 = 7.0;
+pub(super) const HALF_LIFE_DAYS: f64 = 7.0;
 /// By how much of its cost the signal in charge must be undercut to be replaced.
-const MARGIN: f64 = 0.01;
+pub(super) const MARGIN: f64 = 0.01;
 /// What as many unserved steps as it takes until more is ready add to the logarithm of the factor, and what they take from
 /// the share that the quantile leaves unserved: these go unserved together, however long a step is.
 const PACE: f64 = 0.015;
@@ -45,40 +47,31 @@ pub struct Aim {
     pub day_steps: usize,
 }
 
-/// How the gate has stood since [`Foresight::begin_account`].
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct GateAccount {
-    /// Steps decided.
-    pub steps: usize,
-    /// Steps in which a forecast was in charge.
-    pub by_forecast: usize,
-    /// How often another signal took over.
-    pub switches: usize,
-    /// Steps by source, the longest in charge first.
-    pub sources: Vec<(Source, usize)>,
+/// Where forecasts come from.
+#[derive(Clone, Debug)]
+enum Told<'a> {
+    /// Of a whole trace, made beforehand.
+    Beforehand(Option<&'a Outlook>),
+    /// As they are made, by [`QUANTILES`]; those of the step that is decided next.
+    StepByStep(Vec<f64>),
 }
 
-impl fmt::Display for GateAccount {
-    /// In words: `forecast 90.0 % for 80 % of the time, last value 20 %; 3 switches`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let share = |steps: usize| 100.0 * steps as f64 / self.steps.max(1) as f64;
-        if self.by_forecast == 0 {
-            let margin = 100.0 * MARGIN;
-            return write!(f, "stays reactive: no forecast is cheaper by {margin} % at what may go unserved");
+impl Told<'_> {
+    /// Of the quantile at this place; `None` where there is no forecast.
+    fn at(&self, quantile: usize, step: usize) -> Option<f64> {
+        match self {
+            Self::Beforehand(outlook) => outlook.and_then(|outlook| outlook.at(quantile, step)),
+            Self::StepByStep(upper) => upper.get(quantile).copied().filter(|upper| !upper.is_nan()),
         }
-        write!(f, "by forecast for {:.0} % of the time", share(self.by_forecast))?;
-        if let Some((source, steps)) = self.sources.first() {
-            write!(f, ", mostly {source} ({:.0} %)", share(*steps))?;
-        }
-        write!(f, "; {} switches", self.switches)
     }
 }
 
 /// The policy; see the module's text.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Foresight<'a> {
     aim: Aim,
-    outlook: Option<&'a Outlook>,
+    told: Told<'a>,
+    guard: Guard,
     signals: Vec<Signal>,
     in_charge: usize,
     last: f64,
@@ -87,6 +80,7 @@ pub struct Foresight<'a> {
     decided: usize,
     /// Steps by signal.
     account: Vec<usize>,
+    guarded: usize,
     switches: usize,
 }
 
@@ -96,17 +90,41 @@ impl<'a> Foresight<'a> {
     #[must_use]
     pub fn new(world: &World<'_>, aim: Aim, outlook: Option<&'a Outlook>) -> Self {
         let forecasts = outlook.map_or(0, |outlook| outlook.upper.len());
+        Self::of(world, aim, forecasts, Told::Beforehand(outlook))
+    }
+
+    /// The same where forecasts are not known beforehand; each decision goes by what was told last ([`Self::tell`]).
+    pub(super) fn live(world: &World<'_>, aim: Aim) -> Foresight<'static> {
+        Foresight::of(world, aim, QUANTILES.len(), Told::StepByStep(Vec::new()))
+    }
+
+    /// For the next decision: the highest that demand gets until what is asked for in it is ready, by [`QUANTILES`]; NaN
+    /// where there is no forecast.
+    pub(super) fn tell(&mut self, upper: &[f64]) {
+        self.told = Told::StepByStep(upper.to_vec());
+    }
+
+    fn of(world: &World<'_>, aim: Aim, forecasts: usize, told: Told<'a>) -> Self {
         let signals = Signal::all(world, forecasts, HALF_LIFE_DAYS * aim.day_steps as f64);
         let account = vec![0; signals.len()];
         let loosened = aim.allowed;
-        let (in_charge, last, paced_ln, decided, switches) = (0, 0.0, 0.0, 0, 0);
-        Self { aim, outlook, signals, in_charge, last, paced_ln, loosened, decided, account, switches }
+        let (in_charge, last, paced_ln, decided) = (0, 0.0, 0.0, 0);
+        let (guarded, switches) = (0, 0);
+        let guard = Guard::new(aim, Vec::new());
+        Self { aim, told, guard, signals, in_charge, last, paced_ln, loosened, decided, account, guarded, switches }
+    }
+
+    /// Guards it by reactive policies, before its first decision: as long as it was dearer it gets no more than they would.
+    #[must_use]
+    pub fn guarded_by(mut self, references: Vec<Box<dyn Policy>>) -> Self {
+        self.guard = Guard::new(self.aim, references);
+        self
     }
 
     /// Begins a new account of the gate, such as after the part that was only to learn from.
     pub fn begin_account(&mut self) {
         self.account.fill(0);
-        self.switches = 0;
+        (self.guarded, self.switches) = (0, 0);
     }
 
     /// Who was in charge since the account began.
@@ -123,7 +141,31 @@ impl<'a> Foresight<'a> {
             sources.iter().filter(|(source, _)| *source != Source::LastValue).map(|(_, steps)| steps).sum();
         sources.retain(|(_, steps)| *steps > 0);
         sources.sort_by_key(|(_, steps)| std::cmp::Reverse(*steps));
-        GateAccount { steps: self.account.iter().sum(), by_forecast, switches: self.switches, sources }
+        let (guarded, switches) = (self.guarded, self.switches);
+        GateAccount { steps: guarded + self.account.iter().sum::<usize>(), by_forecast, guarded, switches, sources }
+    }
+
+    /// By what the last decision went.
+    pub(super) fn in_charge(&self) -> Source {
+        self.signals.get(self.in_charge).map_or(Source::LastValue, |signal| signal.source)
+    }
+
+    /// What the signal in charge is multiplied by.
+    pub(super) fn factor(&self) -> f64 {
+        let Some(signal) = self.signals.get(self.in_charge) else { return 1.0 };
+        let enough = if self.decided > 1 { signal.enough.factor(self.loosened) } else { 1.0 };
+        self.paced_ln.exp() * enough
+    }
+
+    /// Demand that would be asked for, units per second, were it this that the forecast in charge says, by [`QUANTILES`];
+    /// where none is in charge, what was asked for last.
+    pub(super) fn of_later(&self, world: &World<'_>, upper: &[f64]) -> f64 {
+        let Some(signal) = self.signals.get(self.in_charge) else { return 0.0 };
+        let said = match signal.source {
+            Source::Forecast(place) => upper.get(place).copied().filter(|upper| !upper.is_nan()),
+            Source::LastValue => None,
+        };
+        self.factor() * said.map_or(signal.level(), |said| signal.followed(world, said))
     }
 
     fn pace(&mut self, lead_steps: usize, served: bool) {
@@ -156,13 +198,13 @@ impl Policy for Foresight<'_> {
             self.last = demand;
             self.signals.iter_mut().for_each(|signal| signal.observe(world, demand));
             if self.decided > 0 {
-                self.pace(world.lead_steps, moment.served);
+                self.pace(world.lead_steps, self.guard.served(world, moment));
             }
         }
         for signal in &mut self.signals {
-            let said = match (signal.source, self.outlook) {
-                (Source::Forecast(place), Some(outlook)) => outlook.at(place, moment.step),
-                _ => None,
+            let said = match signal.source {
+                Source::Forecast(place) => self.told.at(place, moment.step),
+                Source::LastValue => None,
             };
             signal.say(world, said.unwrap_or(self.last));
         }
@@ -171,18 +213,19 @@ impl Policy for Foresight<'_> {
         }
         self.decided += 1;
         let Some(signal) = self.signals.get(self.in_charge) else { return moment.running };
-        if let Some(steps) = self.account.get_mut(self.in_charge) {
-            *steps += 1;
+        let given = self.guard.cap(world, moment, world.replicas(self.factor() * signal.level()));
+        match self.account.get_mut(self.in_charge) {
+            Some(steps) if !self.guard.caps() => *steps += 1,
+            _ => self.guarded += 1,
         }
-        let enough = if self.decided > 1 { signal.enough.factor(self.loosened) } else { 1.0 };
-        world.replicas(self.paced_ln.exp() * enough * signal.level())
+        given
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::{Measures, simulate};
+    use crate::simulation::{Measures, Oracle, Static, simulate};
 
     const DAY: usize = 96;
     const AIM: Aim = Aim { allowed: 0.01, day_steps: DAY };
@@ -265,5 +308,22 @@ mod tests {
         foresight.begin_account();
         simulate(&world, DAY * 56..DAY * 84, &mut foresight);
         assert!(foresight.account().by_forecast < foresight.account().steps / 2, "{}", foresight.account());
+    }
+
+    #[test]
+    fn it_costs_no_more_than_a_reference_that_serves_as_well() {
+        let demand: Vec<f64> = (0..DAY * 28).map(|step| 500.0 * (1.0 + 0.6 * noise(step))).collect();
+        let world = world(&demand, 4);
+        let lived = |references: Vec<Box<dyn Policy>>| {
+            let mut foresight = Foresight::new(&world, AIM, None).guarded_by(references);
+            let course = simulate(&world, 0..demand.len(), &mut foresight);
+            (Measures::of(&world, &course).replica_steps, foresight.account())
+        };
+        let oracle = Measures::of(&world, &simulate(&world, 0..demand.len(), &mut Oracle)).replica_steps;
+        let (alone, account) = lived(Vec::new());
+        assert!(alone > 1.05 * oracle && account.guarded == 0, "{alone} {oracle} {account}");
+        let (guarded, account) = lived(vec![Box::new(Oracle), Box::new(Static(1))]);
+        assert!(guarded < 1.011 * oracle && account.guarded > 0, "{guarded} {oracle} {account}");
+        assert!(account.to_string().contains("guarded for"), "{account}");
     }
 }

@@ -115,6 +115,7 @@ mod tests {
     use super::*;
     use crate::simulation::{Horizontal, simulate};
 
+    #[derive(Debug)]
     struct Script(Vec<usize>);
 
     impl Policy for Script {

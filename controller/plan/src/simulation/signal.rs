@@ -86,11 +86,16 @@ impl Signal {
             self.said.pop_front();
         }
         let highest = self.said.iter().copied().fold(0.0, f64::max);
-        let mean = self.enough.mean_asked().map_or(highest, |replicas| replicas * world.per_replica);
-        self.levels.push_back(mean + self.followed * (highest - mean));
+        self.levels.push_back(self.followed(world, highest));
         if self.levels.len() > world.lead_steps + 1 {
             self.levels.pop_front();
         }
+    }
+
+    /// What is asked for at a factor of one where the source says `demand`.
+    pub(super) fn followed(&self, world: &World<'_>, demand: f64) -> f64 {
+        let mean = self.enough.mean_asked().map_or(demand, |replicas| replicas * world.per_replica);
+        mean + self.followed * (demand - mean)
     }
 
     /// Takes in the demand of the step that was decided last.
@@ -123,6 +128,7 @@ mod tests {
     }
 
     /// Goes by a signal of the last value at a fixed factor, and notes by the books what went unserved.
+    #[derive(Debug)]
     struct Fixed {
         signal: Signal,
         factor: f64,

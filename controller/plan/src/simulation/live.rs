@@ -1,0 +1,222 @@
+//! Foresight in operation: the same policy, fed one step at a time with what was seen and what is forecast.
+//!
+//! The intuition: what judges a policy and what acts must be one thing, or figures of the one say nothing of the other. So
+//! this holds no policy of its own: it lays each step out as [`Foresight`] sees it in a simulation, and remembers what a
+//! simulation counts afterwards. A step that is fed twice, or not at all, is the caller's to avoid.
+//!
+//! The state is not stored. What was seen is (a [`Sight`] is a few dozen bytes, the books are hundreds of thousands), and
+//! fed again it gives the same state; so books can be opened anew whenever what they are kept for has changed, such as the
+//! lead time, and a build that keeps other books needs nothing migrated.
+//!
+//! Deliberately not here: what is done with the answer. A service that goes below what it needs now, or above a budget, is
+//! for the planner to stop.
+
+use super::foresight::{Aim, Foresight};
+use super::gate::GateAccount;
+use super::outlook::QUANTILES;
+use super::signal::Source;
+use super::{Moment, Policy, World};
+
+/// What books are kept for. They are opened anew where it changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Length of a step, in seconds; above 0.
+    pub step_s: u32,
+    /// Demand that one replica serves, in units per second; above 0.
+    pub per_replica: f64,
+    /// Whole steps from asking for a replica until it is ready, at least 1.
+    pub lead_steps: usize,
+}
+
+impl Scale {
+    fn world<'a>(&self, demand: &'a [f64]) -> World<'a> {
+        World { demand, step_s: self.step_s, per_replica: self.per_replica, lead_steps: self.lead_steps.max(1) }
+    }
+}
+
+/// What is known when a step begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sight {
+    /// Mean demand of the step before, in units per second; NaN where it is not known.
+    pub demand_per_s: f64,
+    /// Whether that step was served in full; true where that is not known, or where it was not for the policy to serve it.
+    pub served: bool,
+    /// The highest that demand gets from now until what is asked for now is ready, in units per second, by [`QUANTILES`];
+    /// NaN where there is no forecast.
+    pub upper: [f64; QUANTILES.len()],
+}
+
+/// What was lived through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lived {
+    /// Steps whose demand is known.
+    pub steps: usize,
+    /// Those of them that were not served in full.
+    pub short: usize,
+}
+
+impl Lived {
+    /// Share of steps that were not served in full; 0 where none was lived.
+    #[must_use]
+    pub fn short_share(&self) -> f64 {
+        self.short as f64 / self.steps.max(1) as f64
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Live {
+    aim: Aim,
+    scale: Scale,
+    foresight: Foresight<'static>,
+    decided: usize,
+    replicas: usize,
+    lived: Lived,
+}
+
+impl Live {
+    /// With empty books.
+    #[must_use]
+    pub fn new(scale: Scale, aim: Aim) -> Self {
+        let foresight = Foresight::live(&scale.world(&[]), aim);
+        Self { aim, scale, foresight, decided: 0, replicas: 0, lived: Lived::default() }
+    }
+
+    /// What the books are kept for.
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Takes in what is known when a step begins; returns the replicas that are to be ready or starting.
+    pub fn step(&mut self, sight: &Sight) -> usize {
+        if !sight.demand_per_s.is_nan() && self.decided > 0 {
+            self.lived.steps += 1;
+            self.lived.short += usize::from(!sight.served);
+        }
+        let seen = [sight.demand_per_s];
+        let moment = Moment { step: self.decided, seen: &seen, running: self.replicas, served: sight.served };
+        self.foresight.tell(&sight.upper);
+        self.replicas = self.foresight.wanted(&self.scale.world(&seen), &moment);
+        self.decided += 1;
+        self.replicas
+    }
+
+    /// Demand that is to be covered until what is asked for now is ready, in units per second: what the replicas of the last
+    /// step serve.
+    #[must_use]
+    pub fn covered_per_s(&self) -> f64 {
+        self.replicas as f64 * self.scale.per_replica
+    }
+
+    /// The same as it is to be expected of a step to come of which `upper` is forecast, by [`QUANTILES`].
+    #[must_use]
+    pub fn covered_later_per_s(&self, upper: &[f64]) -> f64 {
+        let world = self.scale.world(&[]);
+        world.replicas(self.foresight.of_later(&world, upper)) as f64 * self.scale.per_replica
+    }
+
+    /// Whether enough was lived to go by: a day, and as many steps as the share leaves one of unserved.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        let needed = (self.aim.day_steps as f64).max(1.0 / self.aim.allowed);
+        self.lived.steps as f64 >= needed
+    }
+
+    /// By what the last step went.
+    #[must_use]
+    pub fn in_charge(&self) -> Source {
+        self.foresight.in_charge()
+    }
+
+    /// What that is multiplied by.
+    #[must_use]
+    pub fn factor(&self) -> f64 {
+        self.foresight.factor()
+    }
+
+    /// What was lived through.
+    #[must_use]
+    pub fn lived(&self) -> Lived {
+        self.lived
+    }
+
+    /// How the gate has stood all the time.
+    #[must_use]
+    pub fn account(&self) -> GateAccount {
+        self.foresight.account()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::{Outlook, simulate};
+
+    const DAY: usize = 48;
+    const AIM: Aim = Aim { allowed: 0.02, day_steps: DAY };
+
+    /// Three weeks of half hours with a burst each day, and a forecast that knows them.
+    fn bursts(lead_steps: usize) -> (Vec<f64>, Outlook) {
+        let noise = |step: usize| ((step as f64 * 12.9898).sin() * 43_758.545).fract().abs();
+        let demand: Vec<f64> = (0..21 * DAY)
+            .map(|step| if step % DAY / 4 == 6 { 900.0 } else { 200.0 } * (1.0 + 0.05 * noise(step)))
+            .collect();
+        let highest =
+            |step: usize| demand[step..demand.len().min(step + lead_steps + 1)].iter().copied().fold(0.0, f64::max);
+        let upper = |p: f64| (0..demand.len()).map(|step| highest(step) * (0.9 + 0.2 * p)).collect();
+        let outlook = Outlook { from: 0, upper: QUANTILES.map(upper).to_vec() };
+        (demand, outlook)
+    }
+
+    #[test]
+    fn it_decides_as_the_policy_that_is_judged() {
+        let (demand, outlook) = bursts(2);
+        let world = World { demand: &demand, step_s: 1800, per_replica: 10.0, lead_steps: 2 };
+        let mut foresight = Foresight::new(&world, AIM, Some(&outlook));
+        let course = simulate(&world, 1..demand.len(), &mut foresight);
+        let mut live = Live::new(Scale { step_s: 1800, per_replica: 10.0, lead_steps: 2 }, AIM);
+        for (place, step) in (1..demand.len()).enumerate() {
+            let served = place == 0 || world.replicas(demand[step - 1]) <= course.ready[place - 1];
+            let upper = std::array::from_fn(|quantile| outlook.upper[quantile][step]);
+            let wanted = live.step(&Sight { demand_per_s: demand[step - 1], served, upper });
+            assert_eq!(wanted, course.paid[place], "step {step}");
+            assert_eq!(live.covered_per_s(), 10.0 * wanted as f64);
+        }
+        assert_eq!(live.account(), foresight.account());
+        assert!(live.is_proven() && live.in_charge() != Source::LastValue, "{}", live.account());
+        assert!(live.lived().steps == demand.len() - 2 && live.lived().short_share() < 0.03, "{:?}", live.lived());
+    }
+
+    #[test]
+    fn what_is_forecast_for_later_counts_as_much_more_as_it_says_and_nothing_where_the_gate_stays_reactive() {
+        let (demand, outlook) = bursts(2);
+        let scale = Scale { step_s: 1800, per_replica: 10.0, lead_steps: 2 };
+        let mut live = Live::new(scale, AIM);
+        let mut reactive = Live::new(scale, AIM);
+        for step in 1..demand.len() {
+            let upper = std::array::from_fn(|quantile| outlook.upper[quantile][step]);
+            let sight = Sight { demand_per_s: demand[step - 1], served: true, upper };
+            live.step(&sight);
+            reactive.step(&Sight { upper: [f64::NAN; QUANTILES.len()], ..sight });
+        }
+        let [low, high] = [200.0, 900.0].map(|demand| live.covered_later_per_s(&[demand; QUANTILES.len()]));
+        assert!(high > 2.0 * low && low >= 150.0, "{low} {high}");
+        assert_eq!(reactive.in_charge(), Source::LastValue);
+        assert_eq!(reactive.covered_later_per_s(&[900.0; QUANTILES.len()]), reactive.covered_per_s());
+    }
+
+    #[test]
+    fn a_demand_that_is_not_known_teaches_nothing_and_a_day_proves() {
+        let mut live = Live::new(Scale { step_s: 1800, per_replica: 10.0, lead_steps: 1 }, AIM);
+        let upper = [f64::NAN; QUANTILES.len()];
+        (0..10).for_each(|_| _ = live.step(&Sight { demand_per_s: f64::NAN, served: false, upper }));
+        assert_eq!((live.lived(), live.covered_per_s()), (Lived::default(), 0.0));
+        for step in 0..60 {
+            assert_eq!(live.is_proven(), step >= 50, "{step}");
+            let served = live.covered_per_s() >= 95.0;
+            live.step(&Sight { demand_per_s: 95.0, served, upper });
+        }
+        assert!((90.0..=100.0).contains(&live.covered_per_s()), "{}", live.covered_per_s());
+    }
+}
