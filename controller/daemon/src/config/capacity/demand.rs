@@ -1,6 +1,7 @@
 //! What capacity is for and what it may cost: services and budgets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, LatencyLimit, Origin, Service};
 use forebay_plan::learning::LearningError;
@@ -72,6 +73,9 @@ enum ScalingPart {
     Forecast,
     Reactive {
         target: f64,
+        /// Real time from one look at what is used to the next; 15 is what Kubernetes' autoscaler does by default. 0: every turn.
+        #[serde(default)]
+        every_s: f64,
     },
 }
 
@@ -118,14 +122,16 @@ impl ServicePart {
             locations: self.locations,
         };
         let guaranteed_share = within(field("guaranteed_share"), self.guaranteed_share, 0.0..=1.0)?;
-        let scaling = match self.scaling {
-            ScalingPart::Forecast => Scaling::Forecast,
-            ScalingPart::Reactive { target } => {
-                Scaling::Reactive { target: within(format!("{at}.scaling.reactive.target"), target, 0.01..=1.0)? }
+        let (scaling, every_s) = match self.scaling {
+            ScalingPart::Forecast => (Scaling::Forecast, 0.0),
+            ScalingPart::Reactive { target, every_s } => {
+                let target = within(field("scaling.reactive.target"), target, 0.01..=1.0)?;
+                (Scaling::Reactive { target }, within(field("scaling.reactive.every_s"), every_s, 0.0..=3600.0)?)
             }
         };
+        let look_every = Duration::from_secs_f64(every_s);
         let tuning = self.tuning.map(|part| part.check(&field_of(at, "tuning"))).transpose()?;
-        Ok(ServiceSettings { service, guaranteed_share, scaling, tuning })
+        Ok(ServiceSettings { service, guaranteed_share, scaling, look_every, tuning })
     }
 }
 
@@ -178,7 +184,9 @@ fn field_of(at: &str, name: &str) -> String {
 
 impl TuningPart {
     fn check(self, at: &str) -> Result<TunerSettings, Problem> {
-        let refused = |error: LearningError| problem(at, error.to_string(), "see the README for what may be tuned");
+        let refused = |error: LearningError| {
+            problem(at, error.to_string(), "examples/capacity/forebay.yaml shows what may be tuned")
+        };
         if let Some(above) = self.spot_shifts.iter().find(|shift| **shift > 0.0) {
             let reason = format!("{above} would have more on spot than spot_max_share allows");
             return Err(problem(
