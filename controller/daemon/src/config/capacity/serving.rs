@@ -11,8 +11,11 @@ pub(super) fn check(
     at: &str,
 ) -> Result<(), Problem> {
     let may_run = |offer: &&PoolOffer| service.locations.is_empty() || service.locations.contains(&offer.pool.location);
+    if pools.is_empty() {
+        return Err(problem("capacity.pools", "there is none", "declare where instances come from"));
+    }
     if !pools.iter().any(|offer| may_run(&offer)) {
-        let reason = format!("no pool is in {}", named(&service.locations));
+        let reason = format!("no pool is in {}", service.locations.join(", "));
         return Err(problem(format!("{at}.locations"), reason, "name locations of capacity.pools, or leave it out"));
     }
     let sells = |offer: &&PoolOffer| {
@@ -31,8 +34,4 @@ pub(super) fn check(
         return Err(problem(format!("{at}.min_instances"), reason, "lower it, or raise max_instances of pools"));
     }
     Ok(())
-}
-
-fn named(locations: &[String]) -> String {
-    if locations.is_empty() { "capacity.pools".to_owned() } else { locations.join(", ") }
 }
