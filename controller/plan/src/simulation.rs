@@ -37,7 +37,7 @@ use std::ops::Range;
 pub use contest::{Contest, ContestError, Demanded, Point, Standing, TUNED_SHARES};
 pub use foresight::{Aim, Foresight};
 pub use gate::GateAccount;
-pub use interval::{Interval, violation_interval};
+pub use interval::{Interval, percentile_interval, violation_interval};
 pub use kind::Kind;
 pub use live::{Live, Lived, Scale, Sight};
 pub use measures::Measures;

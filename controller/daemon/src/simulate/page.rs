@@ -32,7 +32,8 @@ pub(super) fn page(args: &SimulateArgs, all: &[Simulated]) -> String {
          table{{border-collapse:collapse;margin:8px 0}}td,th{{padding:2px 8px;text-align:right}}\
          td:first-child,th:first-child{{text-align:left}}svg{{width:100%;height:auto}}text{{font-size:11px;fill:#555}}\
          </style></head>\n<body><h1>{title}</h1>\n<p>Policies were tuned on 40 to 70 % of each demand and judged on the rest. \
-         tauU: steps with less ready than needed, with the interval that holds 95 % of resampled days; tauO: steps with more; \
+         tauU: steps with less ready than needed, with the 95 % interval of the true share by the block bootstrap of \
+         days; tauO: steps with more; \
          thetaU, thetaO: mean missing and idle share of the demand; instability: steps in which supply moved against demand. \
          Cost is replicas paid for, ready or starting, over what an oracle needs.</p>\n"
     );

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use forebay_forecast::Series;
-use forebay_plan::simulation::{Contest, Demanded, Kind, Measures, Mishaps, Point, Standing};
+use forebay_plan::simulation::{
+    Contest, Demanded, Interval, Kind, Measures, Mishaps, Point, Standing, percentile_interval,
+};
 
 use crate::kept;
 
@@ -23,6 +25,8 @@ pub(crate) struct Judged {
     pub(crate) standings: [Standing; Kind::ALL.len()],
     /// Of each reactive policy the cheapest setting that, as it turned out, left at most [`Judged::most`] unserved.
     hindsight: [Option<Point>; REACTIVE.len()],
+    /// Of Forebay's violations, by resampled days alone.
+    pub(crate) percentile: Interval,
 }
 
 impl Judged {
@@ -74,9 +78,14 @@ impl Judged {
         (self.own().measures.violations - ALLOWED).abs()
     }
 
-    /// Whether the allowed share lies outside of what resampling makes likely.
+    /// Whether the allowed share lies outside of what is likely to be the true one.
     pub(crate) fn is_outside(&self) -> bool {
         !self.own().violations.holds(ALLOWED)
+    }
+
+    /// The same by resampled days alone.
+    pub(crate) fn is_outside_percentile(&self) -> bool {
+        !self.percentile.holds(ALLOWED)
     }
 
     pub(crate) fn measures(&self) -> impl Iterator<Item = (Kind, &Measures)> {
@@ -94,7 +103,8 @@ pub(crate) fn judge(series: &Series, lead_steps: usize, kept: Option<&Path>) -> 
     let asked = Demanded { series, per_replica, lead_steps, allowed: ALLOWED, mishaps: Mishaps::default() };
     let contest = Contest::new(&asked, &outlook)?;
     let standings = Kind::ALL.map(|kind| contest.standing(kind));
-    let mut judged = Judged { standings, hindsight: [None; REACTIVE.len()] };
+    let percentile = percentile_interval(&contest.judged().world, series, &standings[FOREBAY].course);
+    let mut judged = Judged { standings, hindsight: [None; REACTIVE.len()], percentile };
     judged.hindsight = REACTIVE.map(|place| contest.in_hindsight(Kind::ALL[place], judged.most()));
     Ok(judged)
 }
