@@ -13,7 +13,7 @@ use super::performance::KnownFactor;
 use super::spending::Instant;
 use super::uses::Use;
 use super::xds::Resources;
-use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, dwell, ledger};
+use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, ledger};
 use crate::config::capacity::ServiceSettings;
 use crate::state::lock;
 use crate::store::StoreError;
@@ -25,7 +25,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
             .store
             .set_spending(&self.spending)
             .and_then(|()| self.store.set_allocations(&self.allocations.take_changed()))
-            .and_then(|()| dwell::written(&self.dwell).map_or(Ok(()), |dwell| self.store.set_learned(DWELL, &dwell)))
+            .and_then(|()| match self.dwell.take_changed() {
+                Some(dwell) => self.store.set_learned(DWELL, &dwell),
+                None => Ok(()),
+            })
             .and_then(|()| match self.learned.take_changed() {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
                 None => Ok(()),
@@ -41,6 +44,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let is_stored = self.note_stored(stored);
         if !is_stored {
             self.allocations.all_changed();
+            self.dwell.all_changed();
+            self.learned.all_changed();
             self.performances.all_changed();
             self.shaping.all_changed();
         }
@@ -158,6 +163,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: self.instances.clone(),
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
+            learned: Arc::new(self.learned.clone()),
             tuning: self.tunings.as_json(),
             foresight: self.foresights.as_json(inputs.step_s),
             performance: known.into_iter().map(KnownFactor::as_json).collect(),

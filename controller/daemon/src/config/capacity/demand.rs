@@ -1,6 +1,7 @@
 //! What capacity is for and what it may cost: services and budgets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, LatencyLimit, Origin, Service};
 use forebay_plan::learning::LearningError;
@@ -76,6 +77,9 @@ enum ScalingPart {
     Forecast,
     Reactive {
         target: f64,
+        /// Real time from one look at what is used to the next; 15 is what Kubernetes' autoscaler does by default. 0: every turn.
+        #[serde(default)]
+        every_s: f64,
     },
 }
 
@@ -125,12 +129,14 @@ impl ServicePart {
             locations: self.locations,
         };
         let guaranteed_share = within(field("guaranteed_share"), self.guaranteed_share, 0.0..=1.0)?;
-        let scaling = match self.scaling {
-            ScalingPart::Forecast => Scaling::Forecast,
-            ScalingPart::Reactive { target } => {
-                Scaling::Reactive { target: within(format!("{at}.scaling.reactive.target"), target, 0.01..=1.0)? }
+        let (scaling, every_s) = match self.scaling {
+            ScalingPart::Forecast => (Scaling::Forecast, 0.0),
+            ScalingPart::Reactive { target, every_s } => {
+                let target = within(field("scaling.reactive.target"), target, 0.01..=1.0)?;
+                (Scaling::Reactive { target }, within(field("scaling.reactive.every_s"), every_s, 0.0..=3600.0)?)
             }
         };
+        let look_every = Duration::from_secs_f64(every_s);
         let tuning = self.tuning.map(|part| part.check(&field_of(at, "tuning"))).transpose()?;
         let short_steps_share = match self.short_steps_share {
             Some(share) => Some(check_share(&field("short_steps_share"), share, scaling, tuning.as_ref())?),
@@ -142,7 +148,15 @@ impl ServicePart {
             None => None,
         };
         let is_shortage_implied = self.shortage_per_unit_h.is_none();
-        Ok(ServiceSettings { service, guaranteed_share, scaling, short_steps_share, is_shortage_implied, tuning })
+        Ok(ServiceSettings {
+            service,
+            guaranteed_share,
+            scaling,
+            short_steps_share,
+            is_shortage_implied,
+            look_every,
+            tuning,
+        })
     }
 }
 
@@ -209,7 +223,9 @@ fn field_of(at: &str, name: &str) -> String {
 
 impl TuningPart {
     fn check(self, at: &str) -> Result<TunerSettings, Problem> {
-        let refused = |error: LearningError| problem(at, error.to_string(), "see the README for what may be tuned");
+        let refused = |error: LearningError| {
+            problem(at, error.to_string(), "examples/capacity/forebay.yaml shows what may be tuned")
+        };
         if let Some(above) = self.spot_shifts.iter().find(|shift| **shift > 0.0) {
             let reason = format!("{above} would have more on spot than spot_max_share allows");
             return Err(problem(

@@ -223,11 +223,10 @@ impl<'a> World<'a> {
         if self.inputs.retired_shapes.contains(&of.name) {
             return None;
         }
-        let slowest = tier.cpu_performance.min(tier.memory_performance);
-        let units = units_per_s(service, of, tier, offer);
-        if slowest < service.min_performance || units <= 0.0 {
+        if !service.may_buy(of, tier, offer) {
             return None;
         }
+        let units = units_per_s(service, of, tier, offer);
         let lead_s = if offer.pool.lead_s.is_finite() { offer.pool.lead_s.max(0.0) } else { 0.0 };
         let class = offer.pool.class;
         let chance = if class == CostClass::Reserved { 0.0 } else { offer.pool.interruption_per_h };
