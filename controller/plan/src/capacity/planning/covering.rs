@@ -3,9 +3,10 @@
 //! A covering knapsack with two rows (all of the need, and the share of it that must not be spot) and shared room in the
 //! pools. Most of the need goes to the candidate that is cheapest per unit, which is what the linear relaxation does with
 //! all of it; the *tail*, less than one such instance, goes to the cheapest one or two instances of any size that hold it.
-//! So the cost is above the relaxation by less than the rounding of one instance, and each choice is a sort and a scan.
-//! Where a pool is full, larger instances take the places of smaller ones ([`super::upgrading`]), and an instance that is worth
-//! less than its place is to others is left.
+//! So the cost is above the relaxation by less than the rounding of one instance, and each choice is a few scans.
+//! A step covers the tail anew where more sizes fit it better ([`super::branching`]). Where a pool is full, larger
+//! instances take the places of smaller ones ([`super::upgrading`]), and an instance that is worth less than its place is
+//! to others is left.
 //!
 //! What runs already is looked at the same way: [`trimmed`] gives up what is too much and [`fill`] adds what is missing,
 //! [`fresh`] starts from nothing. Which of the two is better is the caller's question.
