@@ -34,6 +34,7 @@
 //! to fall back); typesense-operator #241 (what comes of a template that is not kept in line).
 
 mod adoption;
+mod making;
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,7 @@ use super::settings::KubernetesSettings;
 use super::view::View;
 
 pub(super) use adoption::go_on;
+pub(super) use making::mark_unmarked;
 
 /// A group, how many it is to have, and its pods.
 #[derive(Clone, Copy, Debug)]

@@ -97,10 +97,10 @@ impl Work<'_> {
             self.targets.iter().map(|target| (group_name(&target.group), *target)).collect();
         let mut part = Part::default();
         for _ in 0..ROUNDS {
-            let view = View::read(self.cluster, self.settings, self.now_ms).await?;
+            let mut view = View::read(self.cluster, self.settings, self.now_ms).await?;
             let left_out = view.groups.iter().filter(|(name, _)| !named.contains_key(*name));
-            let left_out: Vec<(&String, Group)> =
-                left_out.filter_map(|(name, found)| Some((name, group_of(&found.metadata)?))).collect();
+            let left_out: Vec<(String, Group)> =
+                left_out.filter_map(|(name, found)| Some((name.clone(), group_of(&found.metadata)?))).collect();
             let mut wishes: Vec<Wish<'_>> = Vec::new();
             wishes.extend(named.iter().map(|(name, target)| Wish {
                 name,
@@ -111,6 +111,9 @@ impl Work<'_> {
             wishes.extend(left_out.iter().map(|(name, group)| Wish { name, group, count: 0, is_named: false }));
 
             let wanted: Vec<Wanted<'_>> = wishes.iter().map(Wish::wanted).collect();
+            if moving::mark_unmarked((self.cluster, self.settings), &view, &wanted).await {
+                view = View::read(self.cluster, self.settings, self.now_ms).await?;
+            }
             let moves = Moves::choose((self.cluster, self.settings), &view, &wanted).await;
             let decided = Decided { named: &named, moves: &moves };
             let (mut was_overtaken, mut has_written) = (false, false);

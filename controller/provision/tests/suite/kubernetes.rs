@@ -7,6 +7,7 @@ mod real;
 mod regions;
 mod rights;
 mod shortage;
+mod upgrading;
 mod watching;
 mod writing;
 
