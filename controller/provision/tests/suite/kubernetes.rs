@@ -2,6 +2,7 @@
 
 mod api;
 mod moving;
+mod peers;
 mod permitted;
 mod real;
 mod regions;
