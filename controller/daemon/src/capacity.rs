@@ -13,17 +13,20 @@
 //! and nothing comes, is done without for a while ([`refusals`]). A controller that was killed between decision and order
 //! decides again from what it then sees: instances are counted at the manager, never remembered here.
 //!
-//! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start. A manager that knows a
+//! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start; the sequence begins
+//! anywhere, so that of two controllers that were started in one millisecond one is newer. A manager that knows a
 //! higher one is somebody else's: this controller stands down until that one is gone ([`standing`]).
 
 pub(crate) mod allocations;
 pub(crate) mod asks;
 mod assembling;
+pub(crate) mod availability;
 pub(crate) mod board;
 mod coming;
 mod drains;
 mod dwell;
 pub(crate) mod endpoints;
+pub(crate) mod foreseeing;
 mod learned;
 pub(crate) mod ledger;
 mod metering;
@@ -32,6 +35,8 @@ pub(crate) mod performance;
 mod publishing;
 mod refusals;
 mod remembered;
+mod room;
+mod sampling;
 pub(crate) mod selecting;
 pub(crate) mod shaping;
 pub(crate) mod spending;
@@ -48,8 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{
-    CapacityInputs, CapacityPlan, DwellMemory, Generation, Instance, PlanningLimits, Target, check_capacity,
-    plan_capacity,
+    CapacityInputs, CapacityPlan, Generation, Instance, PlanningLimits, Target, check_capacity, plan_capacity,
 };
 use forebay_provision::{Applied, CALL_WITHIN, FailureKind, InstanceManager, Order, ProvisionError};
 use tokio::sync::mpsc::Receiver;
@@ -61,12 +65,15 @@ use crate::store::capacity::CapacityStore;
 use allocations::Allocations;
 use asks::Ask;
 use drains::Drains;
+use dwell::Dwell;
 use endpoints::EndpointFiles;
+use foreseeing::Foresights;
 use learned::Learned;
 use metering::Meter;
 use performance::Performances;
 use refusals::Refusals;
 use remembered::remembered;
+use sampling::Samples;
 use shaping::Shaping;
 use spending::{Instant, Spending};
 use standing::{Change, Look, Standing, StoodDown};
@@ -100,29 +107,31 @@ pub(crate) struct CapacityLoop<M> {
     drains: Drains,
     refusals: Refusals,
     unreachable: Unreachable,
+    samples: Samples,
     learned: Learned,
     meter: Meter,
     performances: Performances,
     shaping: Shaping,
-    dwell: DwellMemory,
+    dwell: Dwell,
     spending: Spending,
     allocations: Allocations,
     recorder: ledger::Recorder,
     tunings: Tunings,
+    foresights: Foresights,
     endpoints: Option<EndpointFiles>,
     /// Wall time at the start, and steady time then: a clock that jumps neither costs money nor ends a wait.
     started: (u64, Duration),
 }
 
 impl<M: InstanceManager> CapacityLoop<M> {
-    /// Reads what must survive a restart. `epoch` is a new one.
+    /// Reads what must survive a restart. What is ordered comes after `before_first`, which is of a new epoch.
     pub(crate) fn new(
         shared: Arc<Shared>,
         settings: CapacitySettings,
         manager: M,
         store: Box<dyn CapacityStore>,
         asks: Receiver<Ask>,
-        epoch: u64,
+        before_first: Generation,
     ) -> Result<Self, crate::store::StoreError> {
         let started = (wall_now_ms(), shared.clock.steady_now());
         let stored = store.learned(SHAPES)?;
@@ -137,18 +146,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
             shared,
             manager,
             asks,
-            standing: Standing::new(epoch, before, settings.decide_every),
+            standing: Standing::new(before_first, before, settings.decide_every),
             ordered: None,
             instances: Vec::new(),
             drains: Drains::default(),
             refusals: Refusals::default(),
             unreachable: Unreachable::default(),
+            samples: Samples::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),
             meter: Meter::default(),
             performances: Performances::of(&settings, store.learned(PERFORMANCE)?.as_deref()),
             shaping,
-            dwell: dwell::read(store.learned(DWELL)?.as_deref()),
+            dwell: Dwell::of(store.learned(DWELL)?.as_deref()),
             recorder: ledger::Recorder::default(),
+            foresights: Foresights::of(&settings.services),
             tunings: Tunings::of(&settings.services, store.learned(HEADROOM)?.as_deref()),
             started,
             settings,
@@ -186,16 +197,22 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let usage = self.see(observed, now);
         self.measure(&usage, now);
         self.spending.pay(&self.settings, &self.instances, now);
-        let inputs = self.inputs(now, None);
+        self.sample();
+        let mut inputs = self.inputs(now, None);
+        let ended = self.note_supply(&inputs, now);
+        if self.foresee(&inputs, &ended, now) {
+            inputs = self.inputs(now, None);
+        }
         let plan = plan_capacity(&inputs, &PlanningLimits::default());
         let findings = self.check(&inputs, &plan);
-        self.note_supply(&inputs, now);
+        self.foresights.note(&plan);
         self.tune(&inputs, &plan, now);
         self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
         let mut error = None;
-        if findings.is_empty() && self.standing.stood_down().is_none() {
-            self.dwell.remember(&plan, inputs.now_s);
+        let is_carried_out = findings.is_empty() && self.standing.stood_down().is_none();
+        self.dwell.turn(is_carried_out.then_some(&plan), inputs.now_s);
+        if is_carried_out {
             error = self.carry_out(&plan, now).await.err();
         }
         self.store_all();

@@ -116,7 +116,7 @@ pub(crate) struct SyncSettings {
 pub(crate) enum ConfigError {
     #[error("{}: read configuration: {source}; give the path of an existing file to --config", .file.display())]
     Read { file: PathBuf, source: std::io::Error },
-    #[error("{}:{line}:{column}: {reason}; see the README for every field and its default", .file.display())]
+    #[error("{}:{line}:{column}: {reason}; README.md and examples/capacity/forebay.yaml show how it is written", .file.display())]
     Parse { file: PathBuf, line: u64, column: u64, reason: String },
     #[error("{}: {path}: {reason}; {remedy}", .file.display())]
     Invalid { file: PathBuf, path: String, reason: String, remedy: String },

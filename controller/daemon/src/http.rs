@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `POST /v1/sync` | see [`crate::sync`] |
 //! | `GET /healthz` | 200 while the process serves |
-//! | `GET /readyz` | 200 once history is open, the first plan is published and no newer controller keeps the capacity, else 503 with the reason |
+//! | `GET /readyz`, `/readyz/capacity` | whether to ask this controller, and for capacity: see [`readiness`] |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /v1/plan` | the plan in force and its report, JSON |
 //! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
@@ -20,6 +20,7 @@ mod allocations;
 pub(crate) mod anomalies;
 mod capacity;
 mod problem;
+pub(crate) mod readiness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,13 +36,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 
-use crate::capacity::standing::StoodDown;
 use crate::forecasting::explain::choice_json;
 use crate::planning::demand::{KeyRecord, Record};
 use crate::state::{Shared, Table, lock};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{HistoryStore, StoreError};
 use crate::sync::{SyncState, sync};
+use problem::{no_such_method, no_such_path};
+use readiness::{capacity_readiness, readiness};
 
 /// A message's body and its envelope.
 const BODY_LIMIT_BYTES: usize = MAX_BODY_BYTES + 64;
@@ -70,7 +72,11 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .with_state(Arc::clone(&shared));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
+        .route("/readyz", get(|State(shared): State<Arc<Shared>>| async move { said(readiness(&shared)) }))
+        .route(
+            "/readyz/capacity",
+            get(|State(shared): State<Arc<Shared>>| async move { said(capacity_readiness(&shared)) }),
+        )
         .route("/metrics", get(metrics))
         .route("/v1/plan", get(plan))
         .route("/v1/forecasts", get(forecasts))
@@ -79,21 +85,13 @@ pub(crate) fn router(shared: Arc<Shared>, stopping: Receiver<bool>) -> Router {
         .merge(sync_route)
         .merge(anomalies_route)
         .merge(capacity_routes)
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
 }
 
-async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
-    match not_ready(&shared) {
-        None => (StatusCode::OK, "ready\n").into_response(),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
-    }
-}
-
-/// Why others should be asked instead.
-pub(crate) fn not_ready(shared: &Shared) -> Option<String> {
-    if let Some(StoodDown { taken, .. }) = lock(&shared.capacity.view).stood_down {
-        return Some(format!("a newer controller keeps the capacity: order {taken} was taken"));
-    }
-    shared.table.borrow().is_none().then(|| "the first plan is not published yet".to_owned())
+/// For probes: a line of text.
+fn said((status, why): (StatusCode, String)) -> Response {
+    (status, format!("{why}\n")).into_response()
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

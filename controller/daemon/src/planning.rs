@@ -3,7 +3,7 @@
 //!
 //! **When.** One plan per calendar step, soon after its boundary: as soon as every live proxy has reported beyond it, at
 //! the latest after a quarter of the step's real length or [`REPORTS_DUE`], whichever is shorter. In between when a fit is
-//! finished. Between plans the shares of the plan in force move to where they are asked for: when the live proxies
+//! finished, but of many fits at most one in [`PLANS_APART`]. Between plans the shares of the plan in force move to where they are asked for: when the live proxies
 //! change, when a filter knows a newer table than this planner made, and each [`DEAL_INTERVAL`].
 //!
 //! **What.** In step k the newest complete observation is step k-1, and the plan covers k and the following slots up to
@@ -61,6 +61,10 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// Real time between two looks at the shares: a quarter of a report interval, so that a share that was given up moves on
 /// before it is missed.
 const DEAL_INTERVAL: Duration = Duration::from_millis(250);
+/// Real time from one plan to the next that only newly fitted keys are the reason for: as long as proxies take to report. The
+/// first comes at once; what is fitted meanwhile waits for the next, so that 1,000 keys that are fitted in a minute wake the mesh
+/// 60 times and not for each batch of them.
+const PLANS_APART: Duration = Duration::from_secs(1);
 /// Steps between two times that old history is forgotten and detectors are stored: an hour of five-minute steps, which is
 /// what a detector may lose in a crash.
 const HOUSEKEEPING_STEPS: i64 = 12;
@@ -90,6 +94,10 @@ pub(crate) struct Planner {
     dealt_at: Option<Duration>,
     /// The step of the last plan; `None` before the first.
     planned_step: Option<i64>,
+    /// When the last plan was made, steady time.
+    planned_at: Option<Duration>,
+    /// Whether keys were fitted that the last plan knows nothing of.
+    has_fitted: bool,
     /// First step whose points may still change.
     open_step: i64,
     /// When history was last forgotten.
@@ -132,6 +140,8 @@ impl Planner {
             ready_version: 0,
             dealt_at: None,
             planned_step: None,
+            planned_at: None,
+            has_fitted: false,
             open_step: now_step,
             forgot_step: now_step,
             next_key: 0,
@@ -218,8 +228,10 @@ impl Planner {
                 }
                 self.look_out(planned);
                 self.drawn.is_stale = true;
-                self.publish(planned, live, raised);
-            } else if self.ready_has_changed() {
+                self.has_fitted = true;
+            }
+            let rests = self.planned_at.is_some_and(|at| now.steady.saturating_sub(at) < PLANS_APART);
+            if (self.has_fitted && !rests) || self.ready_has_changed() {
                 self.publish(planned, live, raised);
             } else if raised || self.deal_is_due(&live, now.steady) {
                 self.redeal(live, now.steady);

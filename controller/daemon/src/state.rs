@@ -24,7 +24,7 @@ use crate::planning::demand::KeyRecord;
 use crate::sync::expectations::Outlook;
 
 /// A plan that is in force, with the proxies that it was dealt to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) generation: Generation,
     /// The calendar step in which it was made.

@@ -9,10 +9,10 @@
 
 mod fold;
 mod mixing;
+mod scoring;
 
 use std::ops::Range;
 
-use crate::comparison::BlockLosses;
 use crate::conformal::{LeadResiduals, Residual};
 use crate::error::ModelError;
 use crate::history::History;
@@ -20,24 +20,15 @@ use crate::measures::seasonal_scale;
 use crate::model::{Globals, ModelKind};
 use crate::paths::ResidualVectors;
 use crate::scale::{ScaleKind, Surroundings};
-use crate::score::{SCORED_QUANTILES, pinball_loss};
 use crate::selection::{Objective, Settings, between_known};
 use crate::series::Series;
 pub(crate) use mixing::member_weights;
 use mixing::{mixed, weights_by_octave};
+pub use scoring::Score;
 
 /// Most forecasts per fold, over all leads; bounds time and memory of a backtest at long horizons: 40,000 x 64 bytes is
 /// 2.5 MB a fold.
 const MAX_SAMPLES: usize = 40_000;
-/// Leads on which scales are compared: what residuals grow with hardly differs between neighbours.
-const LEADS_FOR_SCALE: usize = 6;
-/// Forecasts of a lead on which they are compared: the 95 % quantile still has 25 above it.
-const SAMPLES_FOR_SCALE: usize = 500;
-/// Which of the scored quantiles is the middle.
-const MEDIAN: usize = 0;
-/// Smallest mean of actual values that losses are divided by, in units per second.
-const MIN_MEAN_PER_S: f64 = 1e-6;
-
 /// The held-out part of a history, and all that can be said of its steps before a model is asked.
 #[derive(Debug)]
 pub(crate) struct Backtest {
@@ -49,17 +40,6 @@ pub(crate) struct Backtest {
     seasonal_scale: Option<f64>,
     calibrating: Fold,
     scoring: Fold,
-}
-
-/// Which leads are scored, and which forecasts of each: every n-th.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Every {
-    lead: usize,
-    sample: usize,
-}
-
-impl Every {
-    const ONE: Self = Self { lead: 1, sample: 1 };
 }
 
 /// One held-out stretch: the origins that forecasts are made from, and the steps that they are made for.
@@ -110,23 +90,6 @@ pub(crate) struct Held {
     points: Vec<Vec<f64>>,
     /// Sums of absolute errors by octave of leads.
     errors: Vec<f64>,
-}
-
-/// How a model did on the held-out part of the history, over all leads beyond the gap.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Score {
-    /// By what models are compared, the loss of the [`Objective`](crate::Objective) as a share of the mean rate; less is
-    /// better.
-    pub loss: f64,
-    /// Mean pinball loss over [`SCORED_QUANTILES`](crate::SCORED_QUANTILES) as a share of the mean rate; less is better.
-    pub relative_pinball: f64,
-    /// Mean absolute error of the median over that of the seasonal naive step a day ahead, on the history before; `None`
-    /// where that repeats itself exactly.
-    pub mase: Option<f64>,
-    /// Share of values at or below the upper quantile; near that quantile if calibrated.
-    pub coverage: f64,
-    /// What its residuals were best measured by.
-    pub scale: ScaleKind,
 }
 
 /// A quarter of the history each, at most a week, in whole days if that is a day or more, so that each fold meets every
@@ -212,21 +175,6 @@ impl Backtest {
         }
     }
 
-    /// Scores the model on the second fold, calibrated on the first, with the scale that does best on a few leads; beside
-    /// the score, the losses by blocks of time.
-    pub(crate) fn best_score(&self, trial: &Trial) -> (Score, BlockLosses) {
-        let every = Every {
-            lead: (self.scoring.steps.len() - self.gap_steps).div_ceil(LEADS_FOR_SCALE),
-            sample: coprime_stride(self.scoring.origins.len(), SAMPLES_FOR_SCALE, self.day_steps),
-        };
-        let [simplest, others @ ..] = ScaleKind::ALL.map(|scale| self.score(trial, scale, every));
-        // The first of equals: simpler scales stand in front.
-        let best = others
-            .into_iter()
-            .fold(simplest, |best, other| if other.0.loss.total_cmp(&best.0.loss).is_lt() { other } else { best });
-        if every == Every::ONE { best } else { self.score(trial, best.0.scale, Every::ONE) }
-    }
-
     /// The residuals of both folds per lead, ready to calibrate a live forecast.
     pub(crate) fn residuals(&self, trial: &Trial, scale: ScaleKind) -> Vec<LeadResiduals> {
         let earlier = self.calibrating.steps.iter().zip(&trial.calibrating.points);
@@ -272,55 +220,6 @@ impl Backtest {
             }
         }
         vectors
-    }
-
-    fn score(&self, trial: &Trial, scale: ScaleKind, every: Every) -> (Score, BlockLosses) {
-        let mut blocks = BlockLosses::default();
-        let per_origin = 1.0 / self.scoring.origins.len().max(1) as f64;
-        let (mut loss, mut decided, mut median_error, mut actuals) = (0.0, 0.0, 0.0, 0.0);
-        let (mut covered, mut count) = (0_u32, 0_u32);
-        let calibrating = self.calibrating.steps.iter().zip(&trial.calibrating.points);
-        let scoring = self.scoring.steps.iter().zip(&trial.scoring.points);
-        for ((steps, points), (scored_steps, scored_points)) in
-            calibrating.zip(scoring).skip(self.gap_steps).step_by(every.lead)
-        {
-            let residuals = LeadResiduals::new(normalised(steps, points, scale, every.sample));
-            let by_class = [false, true].map(|high| {
-                let residuals = residuals.quantiles(high);
-                let scored = SCORED_QUANTILES.map(|p| (p, residuals.quantile(p)));
-                let decision = self.objective.quantile().map(|p| (p, residuals.quantile(p)));
-                (scored, decision, residuals.quantile(self.upper_quantile))
-            });
-            for (step, &point) in scored_steps.iter().zip(scored_points).step_by(every.sample) {
-                let (scored, decision, upper) = by_class[usize::from(step.around.burst_expected(point))];
-                let spread = step.around.scale(scale, point);
-                let at = |residual: f64| (point + residual * spread).clamp(0.0, step.ceiling);
-                let before = loss;
-                for (p, residual) in scored {
-                    loss += pinball_loss(p, at(residual), step.actual) / SCORED_QUANTILES.len() as f64;
-                }
-                let deciding = match decision {
-                    None => loss - before,
-                    Some((p, residual)) => pinball_loss(p, at(residual), step.actual),
-                };
-                decided += deciding;
-                median_error += (step.actual - at(scored[MEDIAN].1)).abs();
-                blocks.take(step.from as f64 * per_origin, deciding, 1.0);
-                covered += u32::from(step.actual <= at(upper));
-                actuals += step.actual;
-                count += 1;
-            }
-        }
-        let count = f64::from(count.max(1));
-        let mean_rate = (actuals / count).max(MIN_MEAN_PER_S);
-        let score = Score {
-            scale,
-            loss: decided / count / mean_rate,
-            relative_pinball: loss / count / mean_rate,
-            mase: self.seasonal_scale.map(|scale| median_error / count / scale),
-            coverage: f64::from(covered) / count,
-        };
-        (score, blocks)
     }
 }
 

@@ -24,7 +24,7 @@ pub mod shapes;
 pub mod strategies;
 
 pub use check::{CapacityFinding, check_capacity};
-pub use commitment::{Asked, Budget, BudgetScope, Maintenance, Off, Reservation};
+pub use commitment::{Asked, Budget, BudgetScope, Maintenance, Off, Reservation, Within};
 pub use inputs::{CapacityInputs, DwellMemory, Fleet, PoolOffer};
 pub use instance::{Generation, Group, Instance, InstanceState, Target};
 pub use planning::{

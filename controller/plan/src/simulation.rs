@@ -37,6 +37,7 @@ use std::ops::Range;
 pub use contest::{Contest, ContestError, Demanded, Point, Standing, TUNED_SHARES};
 pub use foresight::{Aim, Foresight};
 pub use gate::GateAccount;
+pub use guard::references;
 pub use interval::{Interval, percentile_interval, violation_interval};
 pub use kind::Kind;
 pub use live::{Live, Lived, Scale, Sight};
@@ -83,8 +84,8 @@ pub struct Moment<'a> {
     pub served: bool,
 }
 
-/// Decides how many replicas there are to be.
-pub trait Policy: fmt::Debug {
+/// Decides how many replicas there are to be. What acts in operation goes from thread to thread.
+pub trait Policy: fmt::Debug + Send {
     /// Replicas wanted, ready and starting together.
     fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize;
 }

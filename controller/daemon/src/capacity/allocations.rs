@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_plan::capacity::{Asked, CapacityInputs, CapacityPlan, Group, Instance, InstanceState, Reservation};
+use forebay_plan::capacity::{
+    Asked, CapacityInputs, CapacityPlan, Group, Instance, InstanceState, Reservation, Within,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -37,12 +39,14 @@ pub(crate) struct Wanted {
     pub(crate) tradeoff: Option<f64>,
 }
 
-impl Wanted {
-    /// As it was asked for, before a shape was chosen.
-    pub(super) fn as_asked(&self) -> Self {
-        let shape = self.shape.clone().filter(|_| self.tradeoff.is_none());
-        Self { shape, ..self.clone() }
-    }
+/// What tells a request that is sent again from another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    /// As the client chose it.
+    pub(crate) idempotency_key: String,
+    /// The request as it was written. What was made of it does not do: a window without a beginning begins when it is asked for,
+    /// later the second time, and an allocation may be extended in between.
+    pub(crate) request: String,
 }
 
 /// Where an allocation is in its life.
@@ -74,7 +78,8 @@ impl AllocationState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Allocation {
     pub(crate) id: String,
-    pub(crate) idempotency_key: Option<String>,
+    #[serde(default)]
+    pub(crate) sent: Option<Sent>,
     pub(crate) wanted: Wanted,
     pub(crate) state: AllocationState,
     /// Wall time, unix milliseconds.
@@ -94,11 +99,12 @@ impl Allocation {
         let Wanted { service, replicas, capacity_per_s, region, pool, shape, from_s, to_s, is_on_top, tradeoff: _ } =
             self.wanted.clone();
         let asked = match (replicas, capacity_per_s) {
-            (Some(count), _) => Asked::Instances { count, pool, location: region, shape },
+            (Some(count), _) => Asked::Instances(count),
             (None, per_s) => Asked::UnitsPerS(per_s.unwrap_or(0.0)),
         };
         let (from_s, to_s) = (from_s.unsigned_abs(), to_s.unsigned_abs());
-        Reservation { id: self.id.clone(), service, asked, is_on_top, from_s, to_s }
+        let within = Within { pool, location: region, shape };
+        Reservation { id: self.id.clone(), service, asked, within, is_on_top, from_s, to_s }
     }
 
     /// For answers.
@@ -146,7 +152,7 @@ impl Allocations {
 
     /// The one that was made under an idempotency key.
     pub(crate) fn by_key(&self, key: &str) -> Option<&Allocation> {
-        self.all.iter().find(|one| one.idempotency_key.as_deref() == Some(key))
+        self.all.iter().find(|one| one.sent.as_ref().is_some_and(|sent| sent.idempotency_key == key))
     }
 
     pub(super) fn open(&self) -> usize {

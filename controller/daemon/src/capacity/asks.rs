@@ -15,8 +15,8 @@ use forebay_provision::InstanceManager;
 use tokio::sync::oneshot;
 
 use super::CapacityLoop;
-use super::allocations::{Allocation, AllocationState, Allocations, Wanted, matches};
-use super::board::serves_per_s;
+use super::allocations::{Allocation, AllocationState, Sent, Wanted};
+use super::room::Room;
 use super::selecting;
 use super::spending::Instant;
 use super::standing::StoodDown;
@@ -30,7 +30,7 @@ const FARTHEST_S: i64 = 90 * 86_400;
 
 /// Something that is asked of the loop.
 pub(crate) enum Ask {
-    Allocate { wanted: Wanted, idempotency_key: Option<String>, answer: Answer },
+    Allocate { wanted: Wanted, sent: Option<Sent>, answer: Answer },
     Extend { id: String, to_s: i64, answer: Answer },
     Cancel { id: String, answer: Answer },
     Tune { service: String, word: TunerWord, answer: oneshot::Sender<Result<(), Denied>> },
@@ -41,7 +41,7 @@ type Answer = oneshot::Sender<Result<Allocation, Denied>>;
 /// Why something that was asked is not done.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Denied {
-    #[error("no {what} is called {name:?}; GET /v1/availability lists what there is")]
+    #[error("no {what} is called {name:?}; GET {} lists what there is", listing(.what))]
     Unknown { what: &'static str, name: String },
     #[error("{0}")]
     Wrong(String),
@@ -51,8 +51,20 @@ pub(crate) enum Denied {
     Conflict(String),
     #[error("a newer controller keeps the capacity (order {taken} was taken); ask that one")]
     StoodDown { taken: Generation },
+    #[error("the instance manager was not heard of since the start, so nothing can be promised; ask again")]
+    NotSeen,
     #[error("the store can not be written at present; ask again with the same Idempotency-Key")]
     NotStored,
+}
+
+/// Where that which something may be called is listed.
+fn listing(what: &str) -> &'static str {
+    match what {
+        "allocation" => "/v1/allocations",
+        "shape" => "/v1/shapes",
+        "region" | "pool" => "/v1/availability?service=SERVICE",
+        _ => "/v1/capacity",
+    }
 }
 
 impl<M: InstanceManager> CapacityLoop<M> {
@@ -67,9 +79,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 let _ = answer.send(Err(Denied::StoodDown { taken }));
                 return false;
             }
-            (Ask::Allocate { wanted, idempotency_key, answer }, None) => {
-                (self.allocate(wanted, idempotency_key), answer)
-            }
+            (Ask::Allocate { wanted, sent, answer }, None) => (self.allocate(wanted, sent), answer),
             (Ask::Extend { id, to_s, answer }, None) => (self.extend(&id, to_s), answer),
             (Ask::Cancel { id, answer }, None) => (self.cancel(&id), answer),
             (Ask::Tune { service, word, answer }, _) => {
@@ -98,9 +108,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         Ok(())
     }
 
-    fn allocate(&mut self, wanted: Wanted, idempotency_key: Option<String>) -> Result<Allocation, Denied> {
-        if let Some(made) = idempotency_key.as_deref().and_then(|key| self.allocations.by_key(key)) {
-            let same = made.wanted.as_asked() == wanted;
+    fn allocate(&mut self, wanted: Wanted, sent: Option<Sent>) -> Result<Allocation, Denied> {
+        if let Some(made) = sent.as_ref().and_then(|sent| self.allocations.by_key(&sent.idempotency_key)) {
+            let same = made.sent == sent;
             let conflict = "this idempotency key was used for another request; use a new one".to_owned();
             return if same { Ok(made.clone()) } else { Err(Denied::Conflict(conflict)) };
         }
@@ -112,7 +122,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let id = self.allocations.next_id(self.standing.generation().epoch);
         let mut allocation = Allocation {
             id,
-            idempotency_key,
+            sent,
             wanted,
             state: AllocationState::Pending,
             made_ms: now.wall_ms,
@@ -153,6 +163,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 return Err(denied);
             }
             longer.state = before.state;
+            if longer.planned.is_empty() {
+                longer.planned.clone_from(&before.planned);
+            }
         }
         self.allocations.put(longer.clone());
         Ok(longer)
@@ -176,12 +189,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
 
     /// Finds out whether and when an allocation can be kept, and notes that in it.
     fn promise(&self, allocation: &mut Allocation) -> Result<(), Denied> {
+        if lock(&self.shared.capacity.view).inputs.is_none() {
+            return Err(Denied::NotSeen);
+        }
         let now = self.now();
         let inputs = self.inputs(now, None);
         let wanted = &allocation.wanted;
         check(wanted, &inputs, now.calendar_s as i64)?;
         let room = Room::of(wanted, &inputs);
-        room.check(wanted, room.promised(wanted, &self.allocations, &inputs))?;
+        room.check(wanted, room.promised(wanted, self.allocations.all(), &inputs))?;
         let horizon_s = (inputs.steps as u64 * u64::from(inputs.step_s)) as i64;
         let is_soon = wanted.from_s < now.calendar_s as i64 + horizon_s;
         if is_soon {
@@ -244,7 +260,7 @@ fn denied(before: &ServiceReason, after: &ServiceReason) -> Option<Denied> {
 }
 
 /// Whether a request makes sense at all.
-fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Result<(), Denied> {
+pub(crate) fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Result<(), Denied> {
     let unknown = |what, name: &str| Err(Denied::Unknown { what, name: name.to_owned() });
     if !inputs.services.iter().any(|service| service.name == wanted.service) {
         return unknown("service", &wanted.service);
@@ -268,79 +284,4 @@ fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Result<(), Den
         return Err(Denied::Wrong(format!("the window must end within {most} days, and would in {asked}")));
     }
     Ok(())
-}
-
-/// What the pools that match a request have in all.
-pub(super) struct Room {
-    pub(super) pools: Vec<String>,
-    /// Pool and shape of all groups that match.
-    groups: Vec<(String, String)>,
-    /// The longest lead time of them, calendar seconds.
-    pub(super) lead_s: f64,
-    instances: u32,
-    /// Most that an instance serves, units per second.
-    serves_per_s: f64,
-}
-
-impl Room {
-    pub(super) fn of(wanted: &Wanted, inputs: &CapacityInputs) -> Self {
-        let mut room = Self { pools: Vec::new(), groups: Vec::new(), lead_s: 0.0, instances: 0, serves_per_s: 0.0 };
-        for offer in &inputs.pools {
-            let mut is_of_use = false;
-            for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
-                let group =
-                    Group { service: wanted.service.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
-                let serves = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0);
-                if let Some(serves) = serves.filter(|_| matches(wanted, inputs, &group)) {
-                    room.serves_per_s = room.serves_per_s.max(serves);
-                    room.groups.push((offer.pool.name.clone(), shape.name.clone()));
-                    is_of_use = true;
-                }
-            }
-            if is_of_use {
-                room.pools.push(offer.pool.name.clone());
-                room.lead_s = room.lead_s.max(offer.pool.lead_s);
-                room.instances = room.instances.saturating_add(offer.pool.max_instances);
-            }
-        }
-        room
-    }
-
-    /// Instances that `wanted` takes of these pools at least.
-    pub(super) fn takes(&self, wanted: &Wanted) -> u32 {
-        match (wanted.replicas, wanted.capacity_per_s) {
-            (Some(count), _) => count,
-            (None, per_s) if self.serves_per_s > 0.0 => (per_s.unwrap_or(0.0) / self.serves_per_s).ceil() as u32,
-            (None, _) => u32::MAX,
-        }
-    }
-
-    fn check(&self, wanted: &Wanted, promised: u32) -> Result<(), Denied> {
-        if self.pools.is_empty() {
-            let detail = "no pool that matches has a shape that serves this service".to_owned();
-            return Err(Denied::Impossible { constraint: "shape", detail });
-        }
-        let (takes, left) = (self.takes(wanted), self.instances.saturating_sub(promised));
-        if takes > left {
-            let detail = format!(
-                "it takes {takes} instances, and of the {} of pools {} {promised} are promised in that window",
-                self.instances,
-                self.pools.join(", ")
-            );
-            return Err(Denied::Impossible { constraint: "capacity", detail });
-        }
-        Ok(())
-    }
-
-    /// Instances that are promised of these pools within the window of `wanted`.
-    fn promised(&self, wanted: &Wanted, allocations: &Allocations, inputs: &CapacityInputs) -> u32 {
-        let overlapping = allocations
-            .all()
-            .filter(|one| one.state.is_open() && one.wanted.from_s < wanted.to_s && one.wanted.to_s > wanted.from_s);
-        let shares = overlapping.filter_map(|one| {
-            let theirs = Self::of(&one.wanted, inputs);
-            theirs.pools.iter().any(|pool| self.pools.contains(pool)).then(|| theirs.takes(&one.wanted))
-        });
-        shares.fold(0, u32::saturating_add)
-    }
 }

@@ -10,11 +10,12 @@ use forebay_plan::capacity::{
 };
 
 use super::drains::Drains;
+use super::ledger::unit;
 use super::refusals::Refusals;
 use super::spending::Instant;
 use super::unreachable::Unreachable;
 use crate::config::Config;
-use crate::config::capacity::{CapacitySettings, Scaling};
+use crate::config::capacity::{CapacitySettings, Scaling, ServiceSettings};
 use crate::planning::capacity::{CapacityDemand, LEVELS};
 
 /// What is known at a moment, beside the configuration.
@@ -31,6 +32,8 @@ pub(super) struct Known<'a> {
     pub(super) maintenance: Vec<Maintenance>,
     /// What the outlook of a service is multiplied by.
     pub(super) headroom: &'a dyn Fn(&str) -> f64,
+    /// What is to be covered of a service's outlook, where it says how often it may be short.
+    pub(super) covered: &'a dyn Fn(&str, Outlook) -> Outlook,
     /// What is added to the share of a service that may be on spot.
     pub(super) spot_shift: &'a dyn Fn(&str) -> f64,
     pub(super) dwell: &'a DwellMemory,
@@ -54,6 +57,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         reservations,
         maintenance,
         headroom,
+        covered,
         spot_shift,
         dwell,
         spending,
@@ -99,9 +103,10 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
                 rows.map(|row| row.iter().map(|quantile| quantile * headroom).collect()).collect()
             }
         };
-        (one.service.name.clone(), Outlook { observed_per_s, first_step_s, levels: LEVELS.to_vec(), steps })
+        let outlook = Outlook { observed_per_s, first_step_s, levels: LEVELS.to_vec(), steps };
+        (one.service.name.clone(), covered(&one.service.name, outlook))
     });
-    CapacityInputs {
+    let inputs = CapacityInputs {
         now_s: now.calendar_s.max(0.0) as u64,
         step_s: config.step_s,
         steps: config.forecast.horizon_steps,
@@ -118,7 +123,20 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         budgets: spending.budgets(&settings.budgets, now.calendar_s),
         maintenance,
         dwell: dwell.clone(),
+    };
+    with_implied_shortage(inputs, &settings.services)
+}
+
+/// Where only a share of steps says how careful to be, being short costs what a newsvendor would have it cost who leaves that
+/// share: at one step in a hundred 99 times the price. It weighs the risk of interruptions and who goes first where places
+/// are scarce.
+fn with_implied_shortage(mut inputs: CapacityInputs, services: &[ServiceSettings]) -> CapacityInputs {
+    for (place, one) in services.iter().enumerate().filter(|(_, one)| one.is_shortage_implied) {
+        let Some((share, unit)) = one.short_steps_share.zip(unit(&inputs, &one.service.name)) else { continue };
+        let price_micros = unit.micros_per_h / unit.serves_per_s;
+        inputs.services[place].shortage_micros_per_unit_h = (price_micros * (1.0 - share) / share).ceil() as Micros;
     }
+    inputs
 }
 
 /// What an hour of the calendar costs of what costs so much an hour, rounded up: money is paid for real time.

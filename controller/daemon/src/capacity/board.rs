@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::allocations::Allocation;
 use super::asks::Ask;
+use super::learned::Learned;
 use super::standing::StoodDown;
 use super::xds::Told;
 use crate::planning::capacity::CapacityDemand;
@@ -70,8 +71,11 @@ pub(crate) struct View {
     /// Pools that refuse at present, and why.
     pub(crate) refusals: Vec<(String, String)>,
     pub(crate) allocations: Vec<Allocation>,
+    pub(crate) learned: Arc<Learned>,
     /// What tuners of headroom do.
     pub(crate) tuning: Vec<Value>,
+    /// How services stand that say how often they may be short.
+    pub(crate) foresight: Vec<Value>,
     /// What a pool's cores do for a service, by both.
     pub(crate) performance: Vec<Value>,
     /// What instances use of what they have, by service and shape.
@@ -131,7 +135,17 @@ pub(crate) fn serves_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64
     Some(forebay_plan::capacity::price::units_per_s(service, shape, tier, offer))
 }
 
-/// The same of so many instances, in whole milli-units per second; nothing of an unknown group.
+/// The same of a group that more may be bought of for its service.
+pub(super) fn sells_per_s(inputs: &CapacityInputs, group: &Group) -> Option<f64> {
+    let service = inputs.services.iter().find(|service| service.name == group.service)?;
+    let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape)?;
+    let offer = inputs.pools.iter().find(|offer| offer.pool.name == group.pool)?;
+    let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
+    let is_sold = !inputs.retired_shapes.contains(&shape.name) && service.may_buy(shape, tier, offer);
+    is_sold.then(|| forebay_plan::capacity::price::units_per_s(service, shape, tier, offer))
+}
+
+/// What so many instances of a group serve, in whole milli-units per second; nothing of an unknown group.
 pub(super) fn serves_milli_per_s(inputs: &CapacityInputs, group: &Group, count: u32) -> u64 {
     let per_s = serves_per_s(inputs, group).unwrap_or(0.0) * f64::from(count);
     (1000.0 * per_s) as u64

@@ -21,7 +21,7 @@ struct Lesson {
 
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Learned {
+pub(crate) struct Learned {
     census: Census,
     pools: BTreeMap<String, Lesson>,
     is_changed: bool,
@@ -94,5 +94,10 @@ impl Learned {
         let text = self.is_changed.then(|| serde_json::to_string(&self.pools).ok()).flatten();
         self.is_changed = false;
         text
+    }
+
+    /// What could not be stored is stored later.
+    pub(super) fn all_changed(&mut self) {
+        self.is_changed = true;
     }
 }

@@ -30,6 +30,18 @@ pub(crate) struct Supply {
     pub(crate) cost_micros: f64,
 }
 
+impl Supply {
+    /// Whole instances of a size that were ready all the time, a hair being none.
+    fn instances(&self, unit: &Unit) -> usize {
+        (self.ready_per_s / unit.serves_per_s + 1e-6) as usize
+    }
+
+    /// Whether they serve a demand, in units per second; true where that is not known.
+    pub(super) fn serves(&self, demand_per_s: f64, unit: &Unit) -> bool {
+        demand_per_s.is_nan() || (demand_per_s / unit.serves_per_s).ceil() as usize <= self.instances(unit)
+    }
+}
+
 /// What adds up in the running step.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
@@ -104,7 +116,9 @@ pub(super) struct Unit {
 
 pub(super) fn unit(inputs: &CapacityInputs, service: &str) -> Option<Unit> {
     let service = inputs.services.iter().find(|one| one.name == service)?;
-    let units = inputs.pools.iter().flat_map(|offer| inputs.shapes.iter().map(move |shape| (offer, shape)));
+    let may_run = |location: &String| service.locations.is_empty() || service.locations.contains(location);
+    let offers = inputs.pools.iter().filter(|offer| may_run(&offer.pool.location));
+    let units = offers.flat_map(|offer| inputs.shapes.iter().map(move |shape| (offer, shape)));
     let units = units.filter_map(|(offer, shape)| {
         let tier = inputs.tiers.iter().find(|tier| tier.name == offer.pool.tier)?;
         let serves_per_s = units_per_s(service, shape, tier, offer);
@@ -135,8 +149,7 @@ pub(crate) fn ledger(
     let of = |supply: &Option<Supply>, figure: &dyn Fn(&Supply) -> f64| supply.as_ref().map_or(0.0, figure);
     let own = Course {
         steps: 0..compared.len(),
-        // A hair more, so that an instance that was there all the time counts.
-        ready: supply.iter().map(|one| (of(one, &|one| one.ready_per_s) / unit.serves_per_s + 1e-6) as usize).collect(),
+        ready: supply.iter().map(|one| one.as_ref().map_or(0, |one| one.instances(&unit))).collect(),
         paid: supply.iter().map(|one| (of(one, &|one| one.cost_micros) / per_step_micros).round() as usize).collect(),
         // At the price of the unit, of whatever class they were.
         spot: vec![0; compared.len()],

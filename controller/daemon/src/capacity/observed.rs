@@ -40,7 +40,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
         if self.ordered.is_none() {
             let is_own = self.standing.stood_down().is_none();
-            self.dwell = dwell::resumed(&self.dwell, &instances, (now.calendar_s.max(0.0) as u64, is_own));
+            let now_s = now.calendar_s.max(0.0) as u64;
+            let last_turn_s = self.spending.paid_until_calendar_s(now).max(0.0) as u64;
+            self.dwell.resume(&instances, dwell::Resuming { now_s, last_turn_s, is_own });
         }
         let fleet = Fleet::count(&instances);
         self.drains.look(&instances, now.wall_ms);
@@ -124,7 +126,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     /// Offered demand now, by service, within what contracts may use; units per second.
-    fn observed_per_s(&self) -> BTreeMap<String, f64> {
+    fn offered_per_s(&self) -> BTreeMap<String, f64> {
         let config = &self.shared.config;
         let offered = self.shared.observer().offered_per_s(self.shared.clock.steady_now());
         let mut by_service: BTreeMap<String, f64> = BTreeMap::new();
@@ -138,6 +140,12 @@ impl<M: InstanceManager> CapacityLoop<M> {
         by_service
     }
 
+    /// Looks at the demand of the moment, for services that look seldom.
+    pub(super) fn sample(&mut self) {
+        let offered_per_s = self.offered_per_s();
+        self.samples.look(&self.settings.services, &offered_per_s, self.shared.clock.steady_now());
+    }
+
     /// What a plan of this moment is made of, with one more reservation if it is asked what that would do.
     pub(super) fn inputs(&self, now: Instant, further: Option<Reservation>) -> CapacityInputs {
         let demand = lock(&self.shared.capacity.demand).clone();
@@ -148,14 +156,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: &self.instances,
             drains: &self.drains,
             demand: &demand,
-            observed_per_s: &self.observed_per_s(),
+            observed_per_s: &self.samples.held(self.offered_per_s()),
             refusals: &self.refusals,
             unreachable: &self.unreachable,
             reservations,
             maintenance: lock(&self.shared.capacity.maintenance).clone(),
             headroom: &|service| self.tunings.headroom(service),
+            covered: &|service, outlook| self.foresights.covered(service, outlook, self.shared.config.step_s),
             spot_shift: &|service| self.tunings.spot_shift(service),
-            dwell: &self.dwell,
+            dwell: self.dwell.memory(),
             spending: &self.spending,
             pools: self.offers(now),
             retired_shapes: self.shaping.retired(),

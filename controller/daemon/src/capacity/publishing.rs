@@ -7,11 +7,13 @@ use forebay_provision::InstanceManager;
 
 use super::board::View;
 use super::endpoints::{Assignment, Place};
+use super::foreseeing::{self, SEEN_KEPT_S};
+use super::ledger::Supply;
 use super::performance::KnownFactor;
 use super::spending::Instant;
 use super::uses::Use;
 use super::xds::Resources;
-use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, dwell, ledger};
+use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, ledger};
 use crate::config::capacity::ServiceSettings;
 use crate::state::lock;
 use crate::store::StoreError;
@@ -23,7 +25,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
             .store
             .set_spending(&self.spending)
             .and_then(|()| self.store.set_allocations(&self.allocations.take_changed()))
-            .and_then(|()| dwell::written(&self.dwell).map_or(Ok(()), |dwell| self.store.set_learned(DWELL, &dwell)))
+            .and_then(|()| match self.dwell.take_changed() {
+                Some(dwell) => self.store.set_learned(DWELL, &dwell),
+                None => Ok(()),
+            })
             .and_then(|()| match self.learned.take_changed() {
                 Some(learned) => self.store.set_learned(POOLS, &learned),
                 None => Ok(()),
@@ -39,6 +44,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let is_stored = self.note_stored(stored);
         if !is_stored {
             self.allocations.all_changed();
+            self.dwell.all_changed();
+            self.learned.all_changed();
             self.performances.all_changed();
             self.shaping.all_changed();
         }
@@ -54,10 +61,34 @@ impl<M: InstanceManager> CapacityLoop<M> {
         stored.is_ok()
     }
 
-    pub(super) fn note_supply(&mut self, inputs: &CapacityInputs, now: Instant) {
+    /// Notes what is ready and paid; returns what was in the step that has ended, if one has.
+    pub(super) fn note_supply(&mut self, inputs: &CapacityInputs, now: Instant) -> Vec<Supply> {
         let ended = self.recorder.note(now.calendar_s, inputs.step_s, &ledger::supplied(inputs));
         let stored = self.store.add_supply(&ended);
         self.note_stored(stored);
+        ended
+    }
+
+    /// Lets services that say how often they may be short follow what came; whether something else is to be covered.
+    pub(super) fn foresee(&mut self, inputs: &CapacityInputs, ended: &[Supply], now: Instant) -> bool {
+        let demand = lock(&self.shared.capacity.demand).clone();
+        let known = foreseeing::Known {
+            inputs,
+            demand: &demand,
+            lead_s: &|pool| now.speed * self.learned.lead_s(pool, now),
+            ended,
+        };
+        let store = &self.store;
+        let seen = |service: &str, before_s: i64| {
+            store.seen(service, before_s - SEEN_KEPT_S, before_s).unwrap_or_else(|error| {
+                tracing::error!(%error, "capacity");
+                Vec::new()
+            })
+        };
+        let (rows, is_new) = self.foresights.move_on(&known, seen);
+        let stored = self.store.add_seen(&rows);
+        self.note_stored(stored);
+        is_new
     }
 
     /// Lets headrooms follow what came of them.
@@ -118,6 +149,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
         let known = self.performances.known(&self.settings.performance);
         self.shared.metrics.capacity.note_work(&known);
+        self.shared.metrics.capacity.note_foresight(self.foresights.figures());
         self.shared.metrics.capacity.note_shapes(self.shaping.figures());
         self.shared.metrics.capacity.note_use(self.performances.uses().iter().map(Use::peaks));
         self.shared.metrics.capacity.standing_down.set(i64::from(self.standing.stood_down().is_some()));
@@ -131,7 +163,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: self.instances.clone(),
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
             allocations: self.allocations.all().cloned().collect(),
+            learned: Arc::new(self.learned.clone()),
             tuning: self.tunings.as_json(),
+            foresight: self.foresights.as_json(inputs.step_s),
             performance: known.into_iter().map(KnownFactor::as_json).collect(),
             utilisation: self.performances.uses().iter().map(Use::as_json).collect(),
             shapes: self.shaping.as_json(&inputs.fleet),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allocations::{Wanted, matches};
 use super::asks::Denied;
-use super::board::serves_per_s;
+use super::board::sells_per_s;
 
 /// What the peak of a forecast is read at.
 const PEAK_LEVEL: f64 = 0.95;
@@ -95,7 +95,7 @@ fn room(wanted: &Wanted, inputs: &CapacityInputs) -> BTreeMap<String, u32> {
         let offers = inputs.pools.iter().filter(|offer| {
             let group =
                 Group { service: wanted.service.clone(), pool: offer.pool.name.clone(), shape: shape.to_owned() };
-            matches(wanted, inputs, &group) && serves_per_s(inputs, &group).is_some_and(|serves| serves > 0.0)
+            matches(wanted, inputs, &group) && sells_per_s(inputs, &group).is_some()
         });
         offers.map(|offer| offer.pool.max_instances).fold(0, u32::saturating_add) / replicas
     };

@@ -121,6 +121,11 @@ impl Spending {
         }
     }
 
+    /// When it was paid last, calendar unix seconds.
+    pub(super) fn paid_until_calendar_s(&self, now: Instant) -> f64 {
+        now.calendar_s - now.wall_ms.saturating_sub(self.paid_until_ms) as f64 / 1000.0 * now.speed
+    }
+
     /// What was paid for last, as instances of which no more is known.
     pub(super) fn paid(&self) -> Vec<Instance> {
         let instance = |(id, one): (&String, &Paid)| Instance {

@@ -4,7 +4,7 @@
 //! somebody started a second one. The manager takes only the newest generation, so the one with the higher epoch, which is
 //! the one that was started last, counts. The intuition: being refused means that somebody else is at work, and outbidding
 //! them would have each undo what the other does, in every turn. So who is older *stands down*: it looks, plans and shows on,
-//! orders nothing, promises nothing, and says that it is not ready.
+//! orders nothing, promises nothing, and says that it stands by.
 //!
 //! Whoever is in charge raises its generation at least every [`RENEWED_AFTER`], also when it has nothing new to order. That is
 //! what tells a controller that works from one that is gone. One that stands down bids again, above what was taken,
@@ -13,11 +13,13 @@
 //! is obeyed.
 //!
 //! What was ordered under is stored before it is said: a successor on the same store begins above it, and never stands down
-//! for what it said itself, whatever became of the clock. What it deliberately does not do: elect. There is one manager, and what
-//! it took is the only thing that all sides see.
+//! for what it said itself, whatever became of the clock. Epochs are milliseconds, and two controllers may be started in one; so
+//! sequences begin [`anywhere`], and whoever began higher counts. What it deliberately does not do: elect. There is one
+//! manager, and what it took is the only thing that all sides see.
 //!
 //! Source: fencing tokens (M. Kleppmann, "How to do distributed locking", 2016), which the generations of managers are.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use forebay_plan::capacity::Generation;
@@ -28,6 +30,16 @@ pub(super) const RENEWED_AFTER: Duration = Duration::from_secs(30);
 
 /// Turns that whoever is in charge may take longer than usual, for a while, without being taken for gone.
 const TURNS_MISSED: u32 = 6;
+
+/// Sequences begin below this: two that begin in the same millisecond are told apart but for one time in a million, and a
+/// sequence stays below 2^53, the largest whole number that every reader of JSON has.
+const BEGINS_BELOW: u64 = 1 << 20;
+
+/// Where the sequence of a controller begins: as the operating system's generator has it, from which the standard library
+/// seeds its maps.
+pub(super) fn anywhere() -> u64 {
+    RandomState::new().hash_one(()) % BEGINS_BELOW
+}
 
 /// A newer controller is in charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +84,13 @@ pub(super) struct Look {
 }
 
 impl Standing {
-    /// Of a controller with a new epoch, and the generation that was stored on its store before.
-    pub(super) fn new(epoch: u64, stored: Option<Generation>, decide_every: Duration) -> Self {
+    /// Of a controller whose orders come after `before_first`, and the generation that was stored on its store before.
+    pub(super) fn new(before_first: Generation, stored: Option<Generation>, decide_every: Duration) -> Self {
+        let Generation { epoch, sequence } = before_first;
         let epoch = stored.map_or(epoch, |before| epoch.max(before.epoch.saturating_add(1)));
         // A renewal that was just due, two calls that take as long as they may, and turns that were missed.
         let still_for = RENEWED_AFTER + 2 * CALL_WITHIN + TURNS_MISSED * decide_every;
-        Self { own: Generation { epoch, sequence: 0 }, moved_at: None, newer: None, still_for }
+        Self { own: Generation { epoch, sequence }, moved_at: None, newer: None, still_for }
     }
 
     /// What orders are said under.
@@ -112,8 +125,7 @@ impl Standing {
         if now.steady.saturating_sub(still_since) < self.still_for {
             return None;
         }
-        // Of several that stand down, no two bid under the same epoch: their clocks differ by a millisecond.
-        self.own = Generation { epoch: taken.epoch.saturating_add(1).max(now.wall_ms), sequence: 0 };
+        self.own.epoch = taken.epoch.saturating_add(1).max(now.wall_ms);
         (self.newer, self.moved_at) = (None, None);
         Some(Change::BidsAgain)
     }
@@ -158,7 +170,7 @@ mod tests {
 
     #[test]
     fn who_is_newer_is_obeyed_for_as_long_as_it_moves() {
-        let mut standing = Standing::new(7, None, Duration::from_secs(5));
+        let mut standing = Standing::new(generation(7, 0).unwrap(), None, Duration::from_secs(5));
         assert_eq!(standing.still_for(), Duration::from_secs(120));
         assert_eq!(standing.see(generation(6, 9), at(0)), None, "older");
         assert_eq!(standing.see(generation(8, 1), at(5)), Some(Change::StandsDown));
@@ -174,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_manager_that_is_not_seen_says_nothing_of_who_is_in_charge() {
-        let mut standing = Standing::new(7, None, Duration::from_secs(5));
+        let mut standing = Standing::new(generation(7, 0).unwrap(), None, Duration::from_secs(5));
         standing.see(generation(8, 1), at(0));
         standing.not_seen();
         assert_eq!(standing.see(generation(8, 1), at(500)), None, "both were cut off from it");
@@ -185,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_generation_moves_when_there_is_something_new_and_when_it_was_long_ago() {
-        let mut standing = Standing::new(7, generation(9, 4), Duration::from_secs(5));
+        let mut standing = Standing::new(generation(7, 0).unwrap(), generation(9, 4), Duration::from_secs(5));
         assert!(standing.is_due(false, at(0).steady));
         assert_eq!(Some(standing.next(at(0).steady)), generation(10, 1), "above what its store knows");
         assert!(!standing.is_due(false, at(29).steady) && standing.is_due(false, at(30).steady));

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use forebay_plan::capacity::Group;
+use forebay_plan::capacity::{Generation, Group};
 use forebay_provision::kubernetes::Kubernetes;
 use forebay_provision::{DryRun, Manager, Process, Webhook};
 use tokio::sync::mpsc;
 
-use super::CapacityLoop;
+use super::{CapacityLoop, standing};
 use crate::clock::wall_now_ms;
 use crate::config::capacity::{CapacitySettings, ManagerSettings};
 use crate::state::{Shared, lock};
@@ -25,11 +25,11 @@ pub(crate) async fn start(shared: &Arc<Shared>) -> anyhow::Result<Option<JoinHan
     let Some(settings) = shared.config.capacity.clone() else { return Ok(None) };
     let store = SqliteStore::open(&shared.config.data_dir, shared.config.step_s)?;
     // The planner of quotas has taken it at its start.
-    let epoch = store.epoch()?;
+    let before_first = Generation { epoch: store.epoch()?, sequence: standing::anywhere() };
     let manager = manager(&settings).await.context("start the instance manager")?;
     tracing::info!(manager = manager.name(), services = settings.services.len(), "capacity is planned");
     let (sender, asks) = mpsc::channel(MAX_ASKS);
-    let capacity = CapacityLoop::new(Arc::clone(shared), settings, manager, Box::new(store), asks, epoch)?;
+    let capacity = CapacityLoop::new(Arc::clone(shared), settings, manager, Box::new(store), asks, before_first)?;
     *lock(&shared.capacity.asks) = Some(sender);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || runtime.block_on(capacity.run());

@@ -1,19 +1,22 @@
 //! The loop against a pool that is moved by hand: what is ordered, what stays when things fail, what is promised.
 
+mod asking;
 mod choosing;
 mod faults;
+mod foreseeing;
 mod outside;
+mod stored;
 mod two;
 mod working;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_plan::capacity::InstanceState;
+use forebay_plan::capacity::{Generation, InstanceState};
 use tokio::sync::{mpsc, oneshot};
 
 use super::CapacityLoop;
-use super::allocations::{Allocation, AllocationState, Wanted};
+use super::allocations::{Allocation, AllocationState, Sent, Wanted};
 use super::asks::{Ask, Denied};
 use super::tuning::TunerWord;
 use crate::clock::{Clock, ManualClock};
@@ -66,18 +69,22 @@ impl Rig {
 
     /// With a store of its own.
     fn with_epoch(clock: Arc<ManualClock>, outside: Arc<Outside>, epoch: u64) -> Self {
-        Self::of(tempfile::tempdir().unwrap(), clock, outside, (CONFIG, epoch))
+        Self::with_generation(clock, outside, Generation { epoch, sequence: 0 })
+    }
+
+    fn with_generation(clock: Arc<ManualClock>, outside: Arc<Outside>, before_first: Generation) -> Self {
+        Self::of(tempfile::tempdir().unwrap(), clock, outside, (CONFIG, before_first))
     }
 
     fn in_folder(folder: tempfile::TempDir, clock: Arc<ManualClock>, outside: Arc<Outside>, text: &str) -> Self {
-        Self::of(folder, clock, outside, (text, 7))
+        Self::of(folder, clock, outside, (text, Generation { epoch: 7, sequence: 0 }))
     }
 
     fn of(
         folder: tempfile::TempDir,
         clock: Arc<ManualClock>,
         outside: Arc<Outside>,
-        (text, epoch): (&str, u64),
+        (text, before_first): (&str, Generation),
     ) -> Self {
         let config = Config::parse(&folder.path().join("forebay.yaml"), text).unwrap();
         let keys = config.contracts.iter().map(|contract| contract.key.clone()).collect();
@@ -90,7 +97,7 @@ impl Rig {
         let (_, asks) = mpsc::channel(1);
         let manager = OutsideManager(Arc::clone(&outside));
         let mut capacity =
-            CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, epoch).unwrap();
+            CapacityLoop::new(Arc::clone(&shared), settings, manager, Box::new(store), asks, before_first).unwrap();
         // One wall clock for both sides, however long it was between their beginnings.
         capacity.started = (outside.now_ms(), clock.steady_now());
         Self { clock, shared, outside, capacity, folder }
@@ -113,7 +120,13 @@ impl Rig {
         let first_step = (self.clock.calendar_now_s() as i64).div_euclid(STEP_S);
         let row = |step| LEVELS.map(|level| by_step(step) * if level > 0.9 { 1.1 } else { 1.0 });
         let steps = (0..8).map(row).collect();
-        let pool = PoolDemand { pool: "shop".to_owned(), steps, unforecast_keys: 0 };
+        let pool = PoolDemand {
+            pool: "shop".to_owned(),
+            steps,
+            last_per_s: f64::NAN,
+            guaranteed_per_s: 0.0,
+            unforecast_keys: 0,
+        };
         *lock(&self.shared.capacity.demand) = CapacityDemand { first_step, pools: vec![pool] };
     }
 
@@ -138,8 +151,8 @@ impl Rig {
     }
 
     fn allocate(&mut self, wanted: Wanted, key: &str) -> Result<Allocation, Denied> {
-        let idempotency_key = Some(key.to_owned());
-        self.ask(|answer| Ask::Allocate { wanted, idempotency_key, answer })
+        let sent = Sent { idempotency_key: key.to_owned(), request: format!("{wanted:?}") };
+        self.ask(|answer| Ask::Allocate { wanted, sent: Some(sent), answer })
     }
 
     fn wanted(&self, replicas: u32, from: i64, to: i64) -> Wanted {

@@ -7,6 +7,7 @@ mod demand;
 mod kubernetes;
 mod learning;
 mod manager;
+mod serving;
 mod shaping;
 mod supply;
 mod webhook;
@@ -69,6 +70,13 @@ pub(crate) struct ServiceSettings {
     pub(crate) guaranteed_share: f64,
     /// What its need is read off.
     pub(crate) scaling: Scaling,
+    /// Share of steps in which it may be short of what is offered, above 0: how much is covered follows from what was, not
+    /// from the cost of being short. `None` where that cost decides.
+    pub(crate) short_steps_share: Option<f64>,
+    /// Whether what being short costs is to follow from that share, because nothing else says it.
+    pub(crate) is_shortage_implied: bool,
+    /// How often the demand of the moment is looked at, real time, where that is what it is read off; zero for every turn.
+    pub(crate) look_every: Duration,
     /// How its headroom may be tuned; `None` where it is not.
     pub(crate) tuning: Option<TunerSettings>,
 }
@@ -147,9 +155,12 @@ impl CapacityPart {
     pub(super) fn check(self, horizon_s: f64, data_dir: &Path) -> Result<CapacitySettings, Problem> {
         let tiers = self.tiers()?;
         let shapes = listed("shapes", self.shapes, ShapePart::check, |shape| &shape.name)?;
-        let pool = |part: CapacityPoolPart, at: &str| part.check(at, &tiers, horizon_s);
+        let pool = |part: CapacityPoolPart, at: &str| part.check(at, (&tiers, &shapes), horizon_s);
         let pools = listed("pools", self.pools, pool, |offer| &offer.pool.name)?;
         let services = listed("services", self.services, ServicePart::check, |one| &one.service.name)?;
+        for (i, one) in services.iter().enumerate() {
+            serving::check(&one.service, (&pools, &shapes, &tiers), &format!("capacity.services[{i}]"))?;
+        }
         let mut latencies = Latencies::default();
         for (i, LatencyPart { from, to, ms }) in self.latencies.into_iter().enumerate() {
             let ms = within(format!("capacity.latencies[{i}].ms"), ms, 0.0..=60_000.0)?;

@@ -20,7 +20,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,9 +28,9 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::json_answer;
-use super::problem::Problem;
+use super::problem::{Problem, Sent};
 use crate::calendar;
-use crate::capacity::allocations::{Allocation, AllocationState, Wanted};
+use crate::capacity::allocations::{self, Allocation, AllocationState, Wanted};
 use crate::capacity::asks::{Ask, Denied};
 use crate::state::{Shared, lock};
 
@@ -52,19 +51,21 @@ pub(super) enum Time {
 
 impl Time {
     pub(super) fn read(&self, field: &'static str) -> Result<i64, Problem> {
-        match self {
-            Self::Seconds(at_s) => Ok(*at_s),
-            Self::Text(text) => calendar::parse(text.trim()).ok_or_else(|| {
-                let detail =
-                    format!("{field}: {text:?} is no time; write RFC 3339, YYYY-MM-DD HH:MM:SS (UTC) or unix seconds");
-                Problem::bad(detail)
-            }),
-        }
+        let text = match self {
+            // Read like the text, which knows what is too far away to be a time.
+            Self::Seconds(at_s) => at_s.to_string(),
+            Self::Text(text) => text.clone(),
+        };
+        calendar::parse(text.trim()).ok_or_else(|| {
+            let detail =
+                format!("{field}: {text:?} is no time; write RFC 3339, YYYY-MM-DD HH:MM:SS (UTC) or unix seconds");
+            Problem::bad(detail)
+        })
     }
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with service, and replicas or capacity_per_s")]
 struct Body {
     service: String,
     replicas: Option<u32>,
@@ -102,29 +103,29 @@ pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(id): Path<String
     }
 }
 
-pub(super) async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, Sent(body): Sent) -> Response {
     let wanted = match wanted(&body, shared.now().calendar_s as i64) {
         Ok(wanted) => wanted,
         Err(problem) => return problem.into_response(),
     };
-    let idempotency_key = match key(&headers) {
-        Ok(key) => key,
+    let sent = match key(&headers) {
+        Ok(key) => key.map(|idempotency_key| allocations::Sent { idempotency_key, request: as_written(&body) }),
         Err(problem) => return problem.into_response(),
     };
-    answered(&shared, told(&shared, |answer| Ask::Allocate { wanted, idempotency_key, answer }).await)
+    answered(&shared, told(&shared, |answer| Ask::Allocate { wanted, sent, answer }).await, StatusCode::CREATED)
 }
 
-pub(super) async fn extend(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Response {
+pub(super) async fn extend(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Sent(body): Sent) -> Response {
     let change: Result<Change, _> = serde_json::from_slice(&body);
     let to_s = change.map_err(|error| Problem::bad(error.to_string())).and_then(|change| change.to.read("to"));
     match to_s {
-        Ok(to_s) => answered(&shared, told(&shared, |answer| Ask::Extend { id, to_s, answer }).await),
+        Ok(to_s) => answered(&shared, told(&shared, |answer| Ask::Extend { id, to_s, answer }).await, StatusCode::OK),
         Err(problem) => problem.into_response(),
     }
 }
 
 pub(super) async fn cancel(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
-    answered(&shared, told(&shared, |answer| Ask::Cancel { id, answer }).await)
+    answered(&shared, told(&shared, |answer| Ask::Cancel { id, answer }).await, StatusCode::OK)
 }
 
 /// Asks the loop; what it answers, or why not.
@@ -137,26 +138,28 @@ pub(super) async fn told<T>(
         return Err(Problem::nothing_provisioned().into_response());
     };
     let stopping = || {
-        let body = "the controller is busy or stops; ask again\n";
-        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], body).into_response()
+        let detail = "the controller is busy or stops; ask again".to_owned();
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "It cannot be answered now");
+        ([(header::RETRY_AFTER, "1")], Problem { status, title, detail, constraint: None }).into_response()
     };
     asks.send(ask(sender)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(|denied| Problem::from(denied).into_response())
 }
 
-fn answered(shared: &Shared, allocation: Result<Allocation, Response>) -> Response {
+/// `done` is the status of what is there already.
+fn answered(shared: &Shared, allocation: Result<Allocation, Response>, done: StatusCode) -> Response {
     match allocation {
-        Ok(allocation) => allocation_answer(&allocation, shared.now().calendar_s, shared.clock.speed()),
+        Ok(allocation) => allocation_answer(&allocation, shared.now().calendar_s, (shared.clock.speed(), done)),
         Err(refusal) => refusal,
     }
 }
 
-fn allocation_answer(allocation: &Allocation, now_s: f64, speed: f64) -> Response {
+fn allocation_answer(allocation: &Allocation, now_s: f64, (speed, done): (f64, StatusCode)) -> Response {
     let body = allocation.as_json();
     let is_pending = allocation.state == AllocationState::Pending && allocation.confidence < 1.0;
     let status = match (is_pending, allocation.state) {
         (true, _) => StatusCode::ACCEPTED,
-        (false, AllocationState::Pending | AllocationState::Allocated) => StatusCode::CREATED,
+        (false, AllocationState::Pending | AllocationState::Allocated) => done,
         (false, _) => StatusCode::OK,
     };
     let mut answer = (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response();
@@ -176,6 +179,11 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         Ok(key) if !key.is_empty() && key.len() <= MAX_KEY_BYTES => Ok(Some(key.to_owned())),
         _ => Err(Problem::bad(format!("Idempotency-Key: give 1 to {MAX_KEY_BYTES} visible ASCII characters"))),
     }
+}
+
+/// The request in one way of writing it, whatever its spaces and the order of its fields.
+fn as_written(body: &[u8]) -> String {
+    serde_json::from_slice::<Value>(body).map_or_else(|_| String::new(), |value| value.to_string())
 }
 
 fn wanted(body: &[u8], now_s: i64) -> Result<Wanted, Problem> {
@@ -243,6 +251,8 @@ mod tests {
             (r#"{"service": "shop", "capacity_per_s": 1, "tradeoff": 0}"#, "give replicas"),
             (r#"{"service": "shop", "replicas": 1, "capacity_per_s": -1, "tradeoff": 0}"#, "one of replicas"),
             (r#"{"service": "shop", "replicas": 1, "from": "soon"}"#, "from"),
+            (r#"{"service": "shop", "replicas": 1, "from": 9223372036854775807}"#, "from"),
+            (r#"{"service": "shop", "replicas": 1, "to": -9223372036854775807}"#, "to"),
             (r#"{"service": "shop", "replicas": 1, "zone": "a"}"#, "zone"),
             ("{", "EOF"),
         ] {

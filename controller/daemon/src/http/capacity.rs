@@ -2,29 +2,32 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse, what was learned |
+//! | `GET /v1/capacity` | instances, the plan in force and why it is so, budgets, pools that refuse, what was learned, how
+//! services stand that say how often they may be short |
 //! | `GET /v1/capacity/decisions` | the newest orders, newest first |
 //! | `GET /v1/capacity/ledger?service=S` | what operation cost and served, beside what other policies would have |
 //! | `POST /v1/capacity/tuning` | `{"service": S, "word": "accept"}` (or `kill`, `watch`): what becomes of a tuner of headroom |
 //! | `GET /v1/shapes` | sizes of instance: configured, generated and proposed, with their saving and the library's trail |
-//! | `GET /v1/availability?service=S` | what may be had, by pool and shape, now or between `from` and `to` |
+//! | `GET /v1/availability?service=S` | what may be had, by pool and shape, now or between `from` and `to`, and how sure that is |
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use forebay_plan::capacity::{CapacityInputs, Group, Instance};
+use forebay_plan::capacity::{CapacityInputs, Instance};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::allocations::{DEFAULT_LENGTH_S, Time, told};
-use super::problem::Problem;
+use super::problem::{FromQuery, Problem, Sent};
 use super::{from_store, json_answer};
+use crate::capacity::allocations::Wanted;
 use crate::capacity::asks::{Ask, Denied};
+use crate::capacity::availability::{self, Offer};
 use crate::capacity::board::{View, decision_json, serves_per_s};
 use crate::capacity::ledger::{self, Supply};
+use crate::capacity::spending::Instant;
 use crate::capacity::standing::StoodDown;
 use crate::capacity::tuning::TunerWord;
 use crate::state::{Shared, lock};
@@ -82,7 +85,7 @@ fn a_week() -> u32 {
     7
 }
 
-pub(super) async fn ledger_of(State(shared): State<Arc<Shared>>, Query(asked): Query<LedgerAsked>) -> Response {
+pub(super) async fn ledger_of(State(shared): State<Arc<Shared>>, FromQuery(asked): FromQuery<LedgerAsked>) -> Response {
     let inputs = match inputs(&shared) {
         Ok((_, inputs)) => inputs,
         Err(problem) => return problem.into_response(),
@@ -126,7 +129,14 @@ fn compare(
             supply[place] = Some(one);
         }
     }
-    Ok(ledger::ledger(inputs, &asked.service, &demand, &supply))
+    let settings = config.capacity.iter().flat_map(|capacity| &capacity.services);
+    let settings = settings.into_iter().find(|one| one.service.name == asked.service);
+    let ledger = ledger::ledger(inputs, &asked.service, &demand, &supply);
+    Ok(ledger.map(|mut ledger| {
+        // What `tau_u` of the operation is to be held against.
+        ledger["short_steps_share"] = json!(settings.and_then(|one| one.short_steps_share));
+        ledger
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,7 +146,7 @@ struct TuningBody {
     word: TunerWord,
 }
 
-pub(super) async fn tune(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+pub(super) async fn tune(State(shared): State<Arc<Shared>>, Sent(body): Sent) -> Response {
     let TuningBody { service, word } = match serde_json::from_slice(&body) {
         Ok(body) => body,
         Err(error) => return Problem::bad(error.to_string()).into_response(),
@@ -173,6 +183,7 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
         "taken": { "epoch": taken.epoch, "sequence": taken.sequence }, "since_unix_ms": since_ms,
     })));
     answer["tuning"] = json!(view.tuning);
+    answer["foresight"] = json!(view.foresight);
     answer["performance"] = json!(view.performance);
     answer["utilisation"] = json!(view.utilisation);
     answer["choice_gap"] = json!(view.plan.report.choice.gap());
@@ -187,7 +198,7 @@ fn instance_json(one: &Instance, inputs: &CapacityInputs) -> Value {
     })
 }
 
-pub(super) async fn availability(State(shared): State<Arc<Shared>>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn availability(State(shared): State<Arc<Shared>>, FromQuery(asked): FromQuery<Asked>) -> Response {
     let answer = inputs(&shared).and_then(|(view, inputs)| available(&shared, &view, &inputs, &asked));
     match answer {
         Ok(answer) => json_answer(&answer),
@@ -195,54 +206,36 @@ pub(super) async fn availability(State(shared): State<Arc<Shared>>, Query(asked)
     }
 }
 
-/// What may be had of each group that serves the service: what its pool has beyond what is planned and promised.
 fn available(shared: &Shared, view: &View, inputs: &CapacityInputs, asked: &Asked) -> Result<Value, Problem> {
-    let Some(service) = inputs.services.iter().find(|service| service.name == asked.service) else {
-        return Err(Denied::Unknown { what: "service", name: asked.service.clone() }.into());
-    };
-    let now_s = shared.now().calendar_s as i64;
+    let now = shared.now();
     let time = |text: &Option<String>, otherwise: i64, field| {
         text.as_ref().map_or(Ok(otherwise), |text| Time::Text(text.clone()).read(field))
     };
-    let from_s = time(&asked.from, now_s, "from")?;
+    let from_s = time(&asked.from, now.calendar_s as i64, "from")?;
     let to_s = time(&asked.to, from_s + DEFAULT_LENGTH_S, "to")?;
-    if from_s >= to_s || to_s <= now_s {
-        return Err(Problem::bad("the window must end after it begins, and not in the past".to_owned()));
-    }
-    let mut rows = Vec::new();
-    for offer in inputs.pools.iter().filter(|offer| asked.region.as_ref().is_none_or(|one| *one == offer.pool.location))
-    {
-        let used = used(view, inputs, &offer.pool.name, (from_s, to_s));
-        let startable = if offer.startable == Some(0) && from_s <= now_s {
-            0
-        } else {
-            offer.pool.max_instances.saturating_sub(used)
-        };
-        for shape in inputs.shapes.iter().filter(|shape| !inputs.retired_shapes.contains(&shape.name)) {
-            let group =
-                Group { service: service.name.clone(), pool: offer.pool.name.clone(), shape: shape.name.clone() };
-            let Some(serves) = serves_per_s(inputs, &group).filter(|serves| *serves > 0.0) else { continue };
-            let ready_from_s = from_s.max(now_s + offer.pool.lead_s.ceil() as i64);
-            rows.push(json!({
-                "pool": offer.pool.name, "location": offer.pool.location, "class": offer.pool.class.name(),
-                "compute": offer.pool.compute.name(), "tier": offer.pool.tier, "shape": shape.name,
-                "instances": startable, "serves_per_s_each": serves, "eta_s": ready_from_s,
-            }));
-        }
-    }
-    Ok(json!({ "service": service.name, "from_s": from_s, "to_s": to_s, "now_s": now_s, "offers": rows }))
+    let wanted = Wanted {
+        service: asked.service.clone(),
+        replicas: None,
+        capacity_per_s: None,
+        region: asked.region.clone(),
+        pool: None,
+        shape: None,
+        from_s,
+        to_s,
+        is_on_top: true,
+        tradeoff: None,
+    };
+    let now = Instant { wall_ms: view.at_ms, calendar_s: now.calendar_s, speed: shared.clock.speed() };
+    let offers: Vec<Value> = availability::offers(view, inputs, &wanted, now)?.iter().map(offer_json).collect();
+    let now_s = now.calendar_s as i64;
+    Ok(json!({ "service": asked.service, "from_s": from_s, "to_s": to_s, "now_s": now_s, "offers": offers }))
 }
 
-/// Instances of a pool that are planned within a window, or else what it has now.
-fn used(view: &View, inputs: &CapacityInputs, pool: &str, (from_s, to_s): (i64, i64)) -> u32 {
-    let step_s = i64::from(inputs.step_s.max(1));
-    let begins_s = inputs.now_s as i64;
-    let step = |at_s: i64| usize::try_from((at_s - begins_s).div_euclid(step_s)).unwrap_or(0);
-    let steps = step(from_s)..(step(to_s - 1) + 1).min(inputs.steps);
-    let of_pool: Vec<_> = view.plan.schedule.iter().filter(|schedule| schedule.group.pool == pool).collect();
-    let planned = |step: usize| of_pool.iter().filter_map(|schedule| schedule.asked.get(step)).sum::<u32>();
-    match steps.map(planned).max() {
-        Some(most) => most,
-        None => view.plan.targets.iter().filter(|target| target.group.pool == pool).map(|target| target.count).sum(),
-    }
+fn offer_json(offer: &Offer<'_>) -> Value {
+    let pool = &offer.pool.pool;
+    json!({
+        "pool": pool.name, "location": pool.location, "class": pool.class.name(), "compute": pool.compute.name(),
+        "tier": pool.tier, "shape": offer.shape.name, "instances": offer.instances,
+        "serves_per_s_each": offer.serves_per_s, "eta_s": offer.eta_s, "confidence": offer.confidence,
+    })
 }

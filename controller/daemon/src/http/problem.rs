@@ -1,8 +1,12 @@
 //! What stands against a request, as a problem document (RFC 9457): `application/problem+json` with a status, a title, what
 //! is wrong here and what to do, and the constraint where one stands against it.
 
-use axum::http::{StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::capacity::asks::Denied;
@@ -28,6 +32,42 @@ impl Problem {
     }
 }
 
+/// A path that nothing is under.
+pub(super) async fn no_such_path(uri: Uri) -> Problem {
+    let detail = format!("nothing is under {}; the paths are /healthz, /readyz, /metrics and those of /v1", uri.path());
+    Problem { status: StatusCode::NOT_FOUND, title: "There is no such thing", detail, constraint: None }
+}
+
+/// A path that does not take this method.
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}; the header allow has what it takes", uri.path());
+    Problem { status: StatusCode::METHOD_NOT_ALLOWED, title: "That cannot be done to it", detail, constraint: None }
+}
+
+/// What a query string says.
+pub(super) struct FromQuery<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for FromQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(asked)| Self(asked)).map_err(|refused| Problem::bad(refused.body_text()))
+    }
+}
+
+/// A body, as bytes.
+pub(super) struct Sent(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|refused| Problem { status: refused.status(), ..Problem::bad(refused.body_text()) })
+    }
+}
+
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         let detail = denied.to_string();
@@ -40,6 +80,7 @@ impl From<Denied> for Problem {
             Denied::StoodDown { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "Another controller keeps the capacity", None)
             }
+            Denied::NotSeen => (StatusCode::SERVICE_UNAVAILABLE, "Nothing is known yet", None),
             Denied::NotStored => (StatusCode::SERVICE_UNAVAILABLE, "It is not written down", None),
             Denied::Conflict(_) => (StatusCode::CONFLICT, "It contradicts what is there", None),
         };

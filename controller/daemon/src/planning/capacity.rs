@@ -20,8 +20,9 @@ use super::demand::KeyDemand;
 use crate::config::Config;
 use crate::state::lock;
 
-/// The quantiles of demand that capacity is planned by, ascending.
-pub(crate) const LEVELS: [f64; 9] = [0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.998, 0.999];
+/// The quantiles of demand that capacity is planned by, ascending. Those that services are followed by are among them
+/// ([`QUANTILES`](forebay_plan::simulation::QUANTILES)), so that none is read between two.
+pub(crate) const LEVELS: [f64; 9] = [0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.998, 0.999];
 /// Paths of a sum: the highest level rests on the highest of them. At 1,000 keys and 12 steps they take about a second.
 const PATHS: usize = 500;
 /// Real time between two times that the demand of pools is drawn within a step. Fits end one by one, hundreds in a row after a
@@ -35,6 +36,10 @@ pub(crate) struct PoolDemand {
     pub(crate) pool: String,
     /// By step from [`CapacityDemand::first_step`]: units per real second, one per level of [`LEVELS`].
     pub(crate) steps: Vec<[f64; LEVELS.len()]>,
+    /// What came in the step before, counted as forecasts are, in units per real second; NaN where it is not known as a whole.
+    pub(crate) last_per_s: f64,
+    /// What of it is guaranteed whether it is used or not, units per real second.
+    pub(crate) guaranteed_per_s: f64,
     /// Keys without any forecast, which count with what came last.
     pub(crate) unforecast_keys: usize,
 }
@@ -105,12 +110,23 @@ impl Planner {
         let Some(capacity) = &self.shared.config.capacity else { return };
         let begun = Instant::now();
         let config = &self.shared.config;
+        let before = lock(&self.shared.capacity.demand).clone();
+        // Of the step before a start only a part was seen.
+        let is_known = self.planned_step.is_some() && self.open_step >= step;
         let of_pool = |pool: &str, guaranteed_share: f64| {
             let keys = self.keys.iter().zip(&config.contracts);
             let keys = keys.filter(|(_, contract)| contract.pool.as_deref() == Some(pool));
             let bounded: Vec<(&KeyDemand, Bounds)> =
                 keys.map(|(key, contract)| (key, Bounds::of(contract, guaranteed_share))).collect();
-            demand_of(pool, &bounded, step, config.forecast.horizon_steps, i64::from(config.step_s))
+            let told = before.pools.iter().find(|told| told.pool == pool && before.first_step == step);
+            let last_per_s = match told {
+                // What was told of a step stands, whatever fits have changed since.
+                Some(told) => told.last_per_s,
+                None if is_known => last_per_s(&bounded, step - 1),
+                None => f64::NAN,
+            };
+            let ahead = Ahead { step, horizon_steps: config.forecast.horizon_steps, step_s: i64::from(config.step_s) };
+            PoolDemand { last_per_s, ..demand_of(pool, &bounded, ahead) }
         };
         let pools = capacity.services.iter().map(|one| of_pool(&one.service.name, one.guaranteed_share));
         *lock(&self.shared.capacity.demand) = CapacityDemand { first_step: step, pools: pools.collect() };
@@ -168,7 +184,24 @@ impl Planner {
     }
 }
 
-fn demand_of(pool: &str, keys: &[(&KeyDemand, Bounds)], step: i64, horizon_steps: usize, step_s: i64) -> PoolDemand {
+/// What came in a step, of all keys together; NaN where nothing is known of any.
+fn last_per_s(keys: &[(&KeyDemand, Bounds)], step: i64) -> f64 {
+    let is_known = keys.iter().any(|(key, _)| key.raw(step).is_some());
+    let sum = keys.iter().map(|(key, bounds)| bounds.hold(key.raw(step).unwrap_or(f64::NAN))).sum();
+    if is_known { sum } else { f64::NAN }
+}
+
+/// The steps that are looked at.
+#[derive(Clone, Copy)]
+struct Ahead {
+    step: i64,
+    horizon_steps: usize,
+    step_s: i64,
+}
+
+/// The demand ahead; of what came last it knows nothing.
+fn demand_of(pool: &str, keys: &[(&KeyDemand, Bounds)], ahead: Ahead) -> PoolDemand {
+    let Ahead { step, horizon_steps, step_s } = ahead;
     let mut members = Vec::new();
     let mut others = Vec::new();
     for (key, bounds) in keys {
@@ -193,14 +226,19 @@ fn demand_of(pool: &str, keys: &[(&KeyDemand, Bounds)], step: i64, horizon_steps
         |member, lead, p| members[member].quantile(lead, p),
     );
     let sum = |ahead: usize, p: f64| -> f64 {
-        let drawn = drawn.as_ref().ok().and_then(|paths| paths.mean_quantile(passed + ahead..passed + ahead + 1, p));
+        let drawn = match members.as_slice() {
+            // One alone moves with nobody: its quantiles are known without drawing.
+            [only] => Some(only.quantile(only.passed + ahead, p)),
+            _ => drawn.as_ref().ok().and_then(|paths| paths.mean_quantile(passed + ahead..passed + ahead + 1, p)),
+        };
         let late = late.iter().map(|one| one.quantile(one.passed + ahead, p));
         let others = others.iter().map(|(key, bounds)| bounds.hold(key.quantile_without_paths(step + ahead as i64, p)));
         drawn.unwrap_or(0.0) + late.sum::<f64>() + others.sum::<f64>()
     };
     let steps = (0..horizon_steps).map(|ahead| LEVELS.map(|p| sum(ahead, p))).collect();
     let unforecast_keys = others.iter().filter(|(key, _)| key.bound(step).is_none()).count();
-    PoolDemand { pool: pool.to_owned(), steps, unforecast_keys }
+    let guaranteed_per_s = keys.iter().map(|(_, bounds)| bounds.least_per_s).sum();
+    PoolDemand { pool: pool.to_owned(), steps, last_per_s: f64::NAN, guaranteed_per_s, unforecast_keys }
 }
 
 /// What of the standard rates of a pool's contracts is promised without being covered: the declared overcommit.
@@ -223,6 +261,14 @@ fn most_common(values: impl Iterator<Item = usize>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_services_are_followed_by_is_drawn_and_not_read_between_two() {
+        for p in forebay_plan::simulation::QUANTILES {
+            assert!(LEVELS.contains(&p), "{p}");
+        }
+        assert!(LEVELS.is_sorted());
+    }
 
     #[test]
     fn a_contract_counts_between_its_guarantee_and_what_it_may_use() {

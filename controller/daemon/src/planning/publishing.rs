@@ -67,6 +67,8 @@ impl Planner {
     /// Makes the plan of `step` for these proxies and publishes it if it is new, or in any case if `forced`.
     pub(super) fn publish(&mut self, step: i64, proxies: Vec<String>, forced: bool) {
         let begun = Instant::now();
+        self.planned_at = Some(self.shared.clock.steady_now());
+        self.has_fitted = false;
         let inputs = self.inputs(step);
         let made = plan(&inputs);
         let findings = check(&inputs, &made);
@@ -90,10 +92,23 @@ impl Planner {
         }
         // A plan that changes nothing keeps its identity, and nobody is dealt anew for it.
         let (decided, forced) = match last.filter(|_| is_same) {
-            Some(table) => (Decided { step, more_at, ..Decided::again(&table) }, forced || is_news),
+            Some(table) => {
+                self.note_findings(&findings);
+                (Decided { step, more_at, findings, ..Decided::again(&table) }, forced || is_news)
+            }
             None => (Decided { plan: Arc::new(made), findings, step, more_at }, true),
         };
         self.deal(decided, proxies, forced, now);
+    }
+
+    /// What stands against the plan in force may change while it stays: for people only, and nobody is woken for it.
+    fn note_findings(&self, findings: &[Finding]) {
+        self.shared.table.send_if_modified(|table| {
+            if let Some(table) = table.as_mut().filter(|table| table.findings != findings) {
+                Arc::make_mut(table).findings = findings.to_vec();
+            }
+            false
+        });
     }
 
     /// Moves shares of the plan in force to where they are asked for.

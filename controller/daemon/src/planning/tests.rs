@@ -123,6 +123,30 @@ fn proxies_and_newer_filters_are_answered_between_steps() {
     assert!(gone.proxies.is_empty(), "a silent proxy has no share");
 }
 
+/// Steps of two real seconds.
+#[test]
+fn of_many_fits_there_is_one_plan_a_second_and_the_last_is_not_lost() {
+    let contracts: String =
+        (0..20).map(|tenant| format!("  - {{ tenant: t{tenant:03}, resource: requests, rate_per_s: 1 }}\n")).collect();
+    let mut planning = Loop::with(tempfile::tempdir().unwrap(), &format!("step_s: 600\ncontracts:\n{contracts}"));
+    let first = planning.turn_after(Duration::ZERO);
+    let told = |table: &Table, why: &str| {
+        let has = |line: &&forebay_plan::KeyReport| format!("{:?}", line.reason).contains(why);
+        table.plan.report.keys.iter().filter(has).count()
+    };
+    // Fits end one by one, on threads that the clock does not hold up.
+    while planning.planner.keys.iter().any(|key| key.life.due().is_some()) || !planning.planner.fitting.is_idle() {
+        planning.shared.bell.wait(Duration::from_millis(1));
+        let held = planning.turn_after(Duration::ZERO);
+        assert!(Arc::ptr_eq(&held.plan, &first.plan), "within the second");
+    }
+    planning.turn_after(Duration::ZERO);
+    let held = planning.turn_after(Duration::from_millis(990));
+    assert!(Arc::ptr_eq(&held.plan, &first.plan));
+    let next = planning.turn_after(Duration::from_millis(20));
+    assert_eq!((next.step, told(&next, "first fit is not finished")), (first.step, 0), "all that was fitted");
+}
+
 #[test]
 fn what_people_say_is_stored_before_it_counts_and_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();

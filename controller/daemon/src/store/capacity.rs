@@ -6,6 +6,9 @@ use forebay_plan::Key;
 
 use super::StoreError;
 use crate::capacity::allocations::Allocation;
+#[cfg(doc)]
+use crate::capacity::foreseeing::SEEN_KEPT_S;
+use crate::capacity::foreseeing::Seen;
 use crate::capacity::ledger::Supply;
 use crate::capacity::spending::Spending;
 
@@ -27,6 +30,10 @@ pub(crate) trait CapacityStore: Send {
     fn add_supply(&mut self, supply: &[Supply]) -> Result<(), StoreError>;
     /// What was supplied of a service in the steps from `from_s` on and before `to_s`, ascending.
     fn supply(&self, service: &str, from_s: i64, to_s: i64) -> Result<Vec<Supply>, StoreError>;
+    /// Adds what was seen when steps began, or replaces it; what is older than [`SEEN_KEPT_S`] leaves. All of it or nothing.
+    fn add_seen(&mut self, seen: &[Seen]) -> Result<(), StoreError>;
+    /// What was seen of a service in the steps from `from_s` on and before `to_s`, ascending.
+    fn seen(&self, service: &str, from_s: i64, to_s: i64) -> Result<Vec<Seen>, StoreError>;
     /// Offered demand of keys together by step, from `from_s` on and before `to_s`; steps of which nothing is known are absent.
     fn offered(&self, keys: &[Key], from_s: i64, to_s: i64) -> Result<BTreeMap<i64, f64>, StoreError>;
     /// What was learned under a name, as it was stored.

@@ -64,7 +64,35 @@ fn the_example_of_capacity_runs_and_keeps_its_promises() {
     assert!(answer.contains("\"constraint\":\"capacity\""), "{answer}");
     let offers: Value = serde_json::from_str(&daemon.text("/v1/availability?service=web")).unwrap();
     assert_eq!(offers["offers"].as_array().unwrap().len(), 4, "{offers}");
+    assert!(offers["offers"].as_array().unwrap().iter().all(|offer| offer["confidence"].is_number()), "{offers}");
+    whatever_is_refused_is_a_problem_document(&daemon);
     assert_eq!(daemon.terminate(), Some(0));
+}
+
+/// RFC 9457, with what to do about it.
+fn whatever_is_refused_is_a_problem_document(daemon: &Daemon) {
+    for (path, status, said) in [
+        ("/v1/availability", 400, "service"),
+        ("/v1/availability?service=nobody", 404, "GET /v1/capacity lists"),
+        ("/v1/availability?service=web&region=moon", 404, "no region is called"),
+        ("/v1/availability?service=web&from=soon", 400, "RFC 3339"),
+        ("/v1/availability?service=web&to=2100-01-01", 400, "90 days"),
+        ("/v1/capacity/ledger?service=web&days=0", 400, "days"),
+        ("/v1/capacity/ledger?service=web&weeks=1", 400, "weeks"),
+        ("/v1/allocations/none", 404, "GET /v1/allocations lists"),
+        ("/v1/capacity/tuning", 405, "does not take GET"),
+        ("/v1/nothing", 404, "nothing is under /v1/nothing"),
+    ] {
+        let (got, answer) = daemon.get(path);
+        let problem: Value = serde_json::from_slice(&answer).unwrap_or_else(|_| panic!("{path}: {answer:?}"));
+        assert_eq!((got, &problem["status"]), (status, &Value::from(status)), "{path}: {problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{path}: {problem}");
+    }
+    for (body, status) in [("[]".to_owned(), 400), ("x".repeat(20_000), 413)] {
+        let (got, answer) = daemon.post_json("/v1/allocations", &body);
+        let problem: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
+        assert_eq!((got, &problem["status"]), (status, &Value::from(status)), "{problem}");
+    }
 }
 
 /// What the shell makes of the README's request.
@@ -88,7 +116,7 @@ port_file: {folder}/port
 data_dir: {folder}/data
 capacity:
   xds: {{ listen: '{taken}' }}
-  manager: {{ process: {{ run: [ {{ service: web, program: sleep, arguments: [ '100' ] }} ] }} }}
+  manager: {{ process: {{ run: [ {{ service: web, program: sleep, arguments: [ '100', '{{port}}' ] }} ] }} }}
   shapes: [ {{ name: Small, offers: {{ cpu: 1 }}, price_per_h: 1 }} ]
   pools: [ {{ name: here, location: local, max_instances: 8, lead_s: 1 }} ]
   services: [ {{ name: web, need_per_unit: {{ cpu: 1 }}, shortage_per_unit_h: 1, min_instances: 1 }} ]

@@ -1,6 +1,8 @@
 //! Strides, folds and what is scored.
 
+use super::scoring::MEDIAN;
 use super::*;
+use crate::score::SCORED_QUANTILES;
 use crate::series::Series;
 
 #[test]

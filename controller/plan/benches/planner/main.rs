@@ -5,8 +5,8 @@
 //! stands the gap to what whole instances cost at least, in a few steps of the later plan: what lies between the two is the
 //! price of whole instances and nobody's fault. What starts and drains cost is told apart, since neither bound has any.
 //!
-//! The first table grows; the second has the promised size in meshes of other seeds and sizes, and one in which all
-//! services peak at once.
+//! The first table grows; the second has the promised size in meshes of other seeds and sizes, one in which all
+//! services peak at once, and two in which pools have hardly enough places, and too few for anybody.
 
 #[path = "../../../forecast/benches/shared/cpu.rs"]
 mod cpu;
@@ -31,17 +31,29 @@ use crate::world::{Size, world};
 const ROWS: [(usize, usize); 6] = [(250, 48), (500, 48), (1_000, 12), (1_000, 24), (1_000, 48), (2_000, 48)];
 /// The row that is promised.
 const PROMISED: (usize, usize) = (1_000, 48);
-/// Of the other meshes: cores of the median service in multiples of `--cores`, what is added to the seed, and whether all
-/// services peak at once.
-const OTHERS: [(f64, u64, bool); 8] = [
-    (0.05, 0, false),
-    (0.1, 0, false),
-    (0.3, 0, false),
-    (4.0, 0, false),
-    (1.0, 1, false),
-    (1.0, 2, false),
-    (1.0, 3, false),
-    (1.0, 0, true),
+/// Another mesh of the promised size.
+struct Other {
+    /// Cores of the median service in multiples of `--cores`.
+    times: f64,
+    /// What is added to the seed.
+    more: u64,
+    /// Whether all services peak at once.
+    is_tide: bool,
+    /// Places of every pool in multiples of `--places`; below a thirtieth everybody is short.
+    places: f64,
+}
+const LIKE: Other = Other { times: 1.0, more: 0, is_tide: false, places: 1.0 };
+const OTHERS: [Other; 10] = [
+    Other { times: 0.05, ..LIKE },
+    Other { times: 0.1, ..LIKE },
+    Other { times: 0.3, ..LIKE },
+    Other { times: 4.0, ..LIKE },
+    Other { more: 1, ..LIKE },
+    Other { more: 2, ..LIKE },
+    Other { more: 3, ..LIKE },
+    Other { is_tide: true, ..LIKE },
+    Other { places: 0.036, ..LIKE },
+    Other { places: 0.03, ..LIKE },
 ];
 /// Steps of each plan in which the bound of whole instances is found.
 const WHOLE_STEPS: usize = 2;
@@ -66,6 +78,9 @@ struct Args {
     /// All services peak at the same time of day
     #[arg(long)]
     tide: bool,
+    /// What the places of every pool are multiplied by
+    #[arg(long, default_value_t = 1.0)]
+    places: f64,
     /// Rounds in which each row is planned; the median counts
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -90,14 +105,17 @@ fn main() -> Result<()> {
         "planner: services x steps x 12 shapes in 8 pools, CPU seconds of one core, median of {} rounds",
         args.rounds
     );
-    let heads = ["from nothing", "later", "gap", "later", "to whole", "moves"];
-    print!("{:>9}{:>6}{:>7}{:>6}{:>6}", "services", "steps", "cores", "seed", "tide");
+    println!(
+        "gap to the LP bound (fractions of instances) from nothing and a step later; then, a step later, to what whole instances cost at least"
+    );
+    let heads = ["from nothing", "later", "to LP", "later", "to whole", "moves"];
+    print!("{:>9}{:>6}{:>7}{:>6}{:>6}{:>8}", "services", "steps", "cores", "seed", "tide", "places");
     println!("{:>13}{:>9}{:>9}{:>9}{:>10}{:>8}", heads[0], heads[1], heads[2], heads[3], heads[4], heads[5]);
     let mut line = json!({});
     let mut rows = Vec::new();
     let (cores, seed, is_tide) = (args.cores, args.seed, args.tide);
     for (services, steps) in ROWS {
-        let row = row(&args, Size { services, steps, cores, seed, is_tide })?;
+        let row = row(&args, Size { services, steps, cores, seed, is_tide, places: args.places })?;
         if (services, steps) == PROMISED {
             line = row.clone();
         }
@@ -105,8 +123,9 @@ fn main() -> Result<()> {
     }
     let (services, steps) = PROMISED;
     let mut others = Vec::new();
-    for (times, more, is_tide) in OTHERS {
-        others.push(row(&args, Size { services, steps, cores: times * cores, seed: seed + more, is_tide })?);
+    for Other { times, more, is_tide, places } in OTHERS {
+        let (cores, seed, places) = (times * cores, seed + more, places * args.places);
+        others.push(row(&args, Size { services, steps, cores, seed, is_tide: is_tide || args.tide, places })?);
     }
     if args.json {
         line["rows"] = rows.into();
@@ -126,11 +145,11 @@ fn row(args: &Args, size: Size) -> Result<Value> {
     let gap = |plan: &CapacityPlan| 100.0 * plan.report.choice.gap();
     let moves = 100.0 * warm.report.choice.moves_micros / warm.report.choice.cost_micros.max(1.0);
     let tide = if size.is_tide { "yes" } else { "no" };
-    print!("{:>9}{:>6}{:>7}{:>6}{tide:>6}", size.services, size.steps, size.cores, size.seed);
+    print!("{:>9}{:>6}{:>7}{:>6}{tide:>6}{:>8}", size.services, size.steps, size.cores, size.seed, size.places);
     println!("{cold_s:>11.3} s{warm_s:>7.3} s{:>7.2} %{:>7.2} %{whole:>8.2} %{moves:>6.2} %", gap(&cold), gap(&warm));
     Ok(json!({
         "services": size.services, "steps": size.steps, "shapes": 12, "pools": 8,
-        "cores": size.cores, "seed": size.seed, "is_tide": size.is_tide,
+        "cores": size.cores, "seed": size.seed, "is_tide": size.is_tide, "places": size.places,
         "seconds": cold_s, "seconds_a_step_later": warm_s,
         "gap_to_lp_bound_percent": gap(&cold), "gap_a_step_later_percent": gap(&warm),
         "gap_to_whole_bound_percent": whole, "moves_percent": moves, "groups": warm.targets.len(),

@@ -42,6 +42,8 @@ pub(crate) struct Size {
     pub(crate) seed: u64,
     /// Whether all services have their peak at the same time of day.
     pub(crate) is_tide: bool,
+    /// What the places of every pool are multiplied by.
+    pub(crate) places: f64,
 }
 
 pub(crate) fn world(size: Size) -> CapacityInputs {
@@ -66,7 +68,7 @@ pub(crate) fn world(size: Size) -> CapacityInputs {
         inputs.services.push(service);
     }
     for location in ["east", "west"] {
-        inputs.pools.extend(pools(location, cores));
+        inputs.pools.extend(pools(location, size.places * cores));
     }
     inputs
 }

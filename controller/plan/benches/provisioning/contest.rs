@@ -88,6 +88,11 @@ impl Judged {
         !self.percentile.holds(ALLOWED)
     }
 
+    /// Whether both what is allowed and twice that may be the true share: too little was judged to say more.
+    pub(crate) fn is_undecided(&self) -> bool {
+        !self.is_outside() && self.own().violations.holds(2.0 * ALLOWED)
+    }
+
     pub(crate) fn measures(&self) -> impl Iterator<Item = (Kind, &Measures)> {
         self.standings.iter().map(|standing| (standing.kind, &standing.measures))
     }

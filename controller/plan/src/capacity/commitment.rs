@@ -13,6 +13,8 @@ pub struct Reservation {
     pub service: String,
     /// What was promised.
     pub asked: Asked,
+    /// Where and of what it is to be.
+    pub within: Within,
     /// Whether the demand of it comes on top of the outlook (a launch that no forecast knows), rather than being a least
     /// amount that the outlook may already be part of.
     pub is_on_top: bool,
@@ -25,19 +27,30 @@ pub struct Reservation {
 /// What a reservation promises.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
-    /// Capacity for so many units per second, wherever the service may run.
+    /// Capacity for so many units per second.
     UnitsPerS(f64),
-    /// So many instances, the cheapest that match.
-    Instances {
-        /// How many.
-        count: u32,
-        /// Only in this pool.
-        pool: Option<String>,
-        /// Only in this location.
-        location: Option<String>,
-        /// Only of this shape.
-        shape: Option<String>,
-    },
+    /// So many instances.
+    Instances(u32),
+}
+
+/// Where and of what something promised is to be. Where several kinds of instance match, they are the cheapest; of spot only
+/// where nothing else matches, or where all of the service may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Within {
+    /// Only in this pool.
+    pub pool: Option<String>,
+    /// Only in this location.
+    pub location: Option<String>,
+    /// Only of this shape.
+    pub shape: Option<String>,
+}
+
+impl Within {
+    /// Whether everything that the service may use matches.
+    #[must_use]
+    pub fn is_anything(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A hard limit of what may be spent within a period.

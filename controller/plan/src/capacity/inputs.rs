@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Budget, CapacityPlan, Group, Instance, InstanceState, Latencies, Maintenance, Outlook, Pool, Reservation, Service,
-    Shape, Tier,
+    Budget, CapacityPlan, ComputeType, Group, Instance, InstanceState, Latencies, Maintenance, Outlook, Pool,
+    Reservation, Service, Shape, Tier,
 };
 
 /// Everything that capacity is planned from.
@@ -61,6 +61,8 @@ pub struct PoolOffer {
     pub startable: Option<u32>,
     /// By service: the work that a core does here for it beside what is declared, as learned. 1 where it is not named.
     pub cpu_factors: BTreeMap<String, f64>,
+    /// Names of the shapes that it has; empty for all.
+    pub shapes: BTreeSet<String>,
 }
 
 impl PoolOffer {
@@ -69,13 +71,21 @@ impl PoolOffer {
     pub fn cpu_factor(&self, service: &str) -> f64 {
         self.cpu_factors.get(service).copied().unwrap_or(1.0)
     }
+
+    /// Whether it has instances of a shape. Accelerators are only where the compute type says so.
+    #[must_use]
+    pub fn has(&self, shape: &Shape) -> bool {
+        (self.shapes.is_empty() || self.shapes.contains(&shape.name))
+            && (shape.offers.gpus <= 0.0 || self.pool.compute == ComputeType::Gpu)
+    }
 }
 
 impl From<Pool> for PoolOffer {
-    /// A pool whose price does not move, which bills by the second, refuses nothing and does the work that is declared.
+    /// A pool whose price does not move, which bills by the second, refuses nothing, has every shape and does the work that is
+    /// declared.
     fn from(pool: Pool) -> Self {
-        let cpu_factors = BTreeMap::new();
-        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, cpu_factors, pool }
+        let (cpu_factors, shapes) = (BTreeMap::new(), BTreeSet::new());
+        Self { price_max_milli: pool.price_milli, billing_min_s: 0.0, startable: None, cpu_factors, shapes, pool }
     }
 }
 

@@ -8,8 +8,10 @@
 //! SLA, then dwell. What pools do not have goes before all of these.
 
 mod admission;
+mod branching;
 mod covering;
 mod exact;
+mod knapsack;
 mod line;
 mod moving;
 mod needs;

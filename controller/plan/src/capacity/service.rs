@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Amounts, Micros};
+use super::price::units_per_s;
+use super::{Amounts, Micros, PoolOffer, Shape, Tier};
 
 /// What demand arrives for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +37,17 @@ pub struct Service {
     pub min_dwell_s: f64,
     /// How long an instance that is told to drain is paid for at most, in seconds.
     pub drain_s: f64,
+}
+
+impl Service {
+    /// Whether instances of a shape may be bought for it in a pool of a tier: where it may run, of what performs well enough,
+    /// and what there is and serves it at all. Latency is another matter: that is by origin.
+    #[must_use]
+    pub fn may_buy(&self, shape: &Shape, tier: &Tier, offer: &PoolOffer) -> bool {
+        let may_run = self.locations.is_empty() || self.locations.contains(&offer.pool.location);
+        let is_fast = tier.cpu_performance.min(tier.memory_performance) >= self.min_performance;
+        may_run && is_fast && offer.has(shape) && units_per_s(self, shape, tier, offer) > 0.0
+    }
 }
 
 /// How far from its users a service may run.

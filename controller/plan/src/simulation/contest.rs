@@ -14,8 +14,8 @@ use std::ops::Range;
 use forebay_forecast::Series;
 
 use super::{
-    Aim, Course, Foresight, GateAccount, Horizontal, Interval, Kind, LastValue, Measures, Mishaps, Oracle, Outlook,
-    Policy, Seasonal, Static, Trial, World, tune, violation_interval,
+    Aim, Course, Foresight, GateAccount, Horizontal, Interval, Kind, Measures, Mishaps, Oracle, Outlook, Policy,
+    Static, Trial, World, references, tune, violation_interval,
 };
 
 /// The part that policies are tuned on, and from its end the part that is judged, as shares of the demand.
@@ -199,7 +199,7 @@ impl<'a> Contest<'a> {
     fn foresight(&self, allowed: f64, outlook: Option<&Outlook>) -> (Option<f64>, Option<GateAccount>, Course) {
         let aim = Aim { allowed, day_steps: self.series.day_steps() };
         let references = match outlook {
-            Some(_) => Kind::REACTIVE.map(|kind| self.policy(kind, self.tuned(kind, allowed))).into(),
+            Some(_) => references(&self.tuning, aim),
             None => Vec::new(),
         };
         let mut foresight = Foresight::new(&self.judged.world, aim, outlook).guarded_by(references);
@@ -216,11 +216,7 @@ impl<'a> Contest<'a> {
     }
 
     fn policy(&self, kind: Kind, setting: f64) -> Box<dyn Policy> {
-        match kind {
-            Kind::Autoscaler => Box::new(Horizontal::at(setting)),
-            Kind::Seasonal => Box::new(Seasonal { season_steps: 7 * self.series.day_steps(), factor: setting }),
-            _ => Box::new(LastValue { factor: setting }),
-        }
+        kind.policy(setting, self.series.day_steps())
     }
 }
 

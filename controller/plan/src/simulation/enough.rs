@@ -18,14 +18,14 @@ const BLOCK_BINS: usize = 64;
 const BINS: usize = BLOCKS * BLOCK_BINS;
 /// The lowest bin: a fifth of the signal.
 const LEAST: f64 = 0.2;
-/// At this weight of a new step all are scaled back.
-const HEAVIEST: f64 = 1e100;
+/// At this weight of a new step all are scaled back; 32 bits hold far more than a sum of such steps.
+const HEAVIEST: f64 = 1e25;
 
-/// Weights of neighbouring bins.
+/// Weights of neighbouring bins: in single precision, which is wrong by less than a step in a million.
 #[derive(Clone, Debug, PartialEq)]
 struct Block {
     sum: f64,
-    bins: [f64; BLOCK_BINS],
+    bins: [f32; BLOCK_BINS],
 }
 
 /// Fading distribution of needed factors, and what a signal asks for at a factor of one.
@@ -59,7 +59,7 @@ impl Enough {
             let scale = 1.0 / self.unit;
             for block in self.blocks.iter_mut().flatten() {
                 block.sum *= scale;
-                block.bins.iter_mut().for_each(|weight| *weight *= scale);
+                block.bins.iter_mut().for_each(|weight| *weight *= scale as f32);
             }
             for sum in [&mut self.total, &mut self.impossible, &mut self.asked, &mut self.rounded, &mut self.unit] {
                 *sum *= scale;
@@ -77,7 +77,7 @@ impl Enough {
         let new = || Box::new(Block { sum: 0.0, bins: [0.0; BLOCK_BINS] });
         let block = self.blocks[bin / BLOCK_BINS].get_or_insert_with(new);
         block.sum += self.unit;
-        block.bins[bin % BLOCK_BINS] += self.unit;
+        block.bins[bin % BLOCK_BINS] += self.unit as f32;
     }
 
     /// The least factor that leaves at most the share `allowed` of the possible steps unserved.
@@ -103,7 +103,7 @@ impl Enough {
             let mut last = 0;
             for (offset, of_bin) in block.bins.iter().enumerate().filter(|(_, of_bin)| **of_bin > 0.0) {
                 last = offset;
-                weight -= of_bin;
+                weight -= f64::from(*of_bin);
                 if weight <= 0.0 {
                     break;
                 }

@@ -16,7 +16,17 @@
 //! may leave more unserved than either alone. Measured on the traces, it is a tenth to a half more of what it was.
 
 use super::foresight::{HALF_LIFE_DAYS, MARGIN};
-use super::{Aim, Moment, Policy, Pool, World};
+use super::{Aim, Kind, Moment, Policy, Pool, Trial, World, tune};
+
+/// What people run today, each policy tuned on a trial.
+#[must_use]
+pub fn references(trial: &Trial<'_>, aim: Aim) -> Vec<Box<dyn Policy>> {
+    let tuned = |kind: Kind| {
+        let policy = |setting| kind.policy(setting, aim.day_steps);
+        policy(tune(trial, aim.allowed, kind.settings(), policy).map_or(1.0, |tuned| tuned.setting))
+    };
+    Kind::REACTIVE.map(tuned).into()
+}
 
 /// A policy followed in the mind: what would run, and what that has cost, fading.
 #[derive(Debug, Default)]

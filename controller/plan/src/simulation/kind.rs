@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::{Horizontal, LastValue, Policy, Seasonal};
+
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -36,6 +38,15 @@ impl Kind {
     ];
     /// What people run today, by which Forebay is guarded.
     pub const REACTIVE: [Self; 2] = [Self::Autoscaler, Self::LastValue];
+
+    /// The policy at a setting, where a day has so many steps.
+    pub(super) fn policy(self, setting: f64, day_steps: usize) -> Box<dyn Policy> {
+        match self {
+            Self::Autoscaler => Box::new(Horizontal::at(setting)),
+            Self::Seasonal => Box::new(Seasonal { season_steps: 7 * day_steps, factor: setting }),
+            _ => Box::new(LastValue { factor: setting }),
+        }
+    }
 
     /// What a policy can be set to, the least careful first: targets of 100 to 1 %, or factors from a third less to twenty
     /// times as much, each 1 % more.

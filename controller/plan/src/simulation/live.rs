@@ -15,7 +15,7 @@ use super::foresight::{Aim, Foresight};
 use super::gate::GateAccount;
 use super::outlook::QUANTILES;
 use super::signal::Source;
-use super::{Moment, Policy, World};
+use super::{Mishaps, Moment, Policy, Trial, World, references};
 
 /// What books are kept for. They are opened anew where it changes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +71,8 @@ pub struct Live {
     foresight: Foresight<'static>,
     decided: usize,
     replicas: usize,
+    /// The newest demand that is known; NaN before any is.
+    known_per_s: f64,
     lived: Lived,
 }
 
@@ -79,7 +81,24 @@ impl Live {
     #[must_use]
     pub fn new(scale: Scale, aim: Aim) -> Self {
         let foresight = Foresight::live(&scale.world(&[]), aim);
-        Self { aim, scale, foresight, decided: 0, replicas: 0, lived: Lived::default() }
+        Self { aim, scale, foresight, decided: 0, replicas: 0, known_per_s: f64::NAN, lived: Lived::default() }
+    }
+
+    /// With books of what was seen, oldest first. Where that is enough to go by, it is guarded as in a contest: by reactive
+    /// policies that are tuned on it.
+    #[must_use]
+    pub fn replayed(scale: Scale, aim: Aim, seen: &[Sight]) -> Self {
+        let mut live = Self::new(scale, aim);
+        let demand: Vec<f64> = seen.iter().skip(1).map(|sight| sight.demand_per_s).collect();
+        let known = demand.iter().filter(|demand| !demand.is_nan()).count();
+        if known as f64 >= live.proves_after() {
+            let trial = Trial { world: scale.world(&demand), steps: 1..demand.len(), mishaps: Mishaps::default() };
+            live.foresight = live.foresight.guarded_by(references(&trial, aim));
+        }
+        for sight in seen {
+            live.step(sight);
+        }
+        live
     }
 
     /// What the books are kept for.
@@ -94,7 +113,10 @@ impl Live {
             self.lived.steps += 1;
             self.lived.short += usize::from(!sight.served);
         }
-        let seen = [sight.demand_per_s];
+        let seen = [self.known_per_s, sight.demand_per_s];
+        if !sight.demand_per_s.is_nan() {
+            self.known_per_s = sight.demand_per_s;
+        }
         let moment = Moment { step: self.decided, seen: &seen, running: self.replicas, served: sight.served };
         self.foresight.tell(&sight.upper);
         self.replicas = self.foresight.wanted(&self.scale.world(&seen), &moment);
@@ -119,8 +141,11 @@ impl Live {
     /// Whether enough was lived to go by: a day, and as many steps as the share leaves one of unserved.
     #[must_use]
     pub fn is_proven(&self) -> bool {
-        let needed = (self.aim.day_steps as f64).max(1.0 / self.aim.allowed);
-        self.lived.steps as f64 >= needed
+        self.lived.steps as f64 >= self.proves_after()
+    }
+
+    fn proves_after(&self) -> f64 {
+        (self.aim.day_steps as f64).max(1.0 / self.aim.allowed)
     }
 
     /// By what the last step went.
@@ -186,6 +211,33 @@ mod tests {
         assert_eq!(live.account(), foresight.account());
         assert!(live.is_proven() && live.in_charge() != Source::LastValue, "{}", live.account());
         assert!(live.lived().steps == demand.len() - 2 && live.lived().short_share() < 0.03, "{:?}", live.lived());
+    }
+
+    #[test]
+    fn replayed_it_is_guarded_as_in_a_contest() {
+        let noise = |step: usize| ((step as f64 * 78.233).sin() * 43_758.545).fract().abs();
+        let demand: Vec<f64> = (0..21 * DAY).map(|step| 500.0 * (1.0 + 0.6 * noise(step) * noise(step / 7))).collect();
+        let world = |demand| World { demand, step_s: 1800, per_replica: 10.0, lead_steps: 2 };
+        let half = demand.len() / 2;
+        let upper = [f64::NAN; QUANTILES.len()];
+        let lived = |guarded: bool| {
+            let trial = Trial { world: world(&demand[1..half]), steps: 1..half - 1, mishaps: Mishaps::default() };
+            let references = if guarded { references(&trial, AIM) } else { Vec::new() };
+            let mut foresight = Foresight::live(&world(&[]), AIM).guarded_by(references);
+            (simulate(&world(&demand), 1..demand.len(), &mut foresight), foresight.account())
+        };
+        let (course, account) = lived(true);
+        let sight = |step: usize| {
+            let served = step == 1 || world(&demand).replicas(demand[step - 1]) <= course.ready[step - 2];
+            Sight { demand_per_s: demand[step - 1], served, upper }
+        };
+        let seen: Vec<Sight> = (1..=half).map(sight).collect();
+        let mut live = Live::replayed(Scale { step_s: 1800, per_replica: 10.0, lead_steps: 2 }, AIM, &seen);
+        for step in half + 1..demand.len() {
+            assert_eq!(live.step(&sight(step)), course.paid[step - 1], "step {step}");
+        }
+        assert_eq!(live.account(), account);
+        assert!(account.guarded > 0 && lived(false).0 != course, "the guard is felt: {account}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod checks;
 mod living;
+mod promised;
 mod scarce;
 mod worlds;
 

@@ -2,7 +2,7 @@
 
 use forebay_plan::capacity::{
     Amounts, Asked, Budget, BudgetScope, CapacityInputs, ComputeType, CostClass, Fleet, Group, LatencyLimit,
-    Maintenance, Off, Origin, Outlook, Pool, PoolOffer, Reservation, Service, Shape, Tier,
+    Maintenance, Off, Origin, Outlook, Pool, PoolOffer, Reservation, Service, Shape, Tier, Within,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -177,10 +177,11 @@ fn bind(inputs: &mut CapacityInputs, rng: &mut ChaCha8Rng) {
         let asked = if rng.random_bool(0.5) {
             Asked::UnitsPerS(rng.random_range(0.0..500.0))
         } else {
-            Asked::Instances { count: rng.random_range(0..5), pool: None, location: None, shape: None }
+            Asked::Instances(rng.random_range(0..5))
         };
+        let within = Within::default();
         let (id, service) = ("r".to_owned(), "v0".to_owned());
-        inputs.reservations.push(Reservation { id, service, asked, is_on_top: rng.random(), from_s, to_s });
+        inputs.reservations.push(Reservation { id, service, asked, within, is_on_top: rng.random(), from_s, to_s });
     }
 }
 

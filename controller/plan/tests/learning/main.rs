@@ -5,7 +5,7 @@ mod world;
 
 use anyhow::Result;
 use forebay_plan::learning::tuner::{Arm, Band, KilledBy, State, Tuner, TunerSettings};
-use world::{CALM_SPOT, RIGHT, Step, TOO_BOLD, TOO_CAREFUL, Truth, World, acting, live, mean};
+use world::{CALM_SPOT, RIGHT, Step, TOO_BOLD, TOO_CAREFUL, Truth, World, acting, careful_nights, live, mean};
 
 fn automatic() -> TunerSettings {
     TunerSettings { is_automatic: true, ..TunerSettings::default() }
@@ -123,7 +123,7 @@ fn the_kill_switch_ends_it_at_once_and_evidence_begins_anew() -> Result<()> {
 #[test]
 fn the_same_seed_gives_the_same_trace_and_a_stored_tuner_goes_on() -> Result<()> {
     let settings = TunerSettings { watching_share: 0.5, ..automatic() };
-    let world = World::Phased(TOO_CAREFUL, TOO_BOLD);
+    let world = World::By(careful_nights);
     let [mut one, mut other, mut third] = [0; 3].map(|_| Tuner::new(settings.clone()).expect("valid settings"));
     let trace = live(&mut one, world, 200, 7, true)?;
     assert_eq!(trace, live(&mut other, world, 200, 7, true)?);

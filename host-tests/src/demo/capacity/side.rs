@@ -41,6 +41,9 @@ const LEAD_S: f64 = 8.0;
 const GATEWAY: &str = "gateway";
 /// The share of what is ready that the reactive side wants to be used: Kubernetes' documentation and most of its users.
 pub const REACTIVE_TARGET: f64 = 0.7;
+/// How often the autoscaler looks where nobody says otherwise: `--horizontal-pod-autoscaler-sync-period` of Kubernetes'
+/// controller manager.
+const SYNC_PERIOD_S: f64 = 15.0;
 /// Starting takes a second or two; the rest is room for a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How often it is looked which instances there are.
@@ -53,6 +56,8 @@ pub enum Scaling {
     Forecast,
     /// What is used now.
     Reactive,
+    /// What is used now, looked at as often as Kubernetes' autoscaler does by default.
+    ReactiveSeldom,
 }
 
 impl Scaling {
@@ -61,6 +66,7 @@ impl Scaling {
         match self {
             Self::Forecast => "predictive",
             Self::Reactive => "reactive",
+            Self::ReactiveSeldom => "reactive-15s",
         }
     }
 
@@ -68,6 +74,7 @@ impl Scaling {
         match self {
             Self::Forecast => json!("forecast"),
             Self::Reactive => json!({ "reactive": { "target": REACTIVE_TARGET } }),
+            Self::ReactiveSeldom => json!({ "reactive": { "target": REACTIVE_TARGET, "every_s": SYNC_PERIOD_S } }),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What is outside of the loop: instances that start, run and end on a clock moved by hand, with faults.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use forebay_plan::capacity::{Generation, Instance, InstanceState};
+use forebay_plan::capacity::{Generation, Group, Instance, InstanceState};
 use forebay_provision::{
     Applied, FailureKind, GroupFailure, InstanceManager, InstanceUsage, Observed, Order, ProvisionError,
 };
@@ -11,7 +12,7 @@ use forebay_provision::{
 use crate::clock::wall_now_ms;
 use crate::clock::{Clock, ManualClock};
 
-/// Real milliseconds until an instance is ready.
+/// Real milliseconds until an instance is ready, where nothing else is said.
 const LEAD_MS: u64 = 60_000;
 const DRAIN_MS: u64 = 10_000;
 
@@ -71,6 +72,7 @@ impl World {
 pub(super) struct Outside {
     clock: Arc<ManualClock>,
     began_ms: u64,
+    lead_ms: AtomicU64,
     world: Mutex<World>,
 }
 
@@ -79,7 +81,26 @@ pub(super) struct OutsideManager(pub(super) Arc<Outside>);
 
 impl Outside {
     pub(super) fn new(clock: Arc<ManualClock>) -> Self {
-        Self { clock, began_ms: wall_now_ms(), world: Mutex::default() }
+        Self { clock, began_ms: wall_now_ms(), lead_ms: AtomicU64::new(LEAD_MS), world: Mutex::default() }
+    }
+
+    pub(super) fn takes(&self, lead_ms: u64) {
+        self.lead_ms.store(lead_ms, Ordering::Relaxed);
+    }
+
+    /// Instances that were ready before anybody looked.
+    pub(super) fn place(&self, group: &Group, count: usize) {
+        let now_ms = self.now_ms();
+        let ready = |place: usize| Instance {
+            id: format!("placed{place}"),
+            group: group.clone(),
+            state: InstanceState::Ready,
+            requested_ms: now_ms - 1,
+            ready_ms: Some(now_ms),
+            address: Some(([127, 0, 0, 1], 500 + place as u16).into()),
+            is_interrupted: false,
+        };
+        self.world.lock().unwrap().instances.extend((0..count).map(ready));
     }
 
     pub(super) fn set(&self, fault: Option<Fault>) {
@@ -138,7 +159,7 @@ impl Outside {
     fn pass(&self, world: &mut World) {
         let now_ms = self.now_ms();
         for one in &mut world.instances {
-            if one.state < InstanceState::Ready && now_ms >= one.requested_ms + LEAD_MS {
+            if one.state < InstanceState::Ready && now_ms >= one.requested_ms + self.lead_ms.load(Ordering::Relaxed) {
                 one.state = InstanceState::Ready;
                 one.ready_ms = Some(now_ms);
             }

@@ -1,14 +1,19 @@
 //! Two controllers that one manager hears: in a rolling restart, or because somebody started a second one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use forebay_plan::capacity::{Generation, InstanceState};
 
-use super::{Rig, rig_clock};
+use super::{Rig, STEP_S, rig_clock};
 use crate::capacity::asks::Denied;
+use crate::capacity::standing::anywhere;
 use crate::capacity::tests::outside::Outside;
-use crate::http::not_ready;
+use crate::http::readiness::{capacity_readiness, readiness};
+use crate::planning::Planner;
 use crate::state::lock;
+use crate::store::sqlite::SqliteStore;
 
 /// The older one plans for 20 a second, the newer one for 50.
 struct Two {
@@ -60,10 +65,36 @@ async fn the_older_one_stands_down_and_the_newer_one_goes_on() {
     let wanted = two.older.wanted(1, 0, 600);
     assert!(matches!(two.older.allocate(wanted.clone(), "k"), Err(Denied::StoodDown { taken: said }) if said == taken));
     assert!(two.newer.allocate(wanted, "k").is_ok());
-    assert_eq!(
-        not_ready(&two.older.shared),
-        Some(format!("a newer controller keeps the capacity: order {taken} was taken"))
-    );
+    let why = format!("a newer controller keeps the capacity: order {taken} was taken");
+    let standby = &two.older.shared;
+    assert_eq!(readiness(standby).0, 503, "no plan of quotas yet");
+    let store = SqliteStore::open(two.older.folder.path(), STEP_S as u32).unwrap();
+    Planner::new(Arc::clone(standby), Box::new(store)).unwrap().turn();
+    assert_eq!(readiness(standby), (StatusCode::OK, format!("ready, and standing by: {why}")), "a rollout goes on");
+    assert_eq!(capacity_readiness(standby), (StatusCode::SERVICE_UNAVAILABLE, why));
+}
+
+#[tokio::test]
+async fn of_two_that_were_started_in_one_millisecond_one_stands_down() {
+    for (one, other) in [(300, 90_000), (90_000, 300)] {
+        let clock = rig_clock();
+        let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+        let rig = |sequence| {
+            let before_first = Generation { epoch: 7, sequence };
+            Rig::with_generation(Arc::clone(&clock), Arc::clone(&outside), before_first)
+        };
+        let mut two = Two { older: rig(one), newer: rig(other) };
+        two.turns(100).await;
+        assert_eq!((is_standing_down(&two.older), is_standing_down(&two.newer)), (one < other, other < one));
+        assert_eq!(outside.count(|one| one.state == InstanceState::Ready), if one < other { 6 } else { 3 });
+        assert_eq!(outside.stopped(), 0, "nothing to and fro");
+    }
+}
+
+#[test]
+fn sequences_begin_anywhere() {
+    let begun: BTreeSet<u64> = (0..8).map(|_| anywhere()).collect();
+    assert!(begun.len() > 1 && begun.iter().all(|begun| *begun < 1 << 20), "{begun:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What capacity is for and what it may cost: services and budgets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, LatencyLimit, Origin, Service};
 use forebay_plan::learning::LearningError;
@@ -10,6 +11,9 @@ use serde::Deserialize;
 use super::supply::AmountsPart;
 use super::{BudgetSettings, Period, Scaling, ServiceSettings, micros, one, seconds, within};
 use crate::config::file::{Problem, problem};
+
+/// Shares of steps that a service may be short in: one in ten thousand is a step of five minutes in a month.
+const SHARES: std::ops::RangeInclusive<f64> = 0.0001..=0.2;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +30,8 @@ pub(super) struct ServicePart {
     min_performance: f64,
     #[serde(default)]
     spot_max_share: f64,
-    shortage_per_unit_h: f64,
+    shortage_per_unit_h: Option<f64>,
+    short_steps_share: Option<f64>,
     #[serde(default = "five_minutes")]
     min_dwell_s: f64,
     #[serde(default = "half_a_minute")]
@@ -72,6 +77,9 @@ enum ScalingPart {
     Forecast,
     Reactive {
         target: f64,
+        /// Real time from one look at what is used to the next; 15 is what Kubernetes' autoscaler does by default. 0: every turn.
+        #[serde(default)]
+        every_s: f64,
     },
 }
 
@@ -108,7 +116,10 @@ impl ServicePart {
             need_per_unit: self.need_per_unit.check(&field("need_per_unit"))?,
             min_performance: within(field("min_performance"), self.min_performance, 0.0..=100.0)?,
             spot_max_share: within(field("spot_max_share"), self.spot_max_share, 0.0..=1.0)?,
-            shortage_micros_per_unit_h: micros(field("shortage_per_unit_h"), self.shortage_per_unit_h)?,
+            shortage_micros_per_unit_h: micros(
+                field("shortage_per_unit_h"),
+                self.shortage_per_unit_h.unwrap_or_default(),
+            )?,
             min_dwell_s: seconds(field("min_dwell_s"), self.min_dwell_s)?,
             drain_s: seconds(field("drain_s"), self.drain_s)?,
             latency: self.latency.map(|limit| limit.check(&field("latency"))).transpose()?,
@@ -118,15 +129,49 @@ impl ServicePart {
             locations: self.locations,
         };
         let guaranteed_share = within(field("guaranteed_share"), self.guaranteed_share, 0.0..=1.0)?;
-        let scaling = match self.scaling {
-            ScalingPart::Forecast => Scaling::Forecast,
-            ScalingPart::Reactive { target } => {
-                Scaling::Reactive { target: within(format!("{at}.scaling.reactive.target"), target, 0.01..=1.0)? }
+        let (scaling, every_s) = match self.scaling {
+            ScalingPart::Forecast => (Scaling::Forecast, 0.0),
+            ScalingPart::Reactive { target, every_s } => {
+                let target = within(field("scaling.reactive.target"), target, 0.01..=1.0)?;
+                (Scaling::Reactive { target }, within(field("scaling.reactive.every_s"), every_s, 0.0..=3600.0)?)
             }
         };
+        let look_every = Duration::from_secs_f64(every_s);
         let tuning = self.tuning.map(|part| part.check(&field_of(at, "tuning"))).transpose()?;
-        Ok(ServiceSettings { service, guaranteed_share, scaling, tuning })
+        let short_steps_share = match self.short_steps_share {
+            Some(share) => Some(check_share(&field("short_steps_share"), share, scaling, tuning.as_ref())?),
+            None if self.shortage_per_unit_h.is_none() => {
+                let remedy = "give shortage_per_unit_h, what an hour short of one unit per second costs, or \
+                    short_steps_share, the share of steps in which it may be short, such as 0.01";
+                return Err(problem(at, "nothing says how careful to be", remedy));
+            }
+            None => None,
+        };
+        let is_shortage_implied = self.shortage_per_unit_h.is_none();
+        Ok(ServiceSettings {
+            service,
+            guaranteed_share,
+            scaling,
+            short_steps_share,
+            is_shortage_implied,
+            look_every,
+            tuning,
+        })
     }
+}
+
+/// How often a service may be short: only where nothing else decides how much is covered.
+fn check_share(at: &str, share: f64, scaling: Scaling, tuning: Option<&TunerSettings>) -> Result<f64, Problem> {
+    if scaling != Scaling::Forecast {
+        let reason = "scaling.reactive follows its target, however often that is short";
+        return Err(problem(at, reason, "leave one of the two out"));
+    }
+    let is_tuned = |band: &Band| (0..band.arms()).any(|arm| band.arm(arm).headroom != 1.0);
+    if tuning.is_some_and(|settings| is_tuned(&settings.band)) {
+        let reason = "a tuner of headroom would undo what is covered because of it";
+        return Err(problem(at, reason, "give tuning.headrooms: [ 1.0 ], or leave one of the two out"));
+    }
+    within(at.to_owned(), share, SHARES)
 }
 
 impl LatencyLimitPart {
@@ -178,7 +223,9 @@ fn field_of(at: &str, name: &str) -> String {
 
 impl TuningPart {
     fn check(self, at: &str) -> Result<TunerSettings, Problem> {
-        let refused = |error: LearningError| problem(at, error.to_string(), "see the README for what may be tuned");
+        let refused = |error: LearningError| {
+            problem(at, error.to_string(), "examples/capacity/forebay.yaml shows what may be tuned")
+        };
         if let Some(above) = self.spot_shifts.iter().find(|shift| **shift > 0.0) {
             let reason = format!("{above} would have more on spot than spot_max_share allows");
             return Err(problem(

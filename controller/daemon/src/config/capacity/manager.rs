@@ -187,6 +187,11 @@ impl RunPart {
                 Health::Http(asked)
             }
         };
+        let mut texts = self.arguments.iter().chain(self.environment.values());
+        if !texts.any(|text| text.contains("{port}")) {
+            let reason = "nothing tells the program which port to listen on";
+            return Err(problem(format!("{at}.arguments"), reason, "write {port} into arguments or environment"));
+        }
         for asked in &self.warming.paths {
             path(format!("{at}.warming.paths"), asked)?;
         }

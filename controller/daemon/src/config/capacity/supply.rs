@@ -1,5 +1,7 @@
 //! What capacity there may be: tiers, shapes and pools.
 
+use std::collections::BTreeSet;
+
 use forebay_plan::capacity::{Amounts, ComputeType, CostClass, Pool, PoolOffer, Shape, Tier};
 use serde::Deserialize;
 
@@ -83,6 +85,9 @@ pub(super) struct CapacityPoolPart {
     lead_s: f64,
     #[serde(default)]
     billing_min_s: f64,
+    /// Names of the shapes that it has; default: all, but those with GPUs only where `compute` is `gpu`.
+    #[serde(default)]
+    shapes: Vec<String>,
 }
 
 impl AmountsPart {
@@ -125,7 +130,12 @@ impl ShapePart {
 }
 
 impl CapacityPoolPart {
-    pub(super) fn check(self, at: &str, tiers: &[Tier], horizon_s: f64) -> Result<PoolOffer, Problem> {
+    pub(super) fn check(
+        self,
+        at: &str,
+        (tiers, shapes): (&[Tier], &[Shape]),
+        horizon_s: f64,
+    ) -> Result<PoolOffer, Problem> {
         let tier = self.tier.unwrap_or_else(|| STANDARD.to_owned());
         let Some(known) = tiers.iter().find(|known| known.name == tier) else {
             let remedy = "declare it under capacity.tiers, or leave the field out for the standard one";
@@ -165,6 +175,14 @@ impl CapacityPoolPart {
             interruption_per_h,
         };
         let billing_min_s = seconds(format!("{at}.billing_min_s"), self.billing_min_s)?;
-        Ok(PoolOffer { price_max_milli, billing_min_s, ..PoolOffer::from(pool) })
+        let mut has = BTreeSet::new();
+        for (i, name) in self.shapes.into_iter().enumerate() {
+            if shapes.iter().all(|shape| shape.name != name) {
+                let reason = format!("no shape is called {name:?}");
+                return Err(problem(format!("{at}.shapes[{i}]"), reason, "name one of capacity.shapes"));
+            }
+            has.insert(name);
+        }
+        Ok(PoolOffer { price_max_milli, billing_min_s, shapes: has, ..PoolOffer::from(pool) })
     }
 }

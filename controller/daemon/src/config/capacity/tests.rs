@@ -83,6 +83,7 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
         ("{ cpu: 0.01 }", "{ cpu: -1 }", ["capacity.services[0].need_per_unit.cpu", "from 0"]),
         ("origins: { eu: 3, us: 1 }", "origins: {}", ["capacity.services[0].latency.origins", "shares"]),
         ("target: 0.7", "target: 7", ["capacity.services[0].scaling.reactive.target", "from 0.01"]),
+        ("target: 0.7", "target: 0.7, every_s: -1", ["capacity.services[0].scaling.reactive.every_s", "from 0"]),
         ("tenant: acme, limit", "tenant: acne, limit", ["capacity.budgets[0].tenant", "capacity.services"]),
         ("limit: 12.5", "limit: -1", ["capacity.budgets[0].limit", "from 0"]),
         ("ms: 40", "ms: .nan", ["capacity.latencies[0].ms", "from 0"]),
@@ -92,6 +93,16 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
             "\ncapacity:",
             "\npools: [ { name: shop, capacity_per_s: 1 } ]\ncapacity:",
             ["capacity.services[0].name", "pools"],
+        ),
+        ("lead_s: 30 }", "lead_s: 30, shapes: [ Huge ] }", ["capacity.pools[0].shapes[0]", "capacity.shapes"]),
+        ("{ cpu: 0.01 }", "{ cpu: 0.01, gpus: 1 }", ["capacity.services[0].need_per_unit", "compute: gpu"]),
+        ("{ cpu: 2, memory_mib: 4096 }", "{ cpu: 2, gpus: 1 }", ["capacity.services[0].need_per_unit", "compute: gpu"]),
+        ("tenant: acme, need", "locations: [ moon ], tenant: acme, need", ["capacity.services[0].locations", "moon"]),
+        ("tenant: acme, need", "min_instances: 19, tenant: acme, need", ["capacity.services[0].min_instances", "18"]),
+        (
+            "manager: dry_run",
+            "manager: { process: { run: [ { service: shop, program: /bin/true } ] } }",
+            ["capacity.manager.process.run[0].arguments", "{port}"],
         ),
         ("listen: 127.0.0.1:0", "listen: here", ["capacity.xds.listen", "127.0.0.1:18000"]),
         ("max_instances: 9", "max_instance: 9", ["forebay.yaml:", "max_instance"]),
@@ -118,7 +129,7 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
         ("cpu_per_h: 0.03", "cpu_per_h: -1", ["capacity.generated_shapes.prices.cpu_per_h", "from 0"]),
         (
             "manager: dry_run",
-            "manager: { process: { run: [ { service: shop, program: /bin/true } ] } }",
+            "manager: { process: { run: [ { service: shop, program: /bin/true, arguments: [ '{port}' ] } ] } }",
             ["capacity.generated_shapes.mode", "write propose"],
         ),
         ("mode: watch", "mode: maybe", ["forebay.yaml:", "maybe"]),
@@ -129,4 +140,28 @@ fn what_is_wrong_is_named_with_its_place_and_remedy() {
             assert!(error.contains(part), "{wrong}: {part:?} is not in {error:?}");
         }
     }
+}
+
+#[test]
+fn a_service_says_what_being_short_costs_or_how_often_it_may_be() {
+    let of = |part: &str| {
+        let text = WHOLE.replace("scaling: { reactive: { target: 0.7 } } }", "}");
+        parse(&text.replace("shortage_per_unit_h: 0.02,", part))
+            .map(|config| config.capacity.unwrap().services.remove(0))
+    };
+    let one = of("short_steps_share: 0.01,").unwrap();
+    assert_eq!((one.short_steps_share, one.is_shortage_implied), (Some(0.01), true));
+    let both = of("short_steps_share: 0.01, shortage_per_unit_h: 0.5,").unwrap();
+    assert_eq!((both.short_steps_share, both.is_shortage_implied), (Some(0.01), false));
+    assert_eq!(both.service.shortage_micros_per_unit_h, 500_000);
+    let refused = |part: &str, words: &str| {
+        let error = of(part).map(|_| ()).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    };
+    refused("", "give shortage_per_unit_h");
+    refused("short_steps_share: 0.5,", "capacity.services[0].short_steps_share");
+    refused("short_steps_share: 0, ", "out of range");
+    refused("short_steps_share: 0.01, scaling: { reactive: { target: 0.7 } },", "follows its target");
+    refused("short_steps_share: 0.01, tuning: {},", "tuner of headroom");
+    assert!(of("short_steps_share: 0.01, tuning: { headrooms: [ 1.0 ] },").is_ok());
 }

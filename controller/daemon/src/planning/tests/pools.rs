@@ -70,6 +70,23 @@ fn the_demand_of_a_pool_is_drawn_for_many_fits_at_once() {
     assert_eq!(drawn(&planning), 2, "nothing has changed since");
 }
 
+/// A pool has nothing until its instances are seen, and is not said to have nothing ever after.
+#[test]
+fn what_stood_against_a_plan_is_forgotten_when_it_is_over() {
+    let mut planning = of_tenants(&["shop"]);
+    planning.planner.wait_for_fits();
+    let ready = |planning: &Loop, milli_per_s: u64| {
+        let ready = std::collections::BTreeMap::from([("web".to_owned(), vec![milli_per_s; 13])]);
+        planning.shared.capacity.set_ready(ready, &Default::default(), planning.clock.steady_now());
+    };
+    let before = planning.turn_after(Duration::ZERO);
+    assert!(before.findings.iter().any(|finding| finding.to_string().contains("its capacity is 0")), "{before:?}");
+    // Just what contracts are guaranteed: nothing is granted beyond that, as before.
+    ready(&planning, 1_000);
+    let after = planning.turn_after(Duration::from_millis(50));
+    assert_eq!((after.findings.len(), after.generation), (0, before.generation), "nobody is woken for it");
+}
+
 /// A key that is short of its pool now: filters are told when there is more, once, and anew only when that moves.
 #[test]
 fn filters_are_told_when_a_short_pool_has_more_and_are_not_woken_while_that_stays() {

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use forebay_plan::Key;
+use forebay_plan::simulation::{QUANTILES, Sight};
 use rusqlite::{OptionalExtension, params};
 
 use super::SqliteStore;
 use crate::capacity::allocations::Allocation;
+use crate::capacity::foreseeing::{SEEN_KEPT_S, Seen};
 use crate::capacity::ledger::Supply;
 use crate::capacity::spending::Spending;
 use crate::store::capacity::CapacityStore;
@@ -25,6 +27,10 @@ CREATE TABLE IF NOT EXISTS allocations (id TEXT PRIMARY KEY, made_ms INTEGER NOT
 CREATE TABLE IF NOT EXISTS capacity_decisions (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, decision TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS capacity_supply (
   service TEXT NOT NULL, start_s INTEGER NOT NULL, ready_per_s REAL NOT NULL, cost_micros REAL NOT NULL,
+  PRIMARY KEY (service, start_s)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS capacity_seen (
+  service TEXT NOT NULL, start_s INTEGER NOT NULL, demand_per_s REAL, served INTEGER NOT NULL, upper BLOB NOT NULL,
   PRIMARY KEY (service, start_s)
 ) WITHOUT ROWID;
 ";
@@ -54,6 +60,17 @@ impl SqliteStore {
         };
         serde_json::from_str(text).map_err(unread).map_err(self.failed("read what is known of capacity"))
     }
+}
+
+/// Forecasts as they are stored, four bytes each, little endian: they are rounded to that before they are used.
+fn packed(upper: &[f64]) -> Vec<u8> {
+    upper.iter().flat_map(|upper| (*upper as f32).to_le_bytes()).collect()
+}
+
+/// Those that another build stored fewer of are not known.
+fn unpacked(bytes: &[u8]) -> [f64; QUANTILES.len()] {
+    let stored: Vec<f64> = bytes.as_chunks::<4>().0.iter().map(|four| f64::from(f32::from_le_bytes(*four))).collect();
+    std::array::from_fn(|place| stored.get(place).copied().unwrap_or(f64::NAN))
 }
 
 fn text<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
@@ -155,6 +172,51 @@ impl CapacityStore for SqliteStore {
         let rows = query.query_map(params![service, from_s, to_s], |row| {
             let (start_s, ready_per_s, cost_micros) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(Supply { service: service.to_owned(), start_s, ready_per_s, cost_micros })
+        });
+        rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn add_seen(&mut self, seen: &[Seen]) -> Result<(), StoreError> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let failed = self.failed("note what was seen of demand");
+        let transaction = self.connection.transaction().map_err(&failed)?;
+        for one in seen {
+            let demand_per_s = Some(one.sight.demand_per_s).filter(|demand| !demand.is_nan());
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO capacity_seen (service, start_s, demand_per_s, served, upper)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                )
+                .and_then(|mut insert| {
+                    let upper = packed(&one.sight.upper);
+                    insert.execute(params![one.service, one.start_s, demand_per_s, one.sight.served, upper])
+                })
+                .map_err(&failed)?;
+            transaction
+                .prepare_cached("DELETE FROM capacity_seen WHERE service = ?1 AND start_s < ?2")
+                .and_then(|mut delete| delete.execute(params![one.service, one.start_s - SEEN_KEPT_S]))
+                .map_err(&failed)?;
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    fn seen(&self, service: &str, from_s: i64, to_s: i64) -> Result<Vec<Seen>, StoreError> {
+        let failed = self.failed("read what was seen of demand");
+        let mut query = self
+            .connection
+            .prepare_cached(
+                "SELECT start_s, demand_per_s, served, upper FROM capacity_seen
+                 WHERE service = ?1 AND start_s >= ?2 AND start_s < ?3 ORDER BY start_s",
+            )
+            .map_err(&failed)?;
+        let rows = query.query_map(params![service, from_s, to_s], |row| {
+            let demand_per_s: Option<f64> = row.get(1)?;
+            let upper: Vec<u8> = row.get(3)?;
+            let sight =
+                Sight { demand_per_s: demand_per_s.unwrap_or(f64::NAN), served: row.get(2)?, upper: unpacked(&upper) };
+            Ok(Seen { service: service.to_owned(), start_s: row.get(0)?, sight })
         });
         rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(failed)
     }

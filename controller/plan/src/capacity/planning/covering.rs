@@ -10,6 +10,7 @@
 //! What runs already is looked at the same way: [`trimmed`] gives up what is too much and [`fill`] adds what is missing,
 //! [`fresh`] starts from nothing. Which of the two is better is the caller's question.
 
+use super::knapsack::Open;
 use super::upgrading::upgrade;
 use super::world::{Candidate, Part};
 
@@ -43,8 +44,11 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn of(&self, candidate: &Candidate) -> u32 {
-        let affordable = self.hourly[candidate.pool].max(0.0) / (candidate.hourly as f64).max(1e-9);
-        self.instances[candidate.pool].clamp(0, i64::from(u32::MAX)).min(affordable as i64) as u32
+        let places = self.instances[candidate.pool].clamp(0, i64::from(u32::MAX));
+        let hourly = self.hourly[candidate.pool].max(0.0);
+        let affordable =
+            if hourly < f64::INFINITY { (hourly / (candidate.hourly as f64).max(1e-9)) as i64 } else { places };
+        places.min(affordable) as u32
     }
 
     /// Takes instances, or gives them back where `count` is negative.
@@ -111,6 +115,13 @@ impl Choice<'_> {
     pub(super) fn cost(&self, mix: &Mix) -> f64 {
         let paid: f64 = mix.iter().map(|(i, count)| f64::from(*count) * self.cost_of(*i)).sum();
         paid + self.part.short_cost * self.missing(mix)
+    }
+
+    /// What a mix leaves uncovered.
+    pub(super) fn open(&self, mix: &Mix) -> Open {
+        let held = self.held(mix);
+        let (stable, all) = (self.stable_need() - held.stable, self.need.units - held.units());
+        Open { cost: 0.0, stable, all, from: 0 }
     }
 
     /// Whether an instance is worth what its place is to others.
@@ -222,20 +233,16 @@ fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, ro
     let usable = |i: &usize| {
         !(is_stable && candidates[*i].is_spot) && choice.step >= candidates[*i].first_step && choice.is_worth(*i)
     };
-    let mut order: Vec<(f64, usize)> = (0..candidates.len())
-        .filter(usable)
+    let mut open: Vec<(f64, usize)> = (choice.part.by_size.iter().copied().filter(usable))
         .map(|i| (candidates[i].ratio(choice.extra[candidates[i].pool]), i))
         .collect();
-    // Of equal price per unit the larger first: the tail is what small ones are for.
-    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
     let tolerance = 1e-9 * choice.need.units;
-    for at in 0..order.len() {
-        let i = order[at].1;
+    loop {
+        open.retain(|(_, i)| room.of(&candidates[*i]) > 0);
+        // Of equal price per unit the larger first: the tail is what small ones are for.
+        let Some((_, i)) = open.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1))) else { return };
         let candidate = &candidates[i];
         let room_left = room.of(candidate);
-        if room_left == 0 {
-            continue;
-        }
         let whole = (units / candidate.counted + 1e-9) as u32;
         if whole >= room_left {
             add(choice, mix, i, room_left, room);
@@ -250,7 +257,7 @@ fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, ro
         if left <= tolerance {
             return;
         }
-        let tail = Tail::new(choice, &order[at..], room);
+        let tail = Tail::new(choice, &open, room);
         let plain = tail.cheapest(left);
         // One fewer of the bulk may leave a tail that fits better.
         let wider = if whole > 0 { tail.cheapest(left + candidate.counted) } else { None };
@@ -287,11 +294,11 @@ struct Tail<'a, 'b> {
 }
 
 impl<'a, 'b> Tail<'a, 'b> {
-    fn new(choice: &'a Choice<'b>, order: &[(f64, usize)], room: &'a Room) -> Self {
+    /// `open` are those that may be added, ordered by what they hold.
+    fn new(choice: &'a Choice<'b>, open: &[(f64, usize)], room: &'a Room) -> Self {
         let candidates = &choice.part.candidates;
-        let usable = order.iter().map(|(_, i)| *i).filter(|i| room.of(&candidates[*i]) >= 1);
-        let mut by_size: Vec<(f64, usize)> = usable.map(|i| (candidates[i].counted, i)).collect();
-        by_size.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let usable = open.iter().filter(|(_, i)| room.of(&candidates[*i]) >= 1);
+        let by_size: Vec<(f64, usize)> = usable.map(|(_, i)| (candidates[*i].counted, *i)).collect();
         let mut cheapest_from: Vec<usize> = by_size.iter().map(|(_, i)| *i).collect();
         for at in (1..cheapest_from.len()).rev() {
             if choice.cost_of(cheapest_from[at]) < choice.cost_of(cheapest_from[at - 1]) {

@@ -172,8 +172,14 @@ impl<'a> Lines<'a> {
         f64::from(line.sure_ready()) * line.units
     }
 
-    /// Lets in what is ready until `units` per second stay ready, or all that is.
+    /// Lets in what is ready until `units` per second stay ready, or all that is: first what is wanted anyway, because whatever
+    /// stays before that is known would stay beside it, for nothing.
     pub(super) fn keep_ready(&mut self, service: usize, units: f64, cause: Cause) {
+        self.keep_ready_within(service, units, (&cause, |line| line.wanted));
+        self.keep_ready_within(service, units, (&cause, |_| u32::MAX));
+    }
+
+    fn keep_ready_within(&mut self, service: usize, units: f64, (cause, most): (&Cause, fn(&Line) -> u32)) {
         for at in self.of_service[service].clone() {
             let missing = units - self.of_service[service].iter().map(|at| self.sure(*at)).sum::<f64>();
             let line = &self.all[at];
@@ -181,7 +187,7 @@ impl<'a> Lines<'a> {
                 continue;
             }
             let keep = line.sure_ready().saturating_add((missing / line.units).ceil() as u32).min(line.fleet.ready);
-            let to = line.fleet.coming + line.fleet.doomed + keep;
+            let to = (line.fleet.coming + line.fleet.doomed + keep).min(most(line));
             if line.to < to {
                 self.raise(at, to);
                 let line = &mut self.all[at];

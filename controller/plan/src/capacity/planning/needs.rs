@@ -7,7 +7,7 @@
 //! Until what is asked for now serves, the need is never below the demand observed now: a forecast may only add to that
 //! (the reactive backstop).
 
-use crate::capacity::{Asked, CapacityInputs, CostClass, Outlook, Reservation, Service};
+use crate::capacity::{Asked, CapacityInputs, CostClass, Outlook, Reservation, Service, Within};
 
 use super::covering::{Need, put_in};
 use super::world::{Part, World};
@@ -99,36 +99,44 @@ fn promise(world: &World<'_>, part: &Part, reservation: &Reservation, needs: &mu
     let touches =
         |step: usize| reservation.from_s < world.begins_s(step + 1) && reservation.to_s > world.begins_s(step);
     let of = world.service(part);
-    let instances = match reservation.asked {
-        Asked::Instances { count, .. } => cheapest_match(world, of, reservation).map(|(part, i)| (part, i, count)),
-        Asked::UnitsPerS(_) => None,
+    let counted = |(part, i): &(&Part, usize)| part.candidates[*i].counted;
+    let (instances, units) = match reservation.asked {
+        Asked::Instances(count) => {
+            let found = cheapest_match(world, of, reservation);
+            let units = found.as_ref().map_or(0.0, |found| f64::from(count) * counted(found));
+            (found.map(|(part, i)| (part, i, count)), units)
+        }
+        // What may serve it anywhere is chosen with everything else; what may not is so many instances there.
+        Asked::UnitsPerS(units) if !reservation.within.is_anything() && units.is_finite() && units > 0.0 => {
+            let found = cheapest_match(world, of, reservation).filter(|found| counted(found) > 0.0);
+            // The cast saturates.
+            (found.map(|found| (found.0, found.1, (units / counted(&found) - 1e-9).ceil() as u32)), units)
+        }
+        Asked::UnitsPerS(units) => (None, units),
     };
     for (_, need) in needs.iter_mut().enumerate().filter(|(step, _)| touches(*step)) {
         match (&reservation.asked, instances) {
-            (Asked::UnitsPerS(units), _) if units.is_finite() && *units > 0.0 => {
+            (_, Some((chosen, i, count))) if std::ptr::eq(chosen, part) => {
+                need.units += if reservation.is_on_top { units } else { 0.0 };
+                put_in(&mut need.promised, i, count);
+            }
+            (Asked::UnitsPerS(_), None) if reservation.within.is_anything() && units.is_finite() && units > 0.0 => {
                 let units = units * part.share;
                 need.units = if reservation.is_on_top { need.units + units } else { need.units.max(units) };
-            }
-            (Asked::Instances { .. }, Some((chosen, i, count))) if std::ptr::eq(chosen, part) => {
-                if reservation.is_on_top {
-                    need.units += f64::from(count) * part.candidates[i].counted;
-                }
-                put_in(&mut need.promised, i, count);
             }
             _ => {}
         }
     }
 }
 
-/// The cheapest candidate that a reservation of instances allows, and the part that it serves.
+/// The cheapest candidate that a reservation allows, and the part that it serves. One of spot would need as much again beside
+/// it where the service may not be on spot alone, so it comes last there.
 pub(super) fn cheapest_match<'a>(
     world: &'a World<'_>,
     service: &Service,
     reservation: &Reservation,
 ) -> Option<(&'a Part, usize)> {
-    let Asked::Instances { pool, location, shape, .. } = &reservation.asked else {
-        return None;
-    };
+    let Within { pool, location, shape } = &reservation.within;
     let parts = world.parts.iter().filter(|part| world.service(part).name == service.name);
     let all = parts.flat_map(|part| part.candidates.iter().enumerate().map(move |(i, of)| (part, i, of)));
     let matches = all.filter(|(_, _, of)| {
@@ -139,8 +147,13 @@ pub(super) fn cheapest_match<'a>(
             && in_pool.max_instances > 0
     });
     // Per instance or per unit: who names no shape wants capacity, not boxes.
-    let dear = |of: &super::world::Candidate| if shape.is_some() { of.cost } else { of.ratio(0.0) };
-    matches.min_by(|a, b| dear(a.2).total_cmp(&dear(b.2))).map(|(part, i, _)| (part, i))
+    let is_boxes = shape.is_some() && matches!(reservation.asked, Asked::Instances(_));
+    let dear = |of: &super::world::Candidate| if is_boxes { of.cost } else { of.ratio(0.0) };
+    let is_last = |part: &Part, of: &super::world::Candidate| of.is_spot && part.spot_share < 1.0;
+    let order = |(part, _, of): &(&Part, usize, &super::world::Candidate)| (is_last(part, of), dear(of));
+    let cheapest = matches.map(|found| (order(&found), found));
+    let cheapest = cheapest.min_by(|(a, _), (b, _)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    cheapest.map(|(_, (part, i, _))| (part, i))
 }
 
 /// What a service needs over the first `steps` together, in units per second, were its prices `factor` times as high.

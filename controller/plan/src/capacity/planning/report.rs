@@ -112,7 +112,8 @@ fn reason(made: &Made<'_, '_>, service: usize, report: &ServiceReport, short: &[
         binding.next().map(|(i, _)| i)
     };
     let unmet = world.inputs.reservations.iter().find(|of| {
-        let is_ours = of.service == report.service && matches!(of.asked, Asked::Instances { .. });
+        let is_ours =
+            of.service == report.service && (matches!(of.asked, Asked::Instances(_)) || !of.within.is_anything());
         is_ours && cheapest_match(world, &world.inputs.services[service], of).is_none()
     });
     let first_short = short.iter().position(|short| *short > 0.0);

@@ -19,7 +19,7 @@ use super::exact;
 use super::moving::{lasting_h, moved};
 use super::needs::Needs;
 use super::prices::{Lines, Prices, find};
-use super::step::{Step, cost, first_free};
+use super::step::{Passes, Step, cost, first_free};
 use super::whole;
 use super::world::World;
 use crate::capacity::{ChoiceReport, PlanningLimits};
@@ -35,8 +35,8 @@ pub(super) struct Schedule {
 pub(super) type PoolMoney = Vec<Vec<f64>>;
 
 /// Passes over the parts that choose again, where prices were just found and where they are carried on.
-const FIRST_PASSES: u32 = 12;
-const LATER_PASSES: u32 = 3;
+const FIRST_PASSES: Passes = Passes { again: 12, squeezes: 8 };
+const LATER_PASSES: Passes = Passes { again: 3, squeezes: 3 };
 
 pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limits: &PlanningLimits) -> Schedule {
     let mut running = running_by_part(world, needs);
@@ -116,14 +116,15 @@ impl Carried {
         step: usize,
         limits: &PlanningLimits,
     ) -> bool {
-        self.relaxed = find(world, step, &self.relaxed.extra, limits.price_rounds, |prices, taken| {
+        let rounds = if self.found_at.is_none() { limits.price_rounds } else { limits.price_rounds / 2 };
+        self.relaxed = find(world, step, &self.relaxed.extra, rounds, |prices, taken| {
             lines.iter().zip(of_step).map(|(lines, need)| lines.relaxed(need.units, prices, taken)).sum()
         });
         let room: Vec<f64> = world.room.iter().map(|by_step| f64::from(by_step[step])).collect();
-        let price_change = CHANGED * world.dearest();
+        let dearest = world.dearest();
         let is_known = self.found_at.as_ref().is_some_and(|(prices, places)| {
             let prices = prices.iter().zip(&self.relaxed.extra);
-            prices.map(|(a, b)| (a - b).abs()).all(|change| change <= price_change)
+            prices.into_iter().all(|(a, b)| (a - b).abs() <= CHANGED * a.max(dearest))
                 && places.iter().zip(&room).all(|(a, b)| (a - b).abs() <= CHANGED * a)
         });
         if is_known {

@@ -9,11 +9,13 @@
 //! - a few passes follow, in which pools with places left become cheaper and full ones slowly dearer, and those choose
 //!   again to whom that matters. The best pass counts;
 //! - where somebody is still short, further passes have full pools become dearer by leaps, so that others take fewer and
-//!   larger instances, or none that are worth less to them, and pools with places left cheaper.
+//!   larger instances, or none that are worth less to them, and pools with places left cheaper;
+//! - in the end what is small of each mix is covered anew ([`super::branching`]).
 //!
 //! Prices are lowered faster than they are raised because a place that is left is lost, and one that the wrong part has is
 //! only worth a little less. Passes are counted, never timed.
 
+use super::branching::Refining;
 use super::covering::{Choice, Mix, Need, Room, fill, fresh, trimmed};
 use super::moving::moved;
 use super::needs::Needs;
@@ -34,11 +36,18 @@ const UNSETTLED: f64 = 0.002;
 /// A part that costs more, in multiples of what it could cost at least, chooses again in every pass: there was no room for
 /// better, which may have changed.
 const FAR: f64 = 1.25;
-/// Passes in which full pools become dearer by leaps while somebody is short.
-const SQUEEZES: u32 = 12;
 /// What the price of a full pool is multiplied by then, and the least that it comes to in multiples of the dearest instance.
-const LEAP: f64 = 2.0;
+const LEAP: f64 = 3.0;
 const LEAST_LEAP: f64 = 0.01;
+
+/// How often parts choose again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passes {
+    /// While prices follow what the pools have left.
+    pub(super) again: u32,
+    /// While somebody is short, at most: full pools become dearer by leaps.
+    pub(super) squeezes: u32,
+}
 
 /// A step, and what it starts from.
 pub(super) struct Step<'a, 'b> {
@@ -67,7 +76,7 @@ struct Dealt {
 impl Step<'_, '_> {
     /// What each part has. `prices` come in as those to start from and go out as those that were best, in micros an hour of
     /// a place.
-    pub(super) fn deal(&self, money: &PoolMoney, prices: &mut Vec<f64>, passes: u32) -> Vec<Mix> {
+    pub(super) fn deal(&self, money: &PoolMoney, prices: &mut Vec<f64>, passes: Passes) -> Vec<Mix> {
         let dearest = self.world.dearest();
         let mut at_prices = prices.clone();
         let order = self.by_regret(&at_prices);
@@ -78,7 +87,7 @@ impl Step<'_, '_> {
             self.choose(at, &extra, &mut dealt);
         }
         let mut best = (self.cost(&dealt.mixes), dealt.mixes.clone());
-        for _ in 0..passes {
+        for _ in 0..passes.again {
             self.reprice(&mut at_prices, dearest, &dealt.room);
             if let Some(cost) = self.again(&at_prices, dearest, &mut dealt)
                 && cost < best.0
@@ -87,7 +96,7 @@ impl Step<'_, '_> {
                 prices.clone_from(&at_prices);
             }
         }
-        for _ in 0..SQUEEZES {
+        for _ in 0..passes.squeezes {
             if !self.is_short(&dealt.mixes) {
                 break;
             }
@@ -98,7 +107,30 @@ impl Step<'_, '_> {
                 best = (cost, dealt.mixes.clone());
             }
         }
-        best.1
+        self.refined(money, best.1)
+    }
+
+    /// The same, what is small of each mix covered anew. Nobody chooses after that, so places that are left are free.
+    fn refined(&self, money: &PoolMoney, mut mixes: Vec<Mix>) -> Vec<Mix> {
+        let free = vec![0.0; self.world.room.len()];
+        let mut room = self.room(money);
+        for (at, mix) in mixes.iter().enumerate() {
+            put(&self.choice(at, &free), mix, 1, &mut room);
+        }
+        for (at, mix) in mixes.iter_mut().enumerate().filter(|(at, _)| self.step >= first_free(&self.world.parts[*at]))
+        {
+            let (choice, min_saving) = (&self.choice(at, &free), self.limits.move_min_saving);
+            let of = Refining { choice, running: &self.running[at], lasting_h: self.lasting_h[at], min_saving };
+            of.refine(mix, &mut room);
+        }
+        mixes
+    }
+
+    fn room(&self, money: &PoolMoney) -> Room {
+        Room {
+            instances: self.world.room.iter().map(|by_step| i64::from(by_step[self.step])).collect(),
+            hourly: money.iter().map(|by_step| by_step[self.step]).collect(),
+        }
     }
 
     fn choice<'c>(&'c self, at: usize, extra: &'c [f64]) -> Choice<'c> {
@@ -117,10 +149,7 @@ impl Step<'_, '_> {
 
     /// What of the step before is still needed. All give up what they do not need before anyone takes more.
     fn kept(&self, money: &PoolMoney, order: &[usize], prices: &[f64]) -> Dealt {
-        let room = Room {
-            instances: self.world.room.iter().map(|by_step| i64::from(by_step[self.step])).collect(),
-            hourly: money.iter().map(|by_step| by_step[self.step]).collect(),
-        };
+        let room = self.room(money);
         let mut dealt = Dealt { mixes: vec![Mix::new(); order.len()], room, settled: vec![1.0; order.len()] };
         for at in order {
             let hold = hold(self.needs, &self.world.parts[*at], *at, self.step);
@@ -185,12 +214,15 @@ impl Step<'_, '_> {
     fn choose(&self, at: usize, extra: &[f64], dealt: &mut Dealt) {
         let choice = self.choice(at, extra);
         let mut chosen = std::mem::take(&mut dealt.mixes[at]);
-        if self.step >= first_free(choice.part) {
+        let least = self.lines[at].least(choice.need.units, extra);
+        let per_h = |mix: &Mix| choice.cost(mix) + self.moving(at, mix);
+        let enough = 1.0 + self.limits.move_min_saving;
+        // Where nothing can save enough there is nothing to look for.
+        if self.step >= first_free(choice.part) && per_h(&chosen) > least * enough {
             put(&choice, &chosen, -1, &mut dealt.room);
-            let per_h = |mix: &Mix| choice.cost(mix) + self.moving(at, mix);
             let anew = fresh(&choice, &mut dealt.room);
             put(&choice, &anew, -1, &mut dealt.room);
-            if per_h(&anew) * (1.0 + self.limits.move_min_saving) < per_h(&chosen) {
+            if per_h(&anew) * enough < per_h(&chosen) {
                 chosen = anew;
             }
             if let Some(exact) = self.exact
@@ -201,7 +233,6 @@ impl Step<'_, '_> {
             }
             put(&choice, &chosen, 1, &mut dealt.room);
         }
-        let least = self.lines[at].least(choice.need.units, extra);
         dealt.settled[at] = if least > 0.0 { choice.cost(&chosen) / least } else { f64::INFINITY };
         dealt.mixes[at] = chosen;
     }

@@ -66,6 +66,8 @@ pub(super) struct Part {
     pub(super) share: f64,
     /// Ordered by pool, then by what they hold.
     pub(super) candidates: Vec<Candidate>,
+    /// Positions of the candidates by what they hold alone.
+    pub(super) by_size: Vec<usize>,
     /// Largest share that spot may cover; 1 where there is nothing else.
     pub(super) spot_share: f64,
     /// What an hour short of a unit per second is counted as; micros.
@@ -199,6 +201,8 @@ impl<'a> World<'a> {
             // What holds no more and costs no less than another is never chosen anew; it may still be running.
             candidates.extend(of_pool);
         }
+        let mut by_size: Vec<usize> = (0..candidates.len()).collect();
+        by_size.sort_by(|a, b| candidates[*a].counted.total_cmp(&candidates[*b].counted));
         let has_stable = candidates.iter().any(|candidate| !candidate.is_spot);
         let dearest = candidates.iter().map(|candidate| candidate.ratio(0.0)).fold(0.0, f64::max);
         Part {
@@ -207,6 +211,7 @@ impl<'a> World<'a> {
             spot_share: if has_stable { of.spot_max_share.clamp(0.0, 1.0) } else { 1.0 },
             short_cost: (of.shortage_micros_per_unit_h as f64).max(SHORT_OVER_DEAREST * dearest).max(1.0),
             candidates,
+            by_size,
             unreachable,
         }
     }
@@ -218,11 +223,10 @@ impl<'a> World<'a> {
         if self.inputs.retired_shapes.contains(&of.name) {
             return None;
         }
-        let slowest = tier.cpu_performance.min(tier.memory_performance);
-        let units = units_per_s(service, of, tier, offer);
-        if slowest < service.min_performance || units <= 0.0 {
+        if !service.may_buy(of, tier, offer) {
             return None;
         }
+        let units = units_per_s(service, of, tier, offer);
         let lead_s = if offer.pool.lead_s.is_finite() { offer.pool.lead_s.max(0.0) } else { 0.0 };
         let class = offer.pool.class;
         let chance = if class == CostClass::Reserved { 0.0 } else { offer.pool.interruption_per_h };
