@@ -9,7 +9,8 @@
 //! is only read; a cluster that does not answer keeps no other one from its part, and takes no order before it was seen
 //! again.
 //!
-//! What it does not do: make nodes (the cluster's autoscaler does), decide numbers, or watch: it looks when it is asked.
+//! What it does not do: make nodes (the cluster's autoscaler does), or decide numbers. It acts when it is asked only; what it
+//! looks at is listed once and watched from then on (`watched.rs`).
 //!
 //! Sources: SPEC C4, C6 and C12; Kubernetes' server-side apply, and the files named below.
 
@@ -32,13 +33,15 @@ mod seen;
 mod settings;
 mod usage;
 mod view;
+mod watched;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use forebay_plan::capacity::{Generation, Instance, Shape, Target};
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use self::cluster::Cluster;
 use self::notes::Note;
@@ -60,6 +63,25 @@ pub struct Kubernetes {
     clusters: Vec<Managed>,
 }
 
+/// How often what instances use is asked for: it cannot be watched, is half a kilobyte for each, and is measured no more often
+/// than this by what usually measures it.
+const MEASURED_EVERY: Duration = Duration::from_secs(30);
+
+/// How what is watched stands, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// What a list of it is called: `list pods`.
+    pub operation: &'static str,
+    /// The version that all of it is known up to; empty before the first list.
+    pub version: String,
+    /// How many there are.
+    pub objects: usize,
+    /// How often all were listed.
+    pub lists: u64,
+    /// Why it is not followed, so that each look lists it.
+    pub hindered: Option<String>,
+}
+
 /// A cluster, and what is known of it.
 struct Managed {
     cluster: Cluster,
@@ -73,6 +95,8 @@ struct Known {
     roster: Option<Roster>,
     generation: Option<Generation>,
     usage: Vec<InstanceUsage>,
+    /// When that was asked for; `None` where nothing was measured.
+    measured: Option<Instant>,
     lost: Option<ProvisionError>,
     /// Failures of the last order, as far as they were told to the cluster.
     told: BTreeSet<(String, FailureKind)>,
@@ -86,14 +110,14 @@ impl Managed {
 }
 
 impl Kubernetes {
-    /// Reads how the clusters are reached; nothing is asked of them yet.
+    /// Reads how the clusters are reached, and begins to watch them, on the runtime that this is called on.
     ///
     /// # Errors
     /// [`ProvisionError::Malformed`] for a kubeconfig that cannot be used.
     pub async fn connect(settings: KubernetesSettings) -> Result<Self, ProvisionError> {
         let mut clusters = Vec::new();
         for named in &settings.clusters {
-            let cluster = Cluster::connect(named, settings.request_within).await?;
+            let cluster = Cluster::connect(named, &settings).await?;
             clusters.push(Managed { cluster, known: Mutex::default() });
         }
         Ok(Self { settings, ordered: Mutex::default(), clusters })
@@ -106,10 +130,22 @@ impl Kubernetes {
         self.clusters.iter().filter_map(lost).collect()
     }
 
-    /// What the last order could not do beside its groups: keep room, limit `NodePool`s. For people.
+    /// What the last order could not do beside its groups: keep room, limit `NodePool`s; and what cannot be watched. For
+    /// people.
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
-        self.clusters.iter().flat_map(|managed| managed.known().troubles.clone()).collect()
+        let unwatched = |managed: &Managed| {
+            let hindered = |one: Watching| Some(format!("each look has to {}: {}", one.operation, one.hindered?));
+            managed.cluster.watching().into_iter().filter_map(hindered).collect::<Vec<_>>()
+        };
+        let of = |managed: &Managed| [managed.known().troubles.clone(), unwatched(managed)].concat();
+        self.clusters.iter().flat_map(of).collect()
+    }
+
+    /// How what is watched stands, by location.
+    #[must_use]
+    pub fn watching(&self) -> Vec<(String, Vec<Watching>)> {
+        self.clusters.iter().map(|managed| (managed.cluster.location.clone(), managed.cluster.watching())).collect()
     }
 
     /// Tells the cluster what was done, and what could not be for the first time.
@@ -158,7 +194,8 @@ impl Kubernetes {
         let moved = moving::go_on(&managed.cluster, &self.settings_with_ordered(), &view, now_ms).await;
         notes::say(&managed.cluster, &moved, now_ms).await;
         lowering::release(&managed.cluster, &self.settings, &view, now_ms).await;
-        let usage = usage::read(&managed.cluster, &view).await;
+        let is_measured = managed.known().measured.is_some_and(|measured| measured.elapsed() < MEASURED_EVERY);
+        let usage = if is_measured { None } else { Some(usage::read(&managed.cluster, &view).await) };
         let is_first = managed.known().roster.is_none();
         let before = if is_first { Some(roster::read(&managed.cluster).await?) } else { None };
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
@@ -166,7 +203,10 @@ impl Kubernetes {
             let mut known = managed.known();
             // A generation only rises: a lower one was read before a write that was seen since.
             known.generation = known.generation.max(generation);
-            known.usage = usage;
+            if let Some(usage) = usage {
+                known.measured = (!usage.is_empty()).then(Instant::now);
+                known.usage = usage;
+            }
             if let Some((roster, instances)) = before {
                 known.roster = Some(roster);
                 known.seen.restore(instances);

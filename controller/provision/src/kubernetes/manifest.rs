@@ -4,6 +4,11 @@
 //! manager's own label only, so that neither Deployment takes the other's pods; the template's labels stay on the pods, so
 //! the user's Services reach them.
 //!
+//! **A mark is no change.** Pods carry the digest of their making (`forebay.dev/kin`) in an annotation. Deployments from before
+//! there was one lack it in their template, and to add it would be another template, so that every pod is replaced for nothing.
+//! So a Deployment that differs by the mark alone keeps its template; its pods get the mark one by one (`moving/making.rs`),
+//! and the template with its next change.
+//!
 //! What Kubernetes has no request for, disk operations and network bandwidth, is left to the choice of nodes. A CPU limit is
 //! set only where the user has one: it would throttle instances that have room beside them.
 
@@ -43,6 +48,8 @@ pub(super) struct Rendered {
     pub(super) container: String,
     /// That container's resources.
     pub(super) resources: Value,
+    /// Whether pods are made without the mark of their making.
+    pub(super) is_unmarked: bool,
 }
 
 /// Renders a group from the template in the cluster, or says in words what is not configured, not there or wrong.
@@ -62,11 +69,15 @@ pub(super) fn of_group(
         let (name, place) = (&service.deployment, &cluster.namespace);
         format!("no Deployment {name:?} in namespace {place:?} to take {:?} from; create it", group.service)
     })?;
-    deployment(Parts { group, shape, placement, service, spec: &template.spec })
+    let parts = Parts { group, shape, placement, service, spec: &template.spec };
+    let unmarked = deployment(parts, false)?;
+    let found = view.groups.get(&group_name(group));
+    let is_unmarked = found.is_some_and(|found| found.metadata.annotation(DIGEST) == Some(&unmarked.digest));
+    if is_unmarked { Ok(unmarked) } else { deployment(parts, true) }
 }
 
-/// The Deployment of a group, or what is wrong with the template.
-pub(super) fn deployment(parts: Parts<'_>) -> Result<Rendered, String> {
+/// The Deployment of a group, whose pods are made with the mark of their making or without; or what is wrong with the template.
+fn deployment(parts: Parts<'_>, is_marked: bool) -> Result<Rendered, String> {
     let name = group_name(parts.group);
     let labels = json!({ GROUP: name });
     let named = json!({ SERVICE: parts.group.service, POOL: parts.group.pool, SHAPE: parts.group.shape });
@@ -79,7 +90,9 @@ pub(super) fn deployment(parts: Parts<'_>) -> Result<Rendered, String> {
     within(&mut template, "metadata", |metadata| {
         extend(metadata, "labels", &labels);
         extend(metadata, "annotations", &named);
-        extend(metadata, "annotations", &json!({ KIN: kin }));
+        if is_marked {
+            extend(metadata, "annotations", &json!({ KIN: kin }));
+        }
     });
     let sized = within(&mut template, "spec", |pod| give_resources(pod, parts.service, parts.shape))?;
     let mut spec = json!({
@@ -95,7 +108,7 @@ pub(super) fn deployment(parts: Parts<'_>) -> Result<Rendered, String> {
     let (object, digest) = finished(&name, (labels, named), spec);
     let container = sized.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let resources = sized.get("resources").cloned().unwrap_or_default();
-    Ok(Rendered { object, digest, kin, container, resources })
+    Ok(Rendered { object, digest, kin, container, resources, is_unmarked: !is_marked })
 }
 
 /// Pods that only keep room in a pool.

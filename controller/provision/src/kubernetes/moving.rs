@@ -34,6 +34,7 @@
 //! to fall back); typesense-operator #241 (what comes of a template that is not kept in line).
 
 mod adoption;
+mod making;
 
 use std::collections::BTreeMap;
 
@@ -45,7 +46,6 @@ use super::cluster::Cluster;
 use super::lowering::is_of_same_place;
 use super::manifest::{self, Rendered};
 use super::names::{KIN, MOVES_SINCE, MOVES_TO, STAYS};
-use super::objects::Deployment;
 use super::pods::Member;
 use super::reconcile::AT_ONCE;
 use super::resizing;
@@ -53,6 +53,7 @@ use super::settings::KubernetesSettings;
 use super::view::View;
 
 pub(super) use adoption::go_on;
+pub(super) use making::mark_unmarked;
 
 /// A group, how many it is to have, and its pods.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,7 @@ impl Moves {
         wanted: &[Wanted<'a>],
         spare: &mut BTreeMap<&'a str, u32>,
     ) {
-        let present = view.groups.get(to.name).map_or(0, Deployment::replicas);
+        let present = view.groups.get(to.name).map_or(0, |group| group.replicas());
         let mut missing = to.count.saturating_sub(present.saturating_add(self.count(to.name)));
         for from in wanted.iter().filter(|from| is_of_same_place(from.group, to.group)) {
             let left = spare.entry(from.name).or_default();

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::watched::Object;
+
 /// Text of annotations and labels.
 pub(super) type Texts = BTreeMap<String, String>;
 
@@ -224,6 +226,31 @@ pub(super) struct Resources {
 #[serde(default)]
 pub(super) struct Resource {
     pub(super) name: String,
+}
+
+/// The version of anything that was written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Versioned {
+    pub(super) metadata: Meta,
+}
+
+impl Object for Deployment {
+    fn metadata(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl Object for Pod {
+    fn metadata(&self) -> &Meta {
+        &self.metadata
+    }
+}
+
+impl Object for Node {
+    fn metadata(&self) -> &Meta {
+        &self.metadata
+    }
 }
 
 /// One page of a list.

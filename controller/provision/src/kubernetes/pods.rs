@@ -14,6 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_plan::capacity::{Group, Instance, InstanceState};
@@ -50,8 +51,8 @@ pub(super) fn group_of(meta: &Meta) -> Option<Group> {
 }
 
 /// Names of nodes that will be taken away.
-pub(super) fn interrupted_nodes(nodes: &[Node]) -> BTreeSet<String> {
-    let has_notice = |node: &&Node| {
+pub(super) fn interrupted_nodes(nodes: &[Arc<Node>]) -> BTreeSet<String> {
+    let has_notice = |node: &&Arc<Node>| {
         let tainted = node.spec.taints.iter().any(|taint| NOTICES.iter().any(|notice| taint.key.starts_with(notice)));
         tainted || NODE_CONDITIONS.iter().any(|notice| holding(&node.status.conditions, notice).is_some())
     };
@@ -90,7 +91,7 @@ pub(super) fn instance(pod: &Pod, group: Group, serving: Serving, now_ms: u64) -
 /// A pod beside what it is as an instance.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    pub(super) pod: Pod,
+    pub(super) pod: Arc<Pod>,
     pub(super) instance: Instance,
 }
 

@@ -1,14 +1,15 @@
 //! Makes one cluster's part of an order true: each group's Deployment is written as it is to be, or left as it is.
 //!
-//! The intuition: look, compare, write what differs over the version that was seen, and look again until the cluster's own
+//! The intuition: look, compare, write what differs over the version that was seen, and wait until the cluster's own
 //! controllers have taken notice, so that a quota is known with this order and not with the next. Who was overtaken by a
 //! write in between (409) begins again from a new look; who meets a newer generation stops.
 //!
 //! How numbers come down, and what is kept until another shape is ready, is `lowering.rs`; what moves to another shape in
 //! place is `moving.rs`.
 
+mod noticing;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use forebay_plan::capacity::{Generation, Group, InstanceState, Target};
 use futures_util::future::join_all;
@@ -19,9 +20,9 @@ use super::failures::{Standing, failure, kind_of_refusal};
 use super::lowering::{Held, is_of_same_place, mark, set_number};
 use super::manifest::{self, Rendered};
 use super::moving::{self, Moves, Wanted};
-use super::names::{DIGEST, GENERATION, GROUP, HELD_FOR, HELD_SINCE, TARGET, group_name};
+use super::names::{DIGEST, GENERATION, HELD_FOR, HELD_SINCE, TARGET, group_name};
 use super::notes::Note;
-use super::objects::{Deployment, holding};
+use super::objects::Deployment;
 use super::pods::group_of;
 use super::settings::KubernetesSettings;
 use super::view::View;
@@ -30,10 +31,6 @@ use crate::{Applied, FailureKind, GroupFailure, ProvisionError};
 
 /// Times that others may write in between.
 const ROUNDS: usize = 5;
-/// Looks until the cluster's controllers have taken notice, and the pause before the first; each is twice the one before.
-/// Together 630 ms: a controller that is slower is heard with the next order.
-const LOOKS: usize = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Writes to one cluster that run side by side.
 pub(super) const AT_ONCE: usize = 16;
 
@@ -100,10 +97,10 @@ impl Work<'_> {
             self.targets.iter().map(|target| (group_name(&target.group), *target)).collect();
         let mut part = Part::default();
         for _ in 0..ROUNDS {
-            let view = View::read(self.cluster, self.settings, self.now_ms).await?;
+            let mut view = View::read(self.cluster, self.settings, self.now_ms).await?;
             let left_out = view.groups.iter().filter(|(name, _)| !named.contains_key(*name));
-            let left_out: Vec<(&String, Group)> =
-                left_out.filter_map(|(name, found)| Some((name, group_of(&found.metadata)?))).collect();
+            let left_out: Vec<(String, Group)> =
+                left_out.filter_map(|(name, found)| Some((name.clone(), group_of(&found.metadata)?))).collect();
             let mut wishes: Vec<Wish<'_>> = Vec::new();
             wishes.extend(named.iter().map(|(name, target)| Wish {
                 name,
@@ -114,6 +111,9 @@ impl Work<'_> {
             wishes.extend(left_out.iter().map(|(name, group)| Wish { name, group, count: 0, is_named: false }));
 
             let wanted: Vec<Wanted<'_>> = wishes.iter().map(Wish::wanted).collect();
+            if moving::mark_unmarked((self.cluster, self.settings), &view, &wanted).await {
+                view = View::read(self.cluster, self.settings, self.now_ms).await?;
+            }
             let moves = Moves::choose((self.cluster, self.settings), &view, &wanted).await;
             let decided = Decided { named: &named, moves: &moves };
             let (mut was_overtaken, mut has_written) = (false, false);
@@ -139,7 +139,12 @@ impl Work<'_> {
                 has_written |= moves.begin(self.cluster, self.now_ms).await;
                 part.troubles = rooms::keep(self.cluster, self.settings, &view).await;
                 part.troubles.extend(karpenter::limit(self.cluster, self.settings).await);
-                let seen = if has_written { self.until_noticed(&named).await? } else { view };
+                let seen = if has_written {
+                    noticing::until_noticed(self.cluster, |name| named.contains_key(name)).await?;
+                    View::read(self.cluster, self.settings, self.now_ms).await?
+                } else {
+                    view
+                };
                 part.notes.extend(moving::go_on(self.cluster, self.settings, &seen, self.now_ms).await);
                 let lacking = karpenter::lacking(self.cluster, self.settings).await;
                 self.add_failures(&seen, &named, &lacking, &mut part.applied);
@@ -198,7 +203,7 @@ impl Work<'_> {
         decided: &Decided<'_>,
     ) -> Result<Done, CallError> {
         let found = view.groups.get(wish.name);
-        let before = found.map_or(0, Deployment::replicas);
+        let before = found.map_or(0, |found| found.replicas());
         let mut annotations = vec![(GENERATION, self.generation.to_string()), (TARGET, wish.count.to_string())];
         // What is on its way here in place is not started.
         let moving = decided.moves.count(wish.name);
@@ -282,22 +287,6 @@ impl Work<'_> {
         Held::of(view, (found, wish.count), &others, (self.now_ms, self.settings.surge_within))
     }
 
-    /// Looks until the cluster's controllers have seen what was written: at Deployments only, for pods are many.
-    async fn until_noticed(&self, named: &BTreeMap<String, &Target>) -> Result<View, ProvisionError> {
-        let mut pause = FIRST_PAUSE;
-        let path = self.cluster.path("apis/apps/v1", "deployments");
-        for _ in 0..LOOKS {
-            let found = self.cluster.list::<Deployment>("list Deployments", &path, GROUP).await?;
-            let is_behind = |found: &Deployment| named.contains_key(&found.metadata.name) && !is_noticed(found);
-            if !found.iter().any(is_behind) {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        Ok(View::read(self.cluster, self.settings, self.now_ms).await?)
-    }
-
     fn add_failures(
         &self,
         view: &View,
@@ -335,13 +324,6 @@ impl Part {
             note("ScaledDown", format!("{stopped} told to drain, as planned"));
         }
     }
-}
-
-fn is_noticed(found: &Deployment) -> bool {
-    let status = &found.status;
-    let is_full = status.replicas == found.replicas();
-    status.observed_generation >= found.metadata.generation
-        && (is_full || holding(&status.conditions, "ReplicaFailure").is_some())
 }
 
 fn failed(group: &Group, kind: FailureKind, detail: String) -> GroupFailure {

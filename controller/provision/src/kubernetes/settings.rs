@@ -22,6 +22,10 @@ pub struct KubernetesSettings {
     pub services: Vec<ServiceTemplate>,
     /// Longest that one request to an API server may take.
     pub request_within: Duration,
+    /// Longest that what is watched is trusted without news; a server is asked to say how far it is within that time. Then it
+    /// is listed, and where that fails its cluster is unreachable. As long, a list that is older than what was seen is not
+    /// believed.
+    pub news_within: Duration,
     /// How long a pod may wait for a node before its pool counts as out of capacity: longer than the cluster's autoscaler
     /// takes to decide.
     pub unschedulable_after: Duration,
@@ -41,6 +45,7 @@ impl KubernetesSettings {
             shapes: Vec::new(),
             services: Vec::new(),
             request_within: Duration::from_secs(5),
+            news_within: Duration::from_secs(60),
             unschedulable_after: Duration::from_secs(120),
             surge_within: Duration::from_secs(600),
             resize_within: Duration::from_secs(30),

@@ -32,10 +32,13 @@ pub(super) async fn read(cluster: &Cluster, view: &View) -> Vec<InstanceUsage> {
         members.map(|member| (member.pod.metadata.name.as_str(), member.instance.id.as_str())).collect();
     let used = metrics.iter().filter_map(|pod| {
         let id = (*ids.get(pod.metadata.name.as_str())?).to_owned();
-        let sum = |name: &str| -> f64 {
-            pod.containers.iter().filter_map(|container| quantity(container.usage.get(name)?)).sum()
+        // What is measured in part is not measured: it would be told as using less than it does.
+        let sum = |name: &str| -> Option<f64> {
+            pod.containers.iter().map(|container| quantity(container.usage.get(name)?)).sum()
         };
-        Some(InstanceUsage { id, cpu_milli: sum("cpu") * 1e3, memory_mib: sum("memory") / (1024.0 * 1024.0) })
+        let (cpu, memory) = (sum("cpu")?, sum("memory")?);
+        let is_measured = !pod.containers.is_empty();
+        is_measured.then(|| InstanceUsage { id, cpu_milli: cpu * 1e3, memory_mib: memory / (1024.0 * 1024.0) })
     });
     used.collect()
 }

@@ -6,6 +6,7 @@
 //! and [`Refused`], and makes the same one true again however often it comes: [`IDEMPOTENCY_KEY`] says which it is.
 //! Fields that a side does not know are passed over; a change that this does not cover is another version, with paths of its own.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub const REPLAY_WINDOW: Duration = Duration::from_secs(300);
 pub const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Instances in one answer.
 pub const MAX_INSTANCES: usize = 10_000;
+/// Pools that one answer says cannot be seen.
+pub const MAX_UNREACHABLE: usize = 1_000;
 
 /// Who decided: later decisions are greater, the epoch first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,9 @@ pub struct ObserveAnswer {
     pub generation: Option<WireGeneration>,
     /// All instances that the receiver keeps; those that are gone for at most a day.
     pub instances: Vec<WireInstance>,
+    /// Names of pools that cannot be seen at present; absent where all are. What is said of them was known before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unreachable: BTreeSet<String>,
 }
 
 /// What an instance goes through, in this order; only `ready` serves.

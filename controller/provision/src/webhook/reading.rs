@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use forebay_plan::capacity::{Amounts, Group, Instance, InstanceState, Shape, Target};
 
 use super::protocol::{
-    ApplyAnswer, ApplyRequest, MAX_INSTANCES, ObserveAnswer, WireFailure, WireFailureKind, WireGroup, WireInstance,
-    WireShape, WireState, WireUsage,
+    ApplyAnswer, ApplyRequest, MAX_INSTANCES, MAX_UNREACHABLE, ObserveAnswer, WireFailure, WireFailureKind, WireGroup,
+    WireInstance, WireShape, WireState, WireUsage,
 };
 use crate::{Applied, FailureKind, GroupFailure, InstanceUsage, Observed, Order};
 
@@ -22,6 +22,10 @@ impl TryFrom<ObserveAnswer> for Observed {
         if answer.instances.len() > MAX_INSTANCES {
             return Err(format!("{} instances, where {MAX_INSTANCES} are the most", answer.instances.len()));
         }
+        if answer.unreachable.len() > MAX_UNREACHABLE {
+            let pools = answer.unreachable.len();
+            return Err(format!("{pools} pools that cannot be seen, where {MAX_UNREACHABLE} are the most"));
+        }
         let mut ids = BTreeSet::new();
         for instance in &answer.instances {
             if !ids.insert(&instance.id) {
@@ -34,8 +38,9 @@ impl TryFrom<ObserveAnswer> for Observed {
             Some(InstanceUsage { id: instance.id.clone(), cpu_milli, memory_mib })
         };
         let usage = answer.instances.iter().filter_map(used).collect();
-        let instances = answer.instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { generation: answer.generation.map(Into::into), instances, usage, unreachable: BTreeSet::new() })
+        let ObserveAnswer { generation, instances, unreachable, .. } = answer;
+        let instances = instances.into_iter().map(Instance::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { generation: generation.map(Into::into), instances, usage, unreachable })
     }
 }
 

@@ -1,7 +1,8 @@
 //! The checks that every manager passes, one function each, and `conforms!`, which makes them one manager's tests.
 //!
 //! A row names the kinds of checks that apply: `all` for every manager that keeps instances, `remote` for those that reach
-//! their outside over a network, `noticed` for those whose outside tells beforehand what it takes away.
+//! their outside over a network, `noticed` for those whose outside tells beforehand what it takes away, `scattered` for those
+//! that may lose sight of a pool.
 
 pub(crate) mod crashes;
 pub(crate) mod delivery;
@@ -9,6 +10,7 @@ pub(crate) mod failures;
 pub(crate) mod interruptions;
 pub(crate) mod mishaps;
 pub(crate) mod orders;
+pub(crate) mod regions;
 pub(crate) mod scaling_down;
 pub(crate) mod starts;
 
@@ -59,6 +61,12 @@ macro_rules! conforms {
         mod conforms_to_notices {
             use super::*;
             $crate::conformance::conforms!(@checks $subject; interruptions::a_notice_is_seen,);
+        }
+    };
+    (@scattered $subject:ty) => {
+        mod conforms_where_regions_are_lost {
+            use super::*;
+            $crate::conformance::conforms!(@checks $subject; regions::what_cannot_be_seen_stays,);
         }
     };
     (@checks $subject:ty; $($topic:ident::$check:ident,)+) => {

@@ -16,6 +16,10 @@ pub(crate) struct Fleet {
     now_ms: u64,
     held: BTreeSet<Group>,
     refused: BTreeSet<Group>,
+    /// Pools that it cannot see.
+    lost: BTreeSet<String>,
+    /// What it knew of instances before it lost sight of them, by id.
+    known: BTreeMap<String, Instance>,
     /// A fault of its own, which the suite has to find.
     pub(crate) stops_ready_first: bool,
 }
@@ -37,7 +41,9 @@ impl Fleet {
                 unchanged => unchanged,
             };
         }
-        Observed { generation: self.generation, instances: self.instances.clone(), ..Observed::default() }
+        let seen = |instance: &Instance| self.known.get(&instance.id).unwrap_or(instance).clone();
+        let instances = self.instances.iter().map(seen).collect();
+        Observed { generation: self.generation, instances, unreachable: self.lost.clone(), ..Observed::default() }
     }
 
     /// Makes an order true, or says which newer one was taken.
@@ -51,6 +57,13 @@ impl Fleet {
         counts.extend(order.targets.iter().map(|target| (target.group.clone(), target.count)));
         let mut applied = Applied::default();
         for (group, count) in counts {
+            if self.lost.contains(&group.pool) {
+                let is_named = order.targets.iter().any(|target| target.group == group);
+                let failure =
+                    GroupFailure { group, kind: FailureKind::Failed, detail: "its region is lost".to_owned() };
+                applied.failures.extend(is_named.then_some(failure));
+                continue;
+            }
             let wanted = self.count(&group, InstanceState::is_wanted) as u32;
             applied.stopped += self.stop(&group, wanted.saturating_sub(count));
             self.start(&group, count.saturating_sub(wanted), &mut applied);
@@ -78,6 +91,14 @@ impl Fleet {
     pub(crate) fn refuse_starts(&mut self, group: &Group, is_refused: bool) {
         self.refused.remove(group);
         self.refused.extend(is_refused.then(|| group.clone()));
+    }
+
+    /// While lost, a pool is not seen, and goes on by itself.
+    pub(crate) fn lose(&mut self, pool: &str, is_lost: bool) {
+        self.lost.remove(pool);
+        self.lost.extend(is_lost.then(|| pool.to_owned()));
+        let lost = self.instances.iter().filter(|instance| self.lost.contains(&instance.group.pool));
+        self.known = lost.map(|instance| (instance.id.clone(), instance.clone())).collect();
     }
 
     /// A fault: it does not know any more what it took.

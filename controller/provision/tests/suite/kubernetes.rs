@@ -2,9 +2,14 @@
 
 mod api;
 mod moving;
+mod peers;
+mod permitted;
 mod real;
+mod regions;
 mod rights;
 mod shortage;
+mod upgrading;
+mod watching;
 mod writing;
 
 use std::time::Duration;
@@ -17,6 +22,7 @@ use forebay_provision::kubernetes::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use self::api::Api;
 use self::rights::Rights;
@@ -29,6 +35,8 @@ pub(crate) const NAMESPACE: &str = "shop";
 /// Well above what a loaded machine takes to answer over loopback, well below the suite's patience.
 const REQUEST_WITHIN: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(1);
+/// Longest that what was told to open watches takes to arrive.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// The manager, and the cluster that it talks to.
 pub(crate) struct OnKubernetes {
@@ -140,6 +148,41 @@ impl OnKubernetes {
         self.restart().await
     }
 
+    /// Waits until everything that happened was told to the manager, as far as it watches.
+    pub(crate) async fn caught_up(&self) {
+        let version = {
+            let mut world = self.api.world();
+            world.watches.mark();
+            world.store.ring();
+            world.store.version()
+        };
+        let deadline = Instant::now() + ARRIVES_WITHIN;
+        while Instant::now() < deadline && self.is_behind(version) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whether a watch that is open has still to tell of a version.
+    fn is_behind(&self, version: u64) -> bool {
+        let watched: Vec<_> = self.manager.watching().into_iter().flat_map(|(_, watched)| watched).collect();
+        let world = self.api.world();
+        let is_told = |resource: &str| {
+            let name = format!("list {resource}").to_lowercase();
+            let of = watched.iter().find(|one| one.operation.to_lowercase() == name);
+            of.is_none_or(|one| one.version.parse::<u64>().is_ok_and(|seen| seen >= version))
+        };
+        !world.watches.are_slow && world.watches.resources().any(|resource| !is_told(resource))
+    }
+
+    /// Deletes the pod of an instance at once, and no controller takes notice yet.
+    pub(crate) fn delete_pod(&self, id: &str) {
+        let mut world = self.api.world();
+        let pods = api::objects(&world.store, "pods");
+        if let Some((key, _)) = pods.iter().find(|(_, pod)| api::uid(pod) == id) {
+            world.store.remove(key);
+        }
+    }
+
     /// Changes the pod of an instance.
     pub(crate) fn change_pod(&self, id: &str, change: impl FnOnce(&mut Value)) {
         let mut world = self.api.world();
@@ -171,6 +214,7 @@ impl Subject for OnKubernetes {
 
     async fn pause(&self) {
         self.api.step();
+        self.caught_up().await;
         tokio::time::sleep(PAUSE).await;
     }
 

@@ -7,11 +7,11 @@ use anyhow::Result;
 use forebay_plan::capacity::{Group, InstanceState};
 use forebay_provision::{Applied, InstanceManager, Observed, Order, ProvisionError};
 
-use crate::conformance::{conforms, crashes, interruptions, orders, scaling_down, starts};
+use crate::conformance::{conforms, crashes, interruptions, orders, regions, scaling_down, starts};
 use crate::fleet::Fleet;
-use crate::subject::{Noticed, Subject};
+use crate::subject::{Noticed, Scattered, Subject};
 
-conforms!(Reference<NOTHING>: all, noticed);
+conforms!(Reference<NOTHING>: all, noticed, scattered);
 
 /// What is wrong with a manager.
 const NOTHING: u8 = 0;
@@ -19,6 +19,7 @@ const FORGETS_ORDERS: u8 = 1;
 const STARTS_AGAIN: u8 = 2;
 const STOPS_ANYTHING: u8 = 3;
 const HIDES_GONE: u8 = 4;
+const HIDES_LOST: u8 = 5;
 
 // Some are found by what never comes, which takes as long as anything may take: time is moved on for it.
 #[tokio::test(start_paused = true)]
@@ -29,6 +30,7 @@ async fn wrong_managers_are_found_out() {
     assert!(crashes::killed_anywhere_nothing_is_doubled_or_orphaned::<Reference<STARTS_AGAIN>>().await.is_err());
     assert!(scaling_down::ready_ones_stay_while_others_can_go::<Reference<STOPS_ANYTHING>>().await.is_err());
     assert!(interruptions::what_was_taken_away_is_replaced::<Reference<HIDES_GONE>>().await.is_err());
+    assert!(regions::what_cannot_be_seen_stays::<Reference<HIDES_LOST>>().await.is_err());
 }
 
 /// A manager and its outside in one.
@@ -48,6 +50,10 @@ impl<const WRONG: u8> InstanceManager for Keeper<WRONG> {
         let mut observed = self.locked().observe();
         if WRONG == HIDES_GONE {
             observed.instances.retain(|instance| instance.state != InstanceState::Gone);
+        }
+        if WRONG == HIDES_LOST {
+            let lost = std::mem::take(&mut observed.unreachable);
+            observed.instances.retain(|instance| !lost.contains(&instance.group.pool));
         }
         Ok(observed)
     }
@@ -103,6 +109,12 @@ impl<const WRONG: u8> Subject for Reference<WRONG> {
 
     fn ever_started(&self, group: &Group) -> usize {
         self.0.locked().ever_started(group)
+    }
+}
+
+impl<const WRONG: u8> Scattered for Reference<WRONG> {
+    fn lose(&self, pool: &str, is_lost: bool) {
+        self.0.locked().lose(pool, is_lost);
     }
 }
 

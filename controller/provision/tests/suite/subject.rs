@@ -98,6 +98,12 @@ pub(crate) trait Remote: Subject {
     fn show_old_view(&self);
 }
 
+/// A subject whose pools are in several places, each of which may be out of sight by itself.
+pub(crate) trait Scattered: Subject {
+    /// While lost, the pool is not seen; what is there goes on.
+    fn lose(&self, pool: &str, is_lost: bool);
+}
+
 /// A subject whose outside tells beforehand what it will take away.
 pub(crate) trait Noticed: Subject {
     /// Announces that the instance will be taken away; it serves until then.

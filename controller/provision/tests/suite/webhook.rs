@@ -14,10 +14,10 @@ use forebay_provision::protocol::ObserveAnswer;
 use forebay_provision::{Manager, Retries, TlsSettings, Webhook, WebhookSettings};
 
 use crate::conformance::conforms;
-use crate::subject::{Fault, Noticed, Remote, Subject};
+use crate::subject::{Fault, Noticed, Remote, Scattered, Subject};
 use receiver::{Receiver, State, locked, secret};
 
-conforms!(Remotely: all, remote, noticed);
+conforms!(Remotely: all, remote, noticed, scattered);
 
 const NOW_S: u64 = 1_800_000_000;
 
@@ -107,11 +107,18 @@ impl Remote for Remotely {
             revision,
             generation: observed.generation.map(Into::into),
             instances: observed.instances.into_iter().map(Into::into).collect(),
+            unreachable: observed.unreachable,
         });
     }
 
     fn show_old_view(&self) {
         self.state().shows_old_view = true;
+    }
+}
+
+impl Scattered for Remotely {
+    fn lose(&self, pool: &str, is_lost: bool) {
+        self.state().fleet.lose(pool, is_lost);
     }
 }
 

@@ -173,7 +173,7 @@ impl Target<'_> {
 }
 
 /// A Deployment as it is now, and the ReplicaSet of its present template.
-async fn current_set(cluster: &Cluster, name: &str) -> Option<(Deployment, ReplicaSet)> {
+pub(super) async fn current_set(cluster: &Cluster, name: &str) -> Option<(Deployment, ReplicaSet)> {
     let selector = format!("{GROUP}={name}");
     let deployments = cluster.path("apis/apps/v1", "deployments");
     let deployment = cluster.list::<Deployment>("read a Deployment", &deployments, &selector).await.ok()?.pop()?;

@@ -33,7 +33,7 @@ fn seen(pod: &Pod, warm_s: u64) -> Instance {
 fn member(name: &str, age_ms: u64, state: InstanceState) -> Member {
     let pod = pod(name, json!({}));
     let instance = Instance { state, requested_ms: NOW_MS - age_ms, ..seen(&pod, 0) };
-    Member { pod, instance }
+    Member { pod: Arc::new(pod), instance }
 }
 
 fn names<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<&'a str> {
@@ -84,7 +84,7 @@ fn notices_of_all_kinds_are_seen() {
         node("azure", "example.com/own", "PreemptScheduled"),
         node("fine", "example.com/own", "Ready"),
     ];
-    let interrupted = interrupted_nodes(&nodes);
+    let interrupted = interrupted_nodes(&nodes.map(Arc::new));
     assert_eq!(interrupted.iter().collect::<Vec<_>>(), ["aws", "azure", "gke", "karpenter", "unreachable"]);
     let target = json!({ "phase": "Running", "conditions": [{ "type": "DisruptionTarget", "status": "True" }] });
     assert!(seen(&pod("a", target), 0).is_interrupted);
@@ -112,7 +112,7 @@ fn what_the_number_has_no_room_for_counts_as_draining() {
         member("marked", 800, InstanceState::Ready),
         member("young", 100, InstanceState::Ready),
     ];
-    members[1].pod.metadata.annotations.insert(DELETION_COST.to_owned(), "-1000".to_owned());
+    Arc::make_mut(&mut members[1].pod).metadata.annotations.insert(DELETION_COST.to_owned(), "-1000".to_owned());
     mark_surplus(&mut members, 3);
     assert!(members.iter().all(Member::is_wanted));
     mark_surplus(&mut members, 1);
@@ -120,7 +120,7 @@ fn what_the_number_has_no_room_for_counts_as_draining() {
 
     // While a template is rolled out there is one more for a while.
     let mut rolling = vec![member("old", 900, InstanceState::Ready), member("new", 1, InstanceState::Starting)];
-    rolling[1].pod.metadata.labels.insert(TEMPLATE.to_owned(), "2".to_owned());
+    Arc::make_mut(&mut rolling[1].pod).metadata.labels.insert(TEMPLATE.to_owned(), "2".to_owned());
     mark_surplus(&mut rolling, 1);
     assert!(rolling.iter().all(Member::is_wanted));
 }

@@ -3,15 +3,19 @@
 //! expire, rights, and the controllers that turn Deployments into pods.
 //!
 //! Time stands still between [`Api::step`]s: a pod is created, scheduled, run and ready in a step each. What a real server
-//! has and nobody here asks for is not there: watches, and versions of a resource other than the one that is used.
+//! has and nobody here asks for is not there: initial events of a watch, and versions of a resource other than the one that
+//! is used. Long answers are compressed for who takes that, as servers do (`APIResponseCompression`).
 
 mod controllers;
 mod fields;
+mod history;
 mod request;
 mod resize;
 mod store;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
@@ -20,6 +24,8 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use forebay_plan::capacity::Group;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -32,9 +38,12 @@ pub(crate) use controllers::{Resizing, group_of, now, objects, owner, set_condit
 pub(crate) use request::Call;
 pub(crate) use resize::Resize;
 pub(crate) use store::{Key, Store, Stored};
+pub(crate) use watch::Watches;
 
 /// Longest body that is read.
 const BODY_MAX: usize = 1 << 20;
+/// Answers that are longer are compressed (`defaultGzipThresholdBytes`).
+const COMPRESSED_FROM: usize = 128 * 1024;
 
 /// An answer: a status, a document, and when to come again.
 pub(crate) type Answer = (u16, Value);
@@ -53,8 +62,12 @@ pub(crate) struct World {
     pub(crate) cluster: controllers::Cluster,
     /// What was asked, for the manifest of rights.
     pub(crate) asked: BTreeSet<Call>,
-    /// How often.
+    /// How often, and how much was answered.
     pub(crate) requests: usize,
+    pub(crate) sent: Sent,
+    pub(crate) watches: Watches,
+    /// Long answers go out as they are.
+    pub(crate) is_plain: bool,
     pub(crate) rights: Option<Rights>,
     /// What happens to the requests to come that change something; a hang to any request.
     pub(crate) faults: BTreeMap<usize, Fault>,
@@ -67,6 +80,13 @@ pub(crate) struct World {
     pub(crate) keeps_late: bool,
     kept: Option<Store>,
     shows_kept: bool,
+}
+
+/// What went over the wire to the manager.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    /// Of bodies.
+    pub(crate) bytes: usize,
 }
 
 impl Drop for Api {
@@ -149,11 +169,22 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, request: Request) -> Res
     let Ok(body) = to_bytes(body, BODY_MAX).await else { return broken() };
     let call = match Call::read(&parts, &body) {
         Ok(call) => call,
-        Err(status) => return document(status),
+        Err(status) => return document(status, false),
     };
-    let fate = world.lock().unwrap_or_else(PoisonError::into_inner).take(call);
+    let takes = parts.headers.get(header::ACCEPT_ENCODING).and_then(|takes| takes.to_str().ok());
+    let takes_gzip = takes.is_some_and(|takes| takes.contains("gzip"));
+    let (fate, is_plain) = {
+        let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+        (world.take(call), world.is_plain)
+    };
     match fate {
-        Fate::Answered(answer) => document(answer),
+        Fate::Answered(answer) => {
+            let response = document(answer, takes_gzip && !is_plain);
+            let length = axum::body::HttpBody::size_hint(response.body()).exact().unwrap_or_default();
+            world.lock().unwrap_or_else(PoisonError::into_inner).sent.bytes += length as usize;
+            response
+        }
+        Fate::Watched(call) => watch::answer(world, call),
         Fate::Broken => broken(),
         Fate::Silent => std::future::pending().await,
     }
@@ -161,6 +192,7 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, request: Request) -> Res
 
 enum Fate {
     Answered(Answer),
+    Watched(Call),
     Broken,
     Silent,
 }
@@ -201,6 +233,9 @@ impl World {
     }
 
     fn meet(&mut self, call: Call) -> Fate {
+        if call.is_watch() {
+            return watch::hindrance(self, &call).map_or(Fate::Watched(call), Fate::Answered);
+        }
         let late = if self.keeps_late { None } else { self.late.take() };
         let is_hang = self.faults.get(&0) == Some(&Fault::Hangs);
         let fault = if call.is_change() || is_hang { self.next_fault() } else { None };
@@ -263,11 +298,24 @@ impl World {
     }
 }
 
-fn document((code, document): Answer) -> Response {
-    let mut response = Response::new(Body::from(document.to_string()));
+fn document((code, document): Answer, takes_gzip: bool) -> Response {
+    let plain = document.to_string().into_bytes();
+    let is_compressed = takes_gzip && plain.len() >= COMPRESSED_FROM;
+    let body = if is_compressed { compressed(&plain) } else { plain };
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if is_compressed {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     response
+}
+
+fn compressed(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Into memory, which does not fail.
+    let _ = encoder.write_all(plain);
+    encoder.finish().unwrap_or_default()
 }
 
 /// A connection that ends in the middle of the answer.

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use forebay_plan::capacity::{Group, InstanceState};
-use forebay_provision::kubernetes::{Access, ClusterSettings, Kubernetes};
 use forebay_provision::{FailureKind, InstanceManager, ProvisionError};
 use serde_json::{Value, json};
 
 use super::api::{self, Api};
-use super::rights::Rights;
-use super::{NAMESPACE, OnKubernetes, order, settings, template};
+use super::regions::InTwoRegions;
+use super::{NAMESPACE, OnKubernetes, order};
 use crate::driver::{Driver, ready, state};
 use crate::subject::{Noticed, Subject, other, steady};
 
@@ -127,6 +126,7 @@ async fn long_lists_come_in_pages_also_when_pages_expire() -> Result<()> {
     }
     driver.subject.announce(&id);
     driver.subject.api.world().store.expiring = 1;
+    driver.restart().await?;
     let observed = driver.observe().await?;
     ensure!(observed.instances.iter().all(|instance| instance.is_interrupted), "{observed:?}");
     ensure!(driver.subject.api.world().store.expiring == 0, "a page expired and the list was begun anew");
@@ -139,6 +139,7 @@ async fn a_pod_that_is_deleted_is_gone_and_one_that_is_told_to_go_drains() -> Re
     driver.order(&[(steady(), 1)]).await?;
     let id = ready(&driver.settle().await?, &steady()).first().context("one is ready")?.clone();
     driver.subject.change_pod(&id, |pod| pod["metadata"]["deletionTimestamp"] = api::now().into());
+    driver.subject.caught_up().await;
     ensure!(state(&driver.observe().await?, &id) == Some(InstanceState::Draining));
     driver.settle().await?;
     ensure!(state(&driver.observe().await?, &id) == Some(InstanceState::Gone));
@@ -152,7 +153,7 @@ async fn a_pod_that_was_deleted_while_nobody_looked_is_gone() -> Result<()> {
     driver.order(&[(steady(), 2)]).await?;
     let before = ready(&driver.settle().await?, &steady());
     let deleted = before.first().context("two are ready")?.clone();
-    driver.subject.api.world().store.objects.retain(|_, stored| api::uid(&stored.object) != deleted);
+    driver.subject.delete_pod(&deleted);
     driver.restart().await?;
     let observed = driver.observe().await?;
     let gone = observed.instances.iter().find(|one| one.id == deleted).context("it is told of")?;
@@ -176,6 +177,7 @@ async fn a_container_that_does_not_come_up_is_named() -> Result<()> {
     subject.change_pod(&id, |pod| {
         pod["status"]["containerStatuses"] = json!([{ "name": "app", "state": waiting }]);
     });
+    subject.caught_up().await;
     let applied = subject.manager().apply(&order(2, &[(steady(), 1)])).await?;
     let [failure] = applied.failures.as_slice() else { anyhow::bail!("one failure: {applied:?}") };
     ensure!(failure.kind == FailureKind::Failed && failure.detail.contains("no such image"), "{failure:?}");
@@ -218,30 +220,19 @@ async fn usage_is_read_where_it_is_measured() -> Result<()> {
 
 #[tokio::test]
 async fn a_cluster_that_is_lost_holds_no_other_up() -> Result<()> {
-    let (here, there) = (Api::start(Some(Rights::read()?)).await?, Api::start(Some(Rights::read()?)).await?);
-    let folder = tempfile::tempdir()?;
-    let mut clusters = Vec::new();
-    for (location, api) in [("here", &here), ("there", &there)] {
-        let key = ("apps".to_owned(), "deployments".to_owned(), NAMESPACE.to_owned(), "web-template".to_owned());
-        api.world().store.put(key, template("web-template"));
-        let file = folder.path().join(location);
-        std::fs::write(&file, api.kubeconfig())?;
-        let access = Access::Kubeconfig { file: Some(file), context: None };
-        clusters.push(ClusterSettings { location: location.to_owned(), access, namespace: NAMESPACE.to_owned() });
-    }
-    let mut settings = settings(clusters);
-    settings.pools[1].pool.location = "there".to_owned();
-    let manager = Kubernetes::connect(settings).await?;
+    let subject = InTwoRegions::set_up().await?;
+    let InTwoRegions { here, there, .. } = &subject;
+    let manager = subject.manager();
     let running = |api: &Api, group: &Group| api.running(group);
 
     manager.apply(&order(1, &[(steady(), 2), (other(), 2)])).await?;
-    ensure!(running(&here, &steady()) == 2 && running(&there, &other()) == 2);
+    ensure!(running(here, &steady()) == 2 && running(there, &other()) == 2);
     let before = manager.observe().await?;
     there.world().is_lost = true;
     let applied = manager.apply(&order(2, &[(steady(), 3), (other(), 4)])).await?;
     let [failure] = applied.failures.as_slice() else { anyhow::bail!("one failure: {applied:?}") };
     ensure!(failure.group == other() && failure.detail.contains("\"there\" is lost"), "{failure:?}");
-    ensure!(applied.started == 1 && running(&here, &steady()) == 3);
+    ensure!(applied.started == 1 && running(here, &steady()) == 3);
     let observed = manager.observe().await?;
     let of = |observed: &forebay_provision::Observed, group: &Group| {
         observed.instances.iter().filter(|instance| instance.group == *group).count()
@@ -255,13 +246,13 @@ async fn a_cluster_that_is_lost_holds_no_other_up() -> Result<()> {
     // It is back, and an order that was made without seeing it does nothing there.
     there.world().is_lost = false;
     let blind = manager.apply(&order(2, &[(steady(), 3)])).await?;
-    ensure!(blind == Default::default() && running(&there, &other()) == 2, "{blind:?}");
+    ensure!(blind == Default::default() && running(there, &other()) == 2, "{blind:?}");
     ensure!(manager.observe().await?.unreachable.is_empty());
     let applied = manager.apply(&order(2, &[(steady(), 3), (other(), 4)])).await?;
     ensure!(applied.started == 2 && applied.failures.is_empty(), "{applied:?}");
     manager.observe().await?;
     ensure!(manager.lost_locations().is_empty());
-    for api in [&here, &there] {
+    for api in [here, there] {
         api.world().is_lost = true;
     }
     ensure!(manager.apply(&order(3, &[])).await.is_err() && manager.observe().await.is_err());

@@ -35,6 +35,7 @@ fn examples_are_what_the_code_reads_and_writes() -> Result<()> {
     let observed = Observed::try_from(view).map_err(anyhow::Error::msg)?;
     let usage = InstanceUsage { id: "vm-0173".to_owned(), cpu_milli: 310.0, memory_mib: 640.0 };
     ensure!(observed.usage == [usage], "one of them is measured: {observed:?}");
+    ensure!(observed.unreachable.iter().eq(["cpu-us-spot"]), "{observed:?}");
     ensure!(Applied::try_from(outcome).is_ok(), "examples make sense");
     Ok(())
 }

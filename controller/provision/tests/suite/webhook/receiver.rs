@@ -190,6 +190,7 @@ impl Received<'_> {
             revision: state.revision,
             generation: observed.generation.map(Into::into),
             instances: observed.instances.into_iter().map(Into::into).collect(),
+            unreachable: observed.unreachable,
         };
         self.signed(state, StatusCode::OK, &answer)
     }

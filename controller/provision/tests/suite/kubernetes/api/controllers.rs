@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     pub(crate) lag: usize,
     /// What kubelets make of a resize.
     pub(crate) resizing: kubelet::Resizing,
+    /// No controller runs: objects stay as they were put.
+    pub(crate) rests: bool,
     rounds: usize,
     made: u64,
 }
@@ -81,6 +83,9 @@ impl Cluster {
 
     /// The Deployment controller, the collector of what lost its owner, and the ReplicaSet controller.
     pub(crate) fn control(&mut self, store: &mut Store) {
+        if self.rests {
+            return;
+        }
         self.rounds += 1;
         if self.rounds.is_multiple_of(self.lag + 1) {
             deployments::control(store);
@@ -93,7 +98,7 @@ impl Cluster {
     /// Deletes a pod with grace: it is gone a step later.
     pub(crate) fn end(&mut self, store: &mut Store, key: Key, pod: &mut Value) {
         if has_ended(pod) {
-            store.objects.remove(&key);
+            store.remove(&key);
         } else if pod["metadata"]["deletionTimestamp"].is_null() {
             pod["metadata"]["deletionTimestamp"] = now().into();
             store.put(key, pod.clone());
@@ -104,7 +109,7 @@ impl Cluster {
     pub(crate) fn step(&mut self, store: &mut Store) {
         for (key, mut pod) in objects(store, "pods") {
             if !pod["metadata"]["deletionTimestamp"].is_null() {
-                store.objects.remove(&key);
+                store.remove(&key);
                 continue;
             }
             let before = pod.clone();
@@ -146,7 +151,7 @@ fn collect(cluster: &mut Cluster, store: &mut Store) {
     let deployments = uids(store, "deployments");
     for (key, set) in objects(store, "replicasets") {
         if owner(&set).is_some_and(|owner| !deployments.contains(owner)) {
-            store.objects.remove(&key);
+            store.remove(&key);
         }
     }
     let sets = uids(store, "replicasets");

@@ -11,7 +11,7 @@ use super::store::status;
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// As rights name it: `get`, `list`, `create`, `update`, `patch` or `delete`.
+    /// As rights name it: `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`.
     pub(crate) verb: &'static str,
     pub(crate) group: String,
     /// With its subresource, if one is asked for.
@@ -64,8 +64,11 @@ impl Call {
         if let Some(subresource) = rest.next() {
             resource = format!("{resource}/{subresource}");
         }
+        let query = parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        let query: BTreeMap<String, String> = query.map(|(key, value)| (key.to_owned(), decoded(value))).collect();
         let verb = match (parts.method.as_str(), &name) {
             ("GET", Some(_)) => "get",
+            ("GET", None) if query.get("watch").is_some_and(|watch| watch == "true") => "watch",
             ("GET", None) => "list",
             ("POST", None) => "create",
             ("PUT", Some(_)) => "update",
@@ -74,8 +77,6 @@ impl Call {
             (method, _) => return Err(status(405, "MethodNotAllowed", method)),
         };
         let content = parts.headers.get("content-type").and_then(|content| content.to_str().ok()).unwrap_or_default();
-        let query = parts.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        let query = query.map(|(key, value)| (key.to_owned(), decoded(value))).collect();
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(body) };
         let body = body.map_err(|error| status(400, "BadRequest", &error.to_string()))?;
         let is_apply = content.starts_with("application/apply-patch");
@@ -87,7 +88,7 @@ impl Call {
     }
 
     pub(crate) fn is_change(&self) -> bool {
-        !matches!(self.verb, "get" | "list")
+        !matches!(self.verb, "get" | "list" | "watch")
     }
 
     /// Whether it asks what a version of a group has, which every user may (`system:discovery`).
@@ -97,6 +98,10 @@ impl Call {
 
     pub(crate) fn is_list(&self) -> bool {
         self.verb == "list"
+    }
+
+    pub(crate) fn is_watch(&self) -> bool {
+        self.verb == "watch"
     }
 
     /// What a right is about.

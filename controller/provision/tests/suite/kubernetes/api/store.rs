@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::fields::{Owners, apply, merge, merge_strategically, own_changes, unknown};
+use super::history::History;
 use super::resize::{self, Resize};
 use super::{Answer, Call};
 
@@ -26,6 +27,8 @@ pub(crate) struct Store {
     pub(crate) objects: BTreeMap<Key, Stored>,
     version: u64,
     uids: u64,
+    /// What changed, for those who watch.
+    pub(super) history: History,
     /// What is left of lists that are read by pages, by token.
     pages: BTreeMap<String, (Vec<Value>, u64)>,
     /// Pages that expire before they are read.
@@ -73,8 +76,7 @@ impl Store {
     /// Puts an object as one of the cluster's own controllers does.
     pub(crate) fn put(&mut self, key: Key, mut object: Value) {
         self.version += 1;
-        let stored = self.objects.entry(key.clone()).or_default();
-        let now = &stored.object;
+        let Stored { object: now, owners } = self.objects.remove(&key).unwrap_or_default();
         let kept = |field: &str| now.pointer(&format!("/metadata/{field}")).cloned();
         let (uid, created) = (kept("uid"), kept("creationTimestamp"));
         self.uids += u64::from(uid.is_none());
@@ -89,7 +91,46 @@ impl Store {
         metadata["creationTimestamp"] = created.unwrap_or_else(|| super::controllers::now().into());
         metadata["resourceVersion"] = self.version.to_string().into();
         metadata["generation"] = generation.into();
-        stored.object = object;
+        self.history.note(self.version, &key, now, object.clone());
+        self.objects.insert(key, Stored { object, owners });
+    }
+
+    /// Removes an object, which is a version of its own.
+    pub(crate) fn remove(&mut self, key: &Key) {
+        let Some(Stored { object, .. }) = self.objects.remove(key) else { return };
+        self.version += 1;
+        self.history.note(self.version, key, object, Value::Null);
+    }
+
+    /// Gives uids that no other server gives, as clusters do.
+    pub(crate) fn count_uids_from(&mut self, first: u64) {
+        self.uids = first;
+    }
+
+    /// Has all watches look for news.
+    pub(crate) fn ring(&self) {
+        self.history.bell.notify_waiters();
+    }
+
+    /// The version of the newest change.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Keeps no versions but the present one.
+    pub(crate) fn forget_history(&mut self) {
+        self.history.forget(self.version);
+    }
+
+    /// All objects as a server has them that was restored from a backup: the same, in versions that begin after `version`,
+    /// and nothing is known of what was before.
+    pub(crate) fn restore_at(&mut self, version: u64) {
+        self.version = version;
+        for stored in self.objects.values_mut() {
+            self.version += 1;
+            stored.object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        }
+        self.history.forget(self.version);
     }
 
     fn found(&self, key: &Key) -> Result<&Stored, Answer> {
@@ -105,8 +146,10 @@ impl Store {
             let selected = self.objects.iter().filter(is_meant).map(|(_, stored)| &stored.object);
             let selected = selected.filter(|object| is_selected(object, call.asks("labelSelector")));
             (selected.cloned().collect(), self.version)
-        } else if let Some(left) = self.pages.get(token).filter(|_| self.expiring == 0) {
-            left.clone()
+        } else if self.expiring == 0
+            && let Some(left) = self.pages.remove(token)
+        {
+            left
         } else {
             self.expiring = self.expiring.saturating_sub(1);
             return status(410, "Expired", "The provided continue parameter is too old");
@@ -205,8 +248,7 @@ impl Store {
         if asked.is_some_and(|asked| stored.object["metadata"]["resourceVersion"] != asked) {
             return Err(status(409, "Conflict", "the object has been modified"));
         }
-        self.objects.remove(key);
-        self.version += 1;
+        self.remove(key);
         Ok((200, json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" })))
     }
 
@@ -239,7 +281,11 @@ fn key_of(call: &Call) -> Key {
     (call.group.clone(), resource, namespace, name.unwrap_or_default())
 }
 
-fn is_selected(object: &Value, selector: &str) -> bool {
+pub(super) fn is_selected(object: &Value, selector: &str) -> bool {
+    if let Some((key, values)) = selector.strip_suffix(')').and_then(|selector| selector.split_once(" in (")) {
+        let label = object["metadata"]["labels"][key].as_str();
+        return label.is_some_and(|label| values.split(',').any(|value| value == label));
+    }
     selector.split(',').filter(|term| !term.is_empty()).all(|term| match term.split_once('=') {
         Some((key, value)) => object["metadata"]["labels"][key] == value.trim_start_matches('='),
         None => object["metadata"]["labels"][term].is_string(),
