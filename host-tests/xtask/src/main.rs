@@ -1,4 +1,4 @@
-//! The project's task runner: `cargo xtask setup | demo | test | matrix | bench`.
+//! The project's task runner: `cargo xtask setup | demo | test | matrix | cluster | bench`.
 //!
 //! Intuition: everything a newcomer must do on a fresh machine is a list of small steps, each of which first looks
 //! whether its work is already done, says what it does, and on failure names the command that the user can run.
@@ -9,6 +9,7 @@
 //! It deliberately does no work of its own beyond ordering commands: what is tested, shown or measured lives in
 //! `forebay-host-tests` and in the crates.
 
+mod cluster;
 mod envoy;
 mod failure;
 mod matrix;
@@ -36,6 +37,7 @@ Verbs:
   demo    run the main job end to end on a real Envoy and print the result table
   test    formatting, lints, every test, the matrix, licences
   matrix  the core tests on the real Envoy, on every supported version of it
+  cluster the Kubernetes manager on a real API server, which is built first
   bench   list the benches, or run one of them
 
 `cargo xtask <VERB> --help` says more.";
@@ -62,6 +64,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         "demo" => verbs::DEMO_HELP,
         "test" => verbs::TEST_HELP,
         "matrix" => matrix::HELP,
+        "cluster" => cluster::HELP,
         "bench" => verbs::BENCH_HELP,
         "--help" | "-h" | "help" => {
             println!("{USAGE}");
@@ -82,6 +85,7 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
         "demo" => verbs::demo(&workspace, rest),
         "test" => verbs::test(&workspace, rest),
         "matrix" => verbs::matrix(&workspace, rest),
+        "cluster" => cluster::run_suite(&workspace, rest),
         _ => verbs::bench(&workspace, rest),
     }
 }

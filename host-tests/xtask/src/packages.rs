@@ -46,6 +46,29 @@ pub(crate) fn unpack(package: &str, folder: &Path, why: &str) -> Result<(), Fail
         .map_err(|failure| failure.with_remedy(format!("install what Debian calls: {package} ({why})")))
 }
 
+/// Downloads the sources of a Debian package and unpacks them into `folder`, by lists of its own: what apt knows of this
+/// machine does not change, and nobody needs to be root.
+pub(crate) fn source(package: &str, lists: &str, folder: &Path, why: &str) -> Result<(), Failure> {
+    println!("    fetching the sources of {package} from Debian: {why}");
+    let own = folder.join("apt");
+    let written = std::fs::create_dir_all(own.join("lists/partial"))
+        .and_then(|()| std::fs::write(own.join("sources.list"), lists))
+        .map_err(|error| Failure::new(format!("{}: {error}", own.display())));
+    let apt = |arguments: &[&str]| {
+        let option = |name: &str, value: &str| format!("-o{name}={value}");
+        let of_own = |name: &str| own.join(name).display().to_string();
+        let mut apt = apt_get();
+        apt.current_dir(folder).arg(option("Dir::Etc::sourcelist", &of_own("sources.list")));
+        apt.arg(option("Dir::Etc::sourceparts", "-")).arg(option("Dir::State::lists", &of_own("lists")));
+        run(apt.args(arguments))
+    };
+    written
+        .and_then(|()| apt(&["update"]))
+        .and_then(|()| apt(&["source", "--download-only", package]))
+        .and_then(|()| run(Command::new("sh").args(["-c", "tar xzf *.orig.tar.gz"]).current_dir(folder)))
+        .map_err(|failure| failure.with_remedy(format!("apt-get source {package}    # needs the network ({why})")))
+}
+
 fn apt_get() -> Command {
     let mut apt_get = Command::new("apt-get");
     apt_get.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");

@@ -1,6 +1,7 @@
 //! The Kubernetes manager, over a fake API server that holds it to the rights of the manifest that people copy.
 
 mod api;
+mod cluster;
 mod moving;
 mod peers;
 mod permitted;

@@ -58,6 +58,11 @@ pub(crate) trait Subject: Sized {
     /// The manager.
     type Manager: InstanceManager;
 
+    /// Whether its outside is on this machine; where it is not, it says so itself, and nothing is tested.
+    fn is_there() -> bool {
+        true
+    }
+
     /// An empty outside, and a manager that has taken no order.
     async fn set_up() -> Result<Self>;
 
