@@ -51,4 +51,14 @@ impl InstanceManager for Manager {
             Self::Kubernetes(manager) => manager.apply(order).await,
         }
     }
+
+    fn troubles(&self) -> Vec<String> {
+        match self {
+            Self::Process(manager) => manager.troubles(),
+            Self::DryRun(manager) => manager.troubles(),
+            Self::Webhook(manager) => manager.troubles(),
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(manager) => manager.troubles(),
+        }
+    }
 }

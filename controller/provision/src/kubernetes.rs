@@ -130,18 +130,6 @@ impl Kubernetes {
         self.clusters.iter().filter_map(lost).collect()
     }
 
-    /// What the last order could not do beside its groups: keep room, limit `NodePool`s; and what cannot be watched. For
-    /// people.
-    #[must_use]
-    pub fn troubles(&self) -> Vec<String> {
-        let unwatched = |managed: &Managed| {
-            let hindered = |one: Watching| Some(format!("each look has to {}: {}", one.operation, one.hindered?));
-            managed.cluster.watching().into_iter().filter_map(hindered).collect::<Vec<_>>()
-        };
-        let of = |managed: &Managed| [managed.known().troubles.clone(), unwatched(managed)].concat();
-        self.clusters.iter().flat_map(of).collect()
-    }
-
     /// How what is watched stands, by location.
     #[must_use]
     pub fn watching(&self) -> Vec<(String, Vec<Watching>)> {
@@ -317,6 +305,16 @@ impl InstanceManager for Kubernetes {
             }
         }
         Ok(applied)
+    }
+
+    /// Room that the last order could not keep, `NodePool`s that it could not limit, and what cannot be watched.
+    fn troubles(&self) -> Vec<String> {
+        let unwatched = |managed: &Managed| {
+            let hindered = |one: Watching| Some(format!("each look has to {}: {}", one.operation, one.hindered?));
+            managed.cluster.watching().into_iter().filter_map(hindered).collect::<Vec<_>>()
+        };
+        let of = |managed: &Managed| [managed.known().troubles.clone(), unwatched(managed)].concat();
+        self.clusters.iter().flat_map(of).collect()
     }
 }
 

@@ -189,6 +189,11 @@ pub trait InstanceManager: Send + Sync {
     /// [`ProvisionError`] when nothing is known to have been done; a group that failed by itself is in
     /// [`Applied::failures`].
     fn apply(&self, order: &Order) -> impl Future<Output = Result<Applied, ProvisionError>> + Send;
+
+    /// What it could not do lately beside its groups, in words with the remedy, for people.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Longest that a call to a manager may take.

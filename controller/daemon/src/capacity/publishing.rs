@@ -156,12 +156,14 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let more_in = coming::more_in(&inputs, &plan, &self.instances, now);
         self.shared.capacity.set_ready(ready, &more_in, self.shared.clock.steady_now());
         self.shared.bell.ring();
+        let troubles = self.troubles();
         *lock(&self.shared.capacity.view) = View {
             at_ms: now.wall_ms,
             generation: self.standing.generation(),
             stood_down: self.standing.stood_down(),
             instances: self.instances.clone(),
             refusals: self.refusals.present(now.wall_ms).map(|(pool, one)| (pool.clone(), one.why.clone())).collect(),
+            troubles,
             allocations: self.allocations.all().cloned().collect(),
             learned: Arc::new(self.learned.clone()),
             tuning: self.tunings.as_json(),
@@ -174,6 +176,16 @@ impl<M: InstanceManager> CapacityLoop<M> {
             findings,
             error,
         };
+    }
+
+    /// What the manager could not do beside what was ordered; logged when it is new.
+    fn troubles(&self) -> Vec<String> {
+        let troubles = self.manager.troubles();
+        let before = lock(&self.shared.capacity.view);
+        for trouble in troubles.iter().filter(|trouble| !before.troubles.contains(trouble)) {
+            tracing::warn!(trouble, "the instance manager could not do something beside what was ordered");
+        }
+        troubles
     }
 
     /// Every service's endpoints, for files and for proxies that ask.

@@ -177,6 +177,7 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
     let mut answer = decision_json(view.generation, &view.plan, view.at_ms);
     answer["instances"] = view.instances.iter().map(|one| instance_json(one, inputs)).collect();
     answer["refusing"] = view.refusals.iter().map(|(pool, why)| json!({ "pool": pool, "why": why })).collect();
+    answer["troubles"] = json!(view.troubles);
     answer["findings"] = json!(view.findings);
     answer["error"] = json!(view.error);
     answer["stood_down"] = json!(view.stood_down.map(|StoodDown { taken, since_ms }| json!({

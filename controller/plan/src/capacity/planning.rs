@@ -38,7 +38,7 @@ pub(in crate::capacity) use world::size_of;
 /// What bounds the work of planning. Work is counted, not timed, so that a plan never depends on the machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlanningLimits {
-    /// Rounds in which prices of contended pools are found, per step.
+    /// Rounds in which prices of contended pools are first found; later steps carry them on, and get half as many.
     pub price_rounds: u32,
     /// A step whose joint choice has at most so many whole-number variables is also solved as an integer programme.
     pub exact_variables: usize,

@@ -78,6 +78,18 @@ async fn a_region_that_cannot_be_seen_keeps_what_it_has_and_others_make_up_for_i
 }
 
 #[tokio::test]
+async fn what_troubles_the_manager_is_shown() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(1).await;
+    assert!(lock(&rig.shared.capacity.view).troubles.is_empty());
+    rig.outside.trouble("list pods: not allowed to watch");
+    rig.turns(1).await;
+    assert_eq!(lock(&rig.shared.capacity.view).troubles, ["list pods: not allowed to watch"]);
+    assert_eq!(rig.outside.started(), 3, "and what was ordered comes");
+}
+
+#[tokio::test]
 async fn a_region_that_was_lost_before_a_restart_is_paid_for_and_its_endpoints_stand() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));

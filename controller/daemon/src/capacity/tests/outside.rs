@@ -46,6 +46,8 @@ struct World {
     orders: usize,
     drained_ms: Vec<(String, u64)>,
     work: Option<Work>,
+    /// What it is troubled by.
+    troubles: Vec<String>,
     /// Sizes that the last order described.
     described: Vec<String>,
 }
@@ -80,6 +82,10 @@ pub(super) struct Outside {
 pub(super) struct OutsideManager(pub(super) Arc<Outside>);
 
 impl Outside {
+    pub(super) fn trouble(&self, trouble: &str) {
+        self.world.lock().unwrap().troubles.push(trouble.to_owned());
+    }
+
     pub(super) fn new(clock: Arc<ManualClock>) -> Self {
         Self { clock, began_ms: wall_now_ms(), lead_ms: AtomicU64::new(LEAD_MS), world: Mutex::default() }
     }
@@ -261,5 +267,9 @@ impl InstanceManager for OutsideManager {
             return Err(ProvisionError::Unreachable { operation: "apply", detail });
         }
         Ok(applied)
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.0.world.lock().unwrap().troubles.clone()
     }
 }
