@@ -84,6 +84,14 @@ pub struct Moment<'a> {
     pub served: bool,
 }
 
+impl Moment<'_> {
+    /// Demand of the step before; NaN where that is not known.
+    #[must_use]
+    pub fn last(&self) -> f64 {
+        self.seen.last().copied().unwrap_or(f64::NAN)
+    }
+}
+
 /// Decides how many replicas there are to be. What acts in operation goes from thread to thread.
 pub trait Policy: fmt::Debug + Send {
     /// Replicas wanted, ready and starting together.

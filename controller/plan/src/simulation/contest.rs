@@ -158,7 +158,7 @@ impl<'a> Contest<'a> {
             Kind::AutoscalerAt(target) => (Some(target), None, self.judged.run(&mut Horizontal::at(target))),
             Kind::Oracle => (None, None, self.judged.run(&mut Oracle)),
             Kind::Autoscaler | Kind::LastValue | Kind::Seasonal => {
-                let setting = self.tuned(kind, self.allowed);
+                let setting = kind.tuned(&self.tuning, self.aim(self.allowed));
                 (Some(setting), None, self.judged.run(&mut self.policy(kind, setting)))
             }
         };
@@ -197,7 +197,7 @@ impl<'a> Contest<'a> {
 
     /// Forebay, or what it comes to without an outlook, and then without a guard.
     fn foresight(&self, allowed: f64, outlook: Option<&Outlook>) -> (Option<f64>, Option<GateAccount>, Course) {
-        let aim = Aim { allowed, day_steps: self.series.day_steps() };
+        let aim = self.aim(allowed);
         let references = match outlook {
             Some(_) => references(&self.tuning, aim),
             None => Vec::new(),
@@ -209,10 +209,8 @@ impl<'a> Contest<'a> {
         (None, Some(foresight.account()), course)
     }
 
-    /// The setting of a policy by the earlier part; 1 for those that have none.
-    fn tuned(&self, kind: Kind, allowed: f64) -> f64 {
-        let tuned = tune(&self.tuning, allowed, kind.settings(), |setting| self.policy(kind, setting));
-        tuned.map_or(1.0, |tuned| tuned.setting)
+    fn aim(&self, allowed: f64) -> Aim {
+        Aim { allowed, day_steps: self.series.day_steps() }
     }
 
     fn policy(&self, kind: Kind, setting: f64) -> Box<dyn Policy> {

@@ -194,7 +194,8 @@ impl<'a> Foresight<'a> {
 
 impl Policy for Foresight<'_> {
     fn wanted(&mut self, world: &World<'_>, moment: &Moment<'_>) -> usize {
-        if let Some(demand) = moment.seen.last().copied().filter(|demand| !demand.is_nan()) {
+        let demand = moment.last();
+        if !demand.is_nan() {
             self.last = demand;
             self.signals.iter_mut().for_each(|signal| signal.observe(world, demand));
             if self.decided > 0 {

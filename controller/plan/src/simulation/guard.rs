@@ -16,16 +16,12 @@
 //! may leave more unserved than either alone. Measured on the traces, it is a tenth to a half more of what it was.
 
 use super::foresight::{HALF_LIFE_DAYS, MARGIN};
-use super::{Aim, Kind, Moment, Policy, Pool, Trial, World, tune};
+use super::{Aim, Kind, Moment, Policy, Pool, Trial, World};
 
 /// What people run today, each policy tuned on a trial.
 #[must_use]
 pub fn references(trial: &Trial<'_>, aim: Aim) -> Vec<Box<dyn Policy>> {
-    let tuned = |kind: Kind| {
-        let policy = |setting| kind.policy(setting, aim.day_steps);
-        policy(tune(trial, aim.allowed, kind.settings(), policy).map_or(1.0, |tuned| tuned.setting))
-    };
-    Kind::REACTIVE.map(tuned).into()
+    Kind::REACTIVE.map(|kind| kind.policy(kind.tuned(trial, aim), aim.day_steps)).into()
 }
 
 /// A policy followed in the mind: what would run, and what that has cost, fading.
@@ -74,13 +70,12 @@ impl Guard {
 
     /// Whether the step before would have been served by what was asked for. What really happened says so unless it was capped.
     pub(super) fn served(&self, world: &World<'_>, moment: &Moment<'_>) -> bool {
-        let last = moment.seen.last().copied().unwrap_or(f64::NAN);
-        if self.caps { self.own.pool.serves(world, last) } else { moment.served }
+        if self.caps { self.own.pool.serves(world, moment.last()) } else { moment.served }
     }
 
     /// What is given of the replicas that are asked for; once in each step.
     pub(super) fn cap(&mut self, world: &World<'_>, moment: &Moment<'_>, asked: usize) -> usize {
-        let last = moment.seen.last().copied().unwrap_or(f64::NAN);
+        let last = moment.last();
         for (policy, followed) in &mut self.references {
             let served = followed.pool.serves(world, last);
             followed.end_step(world, last, self.kept);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Horizontal, LastValue, Policy, Seasonal};
+use super::{Aim, Horizontal, LastValue, Policy, Seasonal, Trial, tune};
 
 /// Who is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +46,12 @@ impl Kind {
             Self::Seasonal => Box::new(Seasonal { season_steps: 7 * day_steps, factor: setting }),
             _ => Box::new(LastValue { factor: setting }),
         }
+    }
+
+    /// The setting that a trial is served by for the least, see [`tune`]; 1 for those that have none.
+    pub(super) fn tuned(self, trial: &Trial<'_>, aim: Aim) -> f64 {
+        let tuned = tune(trial, aim.allowed, self.settings(), |setting| self.policy(setting, aim.day_steps));
+        tuned.map_or(1.0, |tuned| tuned.setting)
     }
 
     /// What a policy can be set to, the least careful first: targets of 100 to 1 %, or factors from a third less to twenty

@@ -251,13 +251,12 @@ impl Subject for OnCluster {
     fn refuse_starts(&self, group: &Group, is_refused: bool) {
         let (admin, name) = (self.admin.clone(), group.shape.to_lowercase());
         let path = format!("/api/v1/namespaces/{}/limitranges", self.namespace);
-        let bound = if group.shape == steady().shape {
+        let mut limits = if group.shape == steady().shape {
             json!({ "min": { "cpu": "2" } })
         } else {
             json!({ "max": { "cpu": "2" } })
         };
         let mut range = named("v1", "LimitRange", &name);
-        let mut limits = bound;
         limits["type"] = "Pod".into();
         range["spec"] = json!({ "limits": [limits] });
         let asked = async move {

@@ -7,16 +7,7 @@ const SCALE: Scale = Scale { step_s: STEP_S, per_replica: 10.0, lead_steps: 2 };
 const FIRST_STEP: i64 = 200_000;
 
 fn foreseen(short_steps_share: f64) -> Foreseen {
-    Foreseen {
-        short_steps_share,
-        live: None,
-        step: None,
-        since_step: None,
-        opened_step: None,
-        supplied: None,
-        excused_until: i64::MIN,
-        guaranteed_per_s: 15.0,
-    }
+    Foreseen { guaranteed_per_s: 15.0, ..Foreseen::new(short_steps_share) }
 }
 
 /// Half-hours with a busy stretch each day, which forecasts know.
