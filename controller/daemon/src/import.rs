@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
     /// Step of the history in seconds; default: the configuration's
     #[arg(long, value_name = "N")]
     step_s: Option<u32>,
-    /// CSV files: timestamp,key,value
+    /// CSV files: timestamp,key,value with keys as TENANT/RESOURCE and mean rates in units per second
     #[arg(required = true, value_name = "FILE.csv")]
     files: Vec<PathBuf>,
 }
