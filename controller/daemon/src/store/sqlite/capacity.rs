@@ -62,6 +62,17 @@ impl SqliteStore {
     }
 }
 
+/// What came of a step as it is stored. Older builds read what says nothing as served.
+fn outcome(seen: &Seen) -> i64 {
+    match seen.sight.served {
+        Some(served) => i64::from(served),
+        None if seen.is_retold => RETOLD,
+        None => 2,
+    }
+}
+
+const RETOLD: i64 = 3;
+
 /// Forecasts as they are stored, four bytes each, little endian: they are rounded to that before they are used.
 fn packed(upper: &[f64]) -> Vec<u8> {
     upper.iter().flat_map(|upper| (*upper as f32).to_le_bytes()).collect()
@@ -191,7 +202,8 @@ impl CapacityStore for SqliteStore {
                 )
                 .and_then(|mut insert| {
                     let upper = packed(&one.sight.upper);
-                    insert.execute(params![one.service, one.start_s, demand_per_s, one.sight.served, upper])
+                    let outcome = outcome(one);
+                    insert.execute(params![one.service, one.start_s, demand_per_s, outcome, upper])
                 })
                 .map_err(&failed)?;
             transaction
@@ -214,9 +226,12 @@ impl CapacityStore for SqliteStore {
         let rows = query.query_map(params![service, from_s, to_s], |row| {
             let demand_per_s: Option<f64> = row.get(1)?;
             let upper: Vec<u8> = row.get(3)?;
-            let sight =
-                Sight { demand_per_s: demand_per_s.unwrap_or(f64::NAN), served: row.get(2)?, upper: unpacked(&upper) };
-            Ok(Seen { service: service.to_owned(), start_s: row.get(0)?, sight })
+            let demand_per_s = demand_per_s.unwrap_or(f64::NAN);
+            let outcome = row.get::<_, i64>(2)?;
+            let served = (outcome < 2).then_some(outcome == 1);
+            let sight = Sight { demand_per_s, served, upper: unpacked(&upper) };
+            let is_retold = outcome == RETOLD;
+            Ok(Seen { service: service.to_owned(), start_s: row.get(0)?, sight, is_retold })
         });
         rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(failed)
     }
