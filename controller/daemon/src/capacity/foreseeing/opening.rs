@@ -203,3 +203,6 @@ fn start() -> std::io::Result<(Sender<Job>, Receiver<Done>)> {
     })?;
     Ok((jobs, done))
 }
+
+#[cfg(test)]
+mod tests;
