@@ -37,7 +37,7 @@ use forebay_plan::simulation::{Live, Sight};
 use serde_json::Value;
 
 use self::books::{Foreseen, gate};
-use self::opening::{Beside, Done, History, Job, Replay};
+use self::opening::{Beside, Done, Moment, Opener};
 use super::ledger::{Supply, unit};
 use crate::config::Config;
 use crate::config::capacity::ServiceSettings;
@@ -46,8 +46,6 @@ use crate::planning::capacity::CapacityDemand;
 const DAY_S: u32 = 86_400;
 /// How far back what was seen is kept: five half-lives of the books. At five-minute steps about 600 KB a service.
 pub(crate) const SEEN_KEPT_S: i64 = 35 * DAY_S as i64;
-/// Steps that are replayed in a turn before services that are left wait for the next one: about a second.
-const REPLAYED_PER_TURN: usize = 30_000;
 
 /// What was seen when a step of a service began, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,8 +139,9 @@ impl Foresights {
     pub(super) fn move_on(&mut self, known: &Known<'_>) -> Moved {
         let mut moved = Moved::default();
         let retold = self.take_opened(known, &mut moved);
-        let mut left = REPLAYED_PER_TURN;
-        for (service, foreseen) in &mut self.by_service {
+        let Self { by_service, beside } = self;
+        let mut opener = Opener::new(known, beside);
+        for (service, foreseen) in by_service.iter_mut() {
             if let Some(ended) = known.ended.iter().find(|one| one.service == *service) {
                 foreseen.supplied = Some(ended.clone());
             }
@@ -156,29 +155,7 @@ impl Foresights {
             let scale = foreseen.scale(known, service, &size);
             let begun = is_next.then(|| foreseen.sight(step, demand, (scale, &size)));
             let start_s = step * i64::from(scale.step_s);
-            let must_open = !foreseen.is_open_for(scale, step);
-            if !foreseen.is_opening && (must_open || (is_next && foreseen.is_due(scale, step))) {
-                // What is not replayed now is stored, and replayed in a later turn.
-                foreseen.live.take_if(|_| must_open);
-                if left > 0 {
-                    let until_s = if is_next { start_s } else { start_s + 1 };
-                    let seen = (known.seen)(service, until_s - SEEN_KEPT_S..until_s);
-                    let replay = Replay::of(scale, foreseen.short_steps_share, &seen);
-                    if replay.is_long() {
-                        foreseen.is_opening = self.beside.submit(Job::Open { service: service.clone(), replay });
-                    } else {
-                        left = left.saturating_sub(seen.len().max(1));
-                        foreseen.take_opened(replay.opened());
-                        moved.is_new = true;
-                    }
-                    let known_from_s = seen.first().map_or(start_s, |first| first.start_s);
-                    if foreseen.wants_history(step, scale) {
-                        let span = known_from_s - SEEN_KEPT_S..known_from_s;
-                        let history = History::of(known.config, service, span, scale);
-                        foreseen.is_opening = self.beside.submit(Job::Retell { service: service.clone(), history });
-                    }
-                }
-            }
+            moved.is_new |= opener.open(service, foreseen, Moment { scale, step, is_next });
             if let Some((sight, ended)) = begun {
                 foreseen.take(step, &sight);
                 moved.rows.push(Seen { service: service.clone(), start_s, sight, is_retold: false });
@@ -188,7 +165,7 @@ impl Foresights {
         }
         // Once it is stored, books are opened from it with the next turn.
         for seen in retold {
-            if let Some(foreseen) = seen.first().and_then(|first| self.by_service.get_mut(&first.service)) {
+            if let Some(foreseen) = seen.first().and_then(|first| by_service.get_mut(&first.service)) {
                 foreseen.live = None;
             }
             moved.rows.extend(seen);
@@ -219,7 +196,9 @@ impl Foresights {
                     moved.is_new = true;
                 }
                 Done::Retold { seen: Ok(seen), .. } => {
-                    tracing::info!(service, steps = seen.len(), "a service was followed through its history");
+                    if !seen.is_empty() {
+                        tracing::info!(service, steps = seen.len(), "a service was followed through its history");
+                    }
                     retold.push(seen);
                 }
                 Done::Retold { seen: Err(error), .. } => {

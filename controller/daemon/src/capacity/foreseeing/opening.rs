@@ -17,8 +17,8 @@ use forebay_forecast::Series;
 use forebay_plan::Key;
 use forebay_plan::simulation::{Aim, Live, Retold, Scale, Sight};
 
-use super::books::unseen;
-use super::{DAY_S, Seen};
+use super::books::{Foreseen, unseen};
+use super::{DAY_S, Known, SEEN_KEPT_S, Seen};
 use crate::config::Config;
 use crate::planning::capacity::Bounds;
 use crate::store::StoreError;
@@ -28,6 +28,64 @@ use crate::store::sqlite::SqliteStore;
 /// Steps that are replayed in the turn that needs them: five weeks of five minutes; with tuning less than half a second
 /// (`cargo xtask bench books`). More go to the thread.
 pub(super) const AT_ONCE: usize = 12_000;
+
+/// Steps that are replayed in a turn before services that are left wait for the next one: about a second.
+const REPLAYED_PER_TURN: usize = 30_000;
+
+/// A step that is being decided, and what books are to be kept for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) scale: Scale,
+    pub(super) step: i64,
+    /// Whether it has just begun, and is not stored yet.
+    pub(super) is_next: bool,
+}
+
+/// Opens books within what a turn may take.
+pub(super) struct Opener<'a> {
+    known: &'a Known<'a>,
+    beside: &'a mut Beside,
+    left: usize,
+}
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(known: &'a Known<'a>, beside: &'a mut Beside) -> Self {
+        Self { known, beside, left: REPLAYED_PER_TURN }
+    }
+
+    /// Opens a service's books where they are not open for what they are to be kept for, or due; looks for history where they
+    /// prove nothing. Returns whether they were opened at once.
+    pub(super) fn open(&mut self, service: &str, foreseen: &mut Foreseen, moment: Moment) -> bool {
+        let Moment { scale, step, is_next } = moment;
+        let must_open = !foreseen.is_open_for(scale, step);
+        let is_due = must_open || (is_next && foreseen.is_due(scale, step));
+        if foreseen.is_opening || !is_due {
+            return false;
+        }
+        foreseen.live.take_if(|_| must_open);
+        if self.left == 0 {
+            // What is not replayed now is stored, and replayed in a later turn.
+            return false;
+        }
+        let start_s = step * i64::from(scale.step_s);
+        let until_s = if is_next { start_s } else { start_s + 1 };
+        let seen = (self.known.seen)(service, until_s - SEEN_KEPT_S..until_s);
+        let replay = Replay::of(scale, foreseen.short_steps_share, &seen);
+        let is_long = replay.is_long();
+        if is_long {
+            foreseen.is_opening = self.beside.submit(Job::Open { service: service.to_owned(), replay });
+        } else {
+            self.left = self.left.saturating_sub(seen.len().max(1));
+            foreseen.take_opened(replay.opened());
+        }
+        if foreseen.wants_history(step, scale) {
+            let from_s = seen.first().map_or(start_s, |first| first.start_s);
+            let history = History::of(self.known.config, service, from_s - SEEN_KEPT_S..from_s, scale);
+            foreseen.is_opening = self.beside.submit(Job::Retell { service: service.to_owned(), history });
+        }
+        !is_long
+    }
+}
 
 /// What books are opened with.
 #[derive(Debug)]
