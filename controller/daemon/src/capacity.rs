@@ -27,6 +27,7 @@ mod drains;
 mod dwell;
 pub(crate) mod endpoints;
 pub(crate) mod foreseeing;
+mod late;
 mod learned;
 pub(crate) mod ledger;
 mod metering;

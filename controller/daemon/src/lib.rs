@@ -9,6 +9,7 @@ mod clock;
 mod config;
 mod controller;
 mod events;
+mod files;
 mod forecasting;
 mod http;
 mod import;
@@ -70,13 +71,20 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("forebay: {error:#}");
+            eprintln!("forebay: {}", said(&error));
             let is_config = error.is::<ConfigError>()
                 || error.is::<policy::Refused>()
                 || matches!(error.downcast_ref(), Some(StoreError::Step { .. }));
             if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error with its causes, each once: many say their cause themselves, so that logs have it too.
+fn said(error: &anyhow::Error) -> String {
+    let mut causes = error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    causes.fold(first, |said, cause| if said.contains(&cause) { said } else { format!("{said}: {cause}") })
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -108,4 +116,18 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn start_log(json: bool, level: tracing::Level) {
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.with_ansi(false).init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let missing = Config::load(Some(std::path::Path::new("no/such/forebay.yaml"))).unwrap_err();
+        let text = said(&anyhow::Error::from(missing).context("start"));
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+        assert!(text.starts_with("start: no/such/forebay.yaml: read configuration: No such file"), "{text}");
+        assert_eq!(said(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
 }

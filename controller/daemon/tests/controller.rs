@@ -12,6 +12,8 @@ mod forecasting;
 mod hostile;
 #[path = "controller/policy.rs"]
 mod policy;
+#[path = "controller/refusals.rs"]
+mod refusals;
 #[path = "controller/rules.rs"]
 mod rules;
 #[path = "controller/simulate.rs"]

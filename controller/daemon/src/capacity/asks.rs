@@ -26,7 +26,7 @@ use crate::state::lock;
 /// Most allocations that are not over.
 const MAX_OPEN: usize = 1000;
 /// Longest window, and how far ahead it may begin, calendar seconds: 90 days.
-const FARTHEST_S: i64 = 90 * 86_400;
+pub(crate) const FARTHEST_S: i64 = 90 * 86_400;
 
 /// Something that is asked of the loop.
 pub(crate) enum Ask {

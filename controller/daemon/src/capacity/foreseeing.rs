@@ -191,7 +191,7 @@ impl Foresights {
                     let from_s = opened.last_step.map_or(i64::MIN, |last| (last + 1) * step_s);
                     let until_s = foreseen.step.map_or(i64::MAX, |step| step * step_s + 1);
                     let since = if from_s < until_s { (known.seen)(&service, from_s..until_s) } else { Vec::new() };
-                    foreseen.take_opened(opened);
+                    foreseen.take_opened(*opened);
                     since.iter().for_each(|one| foreseen.take(one.start_s.div_euclid(step_s), &one.sight));
                     moved.is_new = true;
                 }

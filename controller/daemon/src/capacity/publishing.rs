@@ -7,7 +7,7 @@ use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Instance}
 use forebay_provision::InstanceManager;
 
 use super::board::View;
-use super::endpoints::{Assignment, Place};
+use super::endpoints::{Assignment, EndpointFiles, Place, Written};
 use super::foreseeing;
 use super::ledger::Supply;
 use super::performance::KnownFactor;
@@ -192,13 +192,14 @@ impl<M: InstanceManager> CapacityLoop<M> {
         };
     }
 
-    /// What the manager could not do beside what was ordered; logged when it is new.
+    /// What the manager could not do beside what was ordered, logged when it is new, and what endpoints could not be written.
     fn troubles(&self) -> Vec<String> {
-        let troubles = self.manager.troubles();
+        let mut troubles = self.manager.troubles();
         let before = lock(&self.shared.capacity.view);
         for trouble in troubles.iter().filter(|trouble| !before.troubles.contains(trouble)) {
             tracing::warn!(trouble, "the instance manager could not do something beside what was ordered");
         }
+        troubles.extend(self.endpoints.iter().flat_map(EndpointFiles::troubles).cloned());
         troubles
     }
 
@@ -232,11 +233,17 @@ impl<M: InstanceManager> CapacityLoop<M> {
         for assignment in &assignments {
             let service = &assignment.service;
             match files.write(service, assignment.discovery_response()) {
-                Ok(true) => tracing::debug!(service, "endpoints written"),
-                Ok(false) => {}
-                Err(error) => {
+                Written::New => tracing::debug!(service, "endpoints written"),
+                Written::Same => {}
+                Written::Failed { why, is_news } => {
                     self.shared.metrics.capacity.endpoint_errors.inc();
-                    tracing::error!(service, %error, "write endpoints; the old ones stand");
+                    if is_news {
+                        tracing::error!(
+                            service,
+                            why,
+                            "endpoints are not written; the old ones stand, it is tried each turn"
+                        );
+                    }
                 }
             }
         }

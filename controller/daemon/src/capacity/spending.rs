@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use forebay_plan::capacity::price::hourly_micros;
 use forebay_plan::capacity::{Budget, BudgetScope, Group, Instance, InstanceState, Micros};
+use forebay_provision::CALL_WITHIN;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -18,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::capacity::{BudgetSettings, CapacitySettings, Period};
 
 const MS_PER_H: u64 = 3_600_000;
+/// What is told to have been asked for later than now was asked for since the last look, and no longer ago than a call may take:
+/// after a long pause a clock that is ahead by a second is to cost seconds.
+const BETWEEN_LOOKS_MS: u64 = CALL_WITHIN.as_millis() as u64;
 
 /// What a budget has spent in its period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +81,24 @@ impl Instant {
 }
 
 impl Spending {
+    /// Says by this controller's clock when instances were asked for and became ready, whatever clock their manager has: one that
+    /// was paid for before was asked for when it was first seen, any other since then. Told times are kept where that can be
+    /// so; where not, both are moved by as much, so that what lies between them stays.
+    pub(super) fn on_own_clock(&self, instances: &mut [Instance], now: Instant) {
+        let looked_ms = self.paid_until_ms.min(now.wall_ms);
+        for one in instances {
+            let told_ms = one.requested_ms;
+            one.requested_ms = match self.paid.get(&one.id) {
+                Some(known) => known.requested_ms.min(now.wall_ms),
+                None if told_ms > now.wall_ms => looked_ms.max(now.wall_ms.saturating_sub(BETWEEN_LOOKS_MS)),
+                None => told_ms.max(looked_ms),
+            };
+            let took = |ready_ms: u64| ready_ms.saturating_sub(told_ms);
+            let ready_ms = |ready_ms| one.requested_ms.saturating_add(took(ready_ms)).min(now.wall_ms);
+            one.ready_ms = one.ready_ms.map(ready_ms);
+        }
+    }
+
     /// Pays for `instances`, which are there now, and for those that were there and are not any more.
     pub(crate) fn pay(&mut self, settings: &CapacitySettings, instances: &[Instance], now: Instant) {
         for budget in &settings.budgets {
@@ -98,7 +120,7 @@ impl Spending {
         }
         for (_, one) in ended {
             let since_ms = self.paid_until_ms.max(one.requested_ms);
-            let least_ms = one.requested_ms + billing_min_ms(settings, &one.pool);
+            let least_ms = one.requested_ms.saturating_add(billing_min_ms(settings, &one.pool));
             stretches.push((one.clone(), now.wall_ms.max(least_ms).saturating_sub(since_ms)));
         }
         for (one, for_ms) in stretches {

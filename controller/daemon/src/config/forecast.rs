@@ -12,6 +12,8 @@ use super::file::{DAY_S, Problem, problem};
 
 /// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
 pub(crate) const LONGEST_TRAINING_S: u32 = 3600;
+/// Most weeks of history that are kept: ten years.
+pub(crate) const MOST_HISTORY_WEEKS: u32 = 520;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -88,8 +90,8 @@ impl ForecastPart {
             let remedy = "choose how many steps pass between fits, such as 288";
             return Err(problem("forecast.refit_every_steps", "0 would fit without pause", remedy));
         }
-        if self.history_weeks == 0 || self.history_weeks > 520 {
-            let reason = format!("{} weeks are not between 1 and 520", self.history_weeks);
+        if !(1..=MOST_HISTORY_WEEKS).contains(&self.history_weeks) {
+            let reason = format!("{} weeks are not between 1 and {MOST_HISTORY_WEEKS}", self.history_weeks);
             return Err(problem("forecast.history_weeks", reason, "choose how much history to keep, such as 8"));
         }
         Ok(ForecastSettings {

@@ -1,9 +1,10 @@
 //! `cargo xtask bench books`: what following a service costs that says how often it may be short.
 //!
 //! Each row is a service with weeks of demand at a length of step: a daily pattern with noise, and now and then a burst. Told
-//! are the CPU microseconds of a step, and what the books take once the demand has passed (by how much the process has grown in
-//! memory, over so many services); the CPU seconds of opening books anew from what was seen, with the tuning of what guards them, which is once a
-//! day; and those of telling a demand again that nobody followed, forecasts included, which is once after an import.
+//! are the CPU microseconds of a step, with many services one after the other as in operation, and what the books take once
+//! the demand has passed (by how much the process has grown, over so many services), both without the two reactive policies
+//! that guard them; the CPU seconds of opening books anew from what was seen, with the tuning of what guards them, which is
+//! once a day; and those of telling a demand again that nobody followed, forecasts included, which is once after an import.
 
 use anyhow::{Context, Result};
 use clap::Parser;

@@ -202,14 +202,14 @@ pub(super) enum Job {
 /// And what came of it.
 #[derive(Debug)]
 pub(super) enum Done {
-    Opened { service: String, opened: Opened },
+    Opened { service: String, opened: Box<Opened> },
     Retold { service: String, seen: Result<Vec<Seen>, StoreError> },
 }
 
 impl Job {
     fn done(self) -> Done {
         match self {
-            Self::Open { service, replay } => Done::Opened { service, opened: replay.opened() },
+            Self::Open { service, replay } => Done::Opened { service, opened: Box::new(replay.opened()) },
             Self::Retell { service, history } => Done::Retold { seen: history.retold(&service), service },
         }
     }
