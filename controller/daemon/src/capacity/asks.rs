@@ -280,8 +280,8 @@ pub(crate) fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Res
         return Err(Denied::Wrong("the window must end after it begins, and not in the past".to_owned()));
     }
     if wanted.to_s - now_s > FARTHEST_S {
-        let (most, asked) = (FARTHEST_S / 86_400, (wanted.to_s - now_s) / 86_400);
-        return Err(Denied::Wrong(format!("the window must end within {most} days, and would in {asked}")));
+        let (most, latest_s) = (FARTHEST_S / 86_400, now_s + FARTHEST_S);
+        return Err(Denied::Wrong(format!("the window must end within {most} days, by {latest_s} in unix seconds")));
     }
     Ok(())
 }
