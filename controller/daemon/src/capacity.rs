@@ -222,6 +222,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.tune(&inputs, &plan, now);
         self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
+        self.expect_late(&inputs, now);
         let mut error = None;
         let is_carried_out = findings.is_empty() && self.standing.stood_down().is_none();
         self.dwell.turn(is_carried_out.then_some(&plan), inputs.now_s);
