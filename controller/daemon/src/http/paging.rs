@@ -87,7 +87,7 @@ impl KeysAsked {
 }
 
 impl<T> Page<T> {
-    /// An answer with this page: what is on it under `name`, and the rest of the `answer`.
+    /// `answer` with how many keys there are and where the next page begins.
     pub(crate) fn answer(&self, mut answer: Value) -> Value {
         answer["total"] = json!(self.total);
         answer["next_offset"] = json!(self.next_offset);
