@@ -198,7 +198,7 @@ impl Foreseen {
             "by": live.in_charge().to_string(), "factor": live.factor(), "covered_per_s": live.covered_per_s(),
             "lead_steps": live.scale().lead_steps,
             "calibrated": live.is_proven().then(|| json!({
-                "since_s": since_s, "steps": lived.steps, "of_history": self.of_history,
+                "since_s": since_s, "steps": lived.steps, "of_history": self.of_history.min(lived.steps),
             })),
             "lived": {
                 "since_s": since_s, "steps": lived.steps, "judged_steps": lived.judged,
