@@ -100,7 +100,7 @@ impl<S: Subject> Driver<S> {
                 let place = |one: &Instance| (one.group.service.clone(), one.group.pool.clone());
                 ensure!(place(&before) == place(instance), "{before:?} changed its place: {instance:?}");
                 let is_taken_back = S::takes_back()
-                    && (before.state, instance.state) == (InstanceState::Draining, InstanceState::Ready)
+                    && (before.state == InstanceState::Draining && instance.state.is_wanted())
                     && self.raised.contains(&instance.group);
                 let goes_on = before.state <= instance.state || is_taken_back;
                 ensure!(goes_on, "{before:?} went back: {instance:?}");
