@@ -7,6 +7,7 @@ mod calendar;
 mod capacity;
 mod clock;
 mod config;
+mod configuration;
 mod controller;
 mod events;
 mod files;
@@ -56,6 +57,8 @@ enum Command {
     Backtest(forecasting::backtest::BacktestArgs),
     /// What capacity would have cost and left unserved under scaling policies, replayed on a CSV file
     Simulate(simulate::SimulateArgs),
+    /// Check configurations, or print their schema and a reference of all fields
+    Config(configuration::ConfigArgs),
     /// Check policy documents, make one of another rate limiter's, or print their schema
     Policy(policy::PolicyArgs),
     /// Sizes of instance that observed demand would be cheaper with
@@ -98,6 +101,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Forecast(args) => forecasting::forecast::run(&args),
         Command::Backtest(args) => forecasting::backtest::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Config(args) => configuration::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Shapes(args) => shapes::run(&args),
         Command::Generate(args) => traffic::generate::run(args),

@@ -15,7 +15,7 @@ use forebay_provision::InstanceManager;
 use tokio::sync::oneshot;
 
 use super::CapacityLoop;
-use super::allocations::{Allocation, AllocationState, Sent, Wanted};
+use super::allocations::{Allocation, AllocationState, Sent, Wanted, is_there};
 use super::room::Room;
 use super::selecting;
 use super::spending::Instant;
@@ -126,6 +126,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             wanted,
             state: AllocationState::Pending,
             made_ms: now.wall_ms,
+            is_ready: false,
             eta_s: 0,
             confidence: 0.0,
             planned: BTreeMap::new(),
@@ -172,7 +173,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     fn cancel(&mut self, id: &str) -> Result<Allocation, Denied> {
-        let cancelled = Allocation { state: AllocationState::Cancelled, ..self.open(id)? };
+        let cancelled = Allocation { state: AllocationState::Cancelled, is_ready: false, ..self.open(id)? };
         self.allocations.put(cancelled.clone());
         Ok(cancelled)
     }
@@ -200,6 +201,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         room.check(wanted, room.promised(wanted, self.allocations.all(), &inputs))?;
         let horizon_s = (inputs.steps as u64 * u64::from(inputs.step_s)) as i64;
         let is_soon = wanted.from_s < now.calendar_s as i64 + horizon_s;
+        let mut is_ready = false;
         if is_soon {
             let with = self.inputs(now, Some(allocation.reservation()));
             let (before, after) =
@@ -217,14 +219,30 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 (more > 0).then(|| (format!("{}/{}", target.group.pool, target.group.shape), more))
             };
             allocation.planned = after.targets.iter().filter_map(more).collect();
+            // What is kept of others that were given back may still be starting.
+            is_ready = allocation.planned.is_empty() && is_there(&allocation.wanted, &with, &after, &self.instances);
         }
         let lead_s = room.lead_s;
-        let is_ready = is_soon && allocation.planned.is_empty();
+        allocation.is_ready = is_ready && allocation.wanted.from_s <= now.calendar_s as i64;
         let earliest_s = now.calendar_s as i64 + if is_ready { 0 } else { lead_s.ceil() as i64 };
         allocation.eta_s = earliest_s.max(allocation.wanted.from_s);
         let within_s = (allocation.eta_s as f64 - now.calendar_s) / now.speed;
         allocation.confidence = if is_ready { 1.0 } else { self.confidence(&room, within_s, now) };
         Ok(())
+    }
+
+    /// Says when what did not come in time is expected now: what is asked for anew takes a lead time, from when a pool that
+    /// matches may be asked. It is not written down, since a restart says it anew too.
+    pub(super) fn expect_late(&mut self, inputs: &CapacityInputs, now: Instant) {
+        let mut allocations = std::mem::take(&mut self.allocations);
+        for one in allocations.late(now.calendar_s as i64) {
+            let room = Room::of(&one.wanted, inputs);
+            let wait_ms = room.pools.iter().map(|pool| self.refusals.left_ms(pool, now.wall_ms)).min().unwrap_or(0);
+            let wait_s = wait_ms as f64 / 1000.0 * now.speed;
+            one.eta_s = (now.calendar_s + wait_s + room.lead_s).ceil() as i64;
+            one.confidence = self.confidence(&room, room.lead_s / now.speed, now);
+        }
+        self.allocations = allocations;
     }
 
     /// How probable it is that an instance asked for now is ready within `within_s` real seconds, in the least sure group of
@@ -280,8 +298,8 @@ pub(crate) fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Res
         return Err(Denied::Wrong("the window must end after it begins, and not in the past".to_owned()));
     }
     if wanted.to_s - now_s > FARTHEST_S {
-        let (most, asked) = (FARTHEST_S / 86_400, (wanted.to_s - now_s) / 86_400);
-        return Err(Denied::Wrong(format!("the window must end within {most} days, and would in {asked}")));
+        let (most, latest_s) = (FARTHEST_S / 86_400, now_s + FARTHEST_S);
+        return Err(Denied::Wrong(format!("the window must end within {most} days, by {latest_s} in unix seconds")));
     }
     Ok(())
 }

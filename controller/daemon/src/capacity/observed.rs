@@ -175,7 +175,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             dwell: self.dwell.memory(),
             spending: &self.spending,
             pools: self.offers(now),
-            retired_shapes: self.shaping.retired(),
+            retired_shapes: self.shaping.retired().into_iter().chain(self.former.retired()).collect(),
         };
         assembling::inputs(&self.shared.config, &self.settings, known)
     }

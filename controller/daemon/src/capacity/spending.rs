@@ -31,9 +31,24 @@ struct Account {
     spent_micros: Micros,
     /// Of the next micro, in micros x milliseconds per hour.
     remainder: u64,
+    /// The period before it: when that began, and what was spent in it.
+    #[serde(default)]
+    before: Option<(i64, Micros)>,
 }
 
 impl Account {
+    /// Is of the period that began then from now on. A new one begins with nothing spent. A calendar that was put back gives
+    /// nothing back: what was spent meanwhile counts beside what was spent before.
+    fn move_to(&mut self, began_s: i64) {
+        if began_s > self.began_s {
+            *self = Self { began_s, before: Some((self.began_s, self.spent_micros)), ..Self::default() };
+        } else if began_s < self.began_s {
+            let again = self.before.take_if(|(before_s, _)| *before_s >= began_s).map_or(0, |(_, spent)| spent);
+            self.spent_micros = self.spent_micros.saturating_add(again);
+            self.began_s = began_s;
+        }
+    }
+
     fn pay(&mut self, micros_per_h: Micros, for_ms: u64) {
         // 1e16 micros an hour for a week of milliseconds fit 128 bits a thousand times over.
         let owed = u128::from(micros_per_h) * u128::from(for_ms) + u128::from(self.remainder);
@@ -104,9 +119,7 @@ impl Spending {
         for budget in &settings.budgets {
             let began_s = budget.period.begin_s(now.calendar_s as i64);
             let account = self.accounts.entry(budget.name.clone()).or_default();
-            if account.began_s != began_s {
-                *account = Account { began_s, ..Account::default() };
-            }
+            account.move_to(began_s);
         }
         let there: BTreeMap<String, Paid> = instances
             .iter()
@@ -346,6 +359,24 @@ capacity:
         assert_eq!(spent(&often, &settings, noon(700)), spent(&once, &settings, noon(700)));
         let stored = serde_json::to_string(&often).unwrap();
         assert_eq!(serde_json::from_str::<Spending>(&stored).unwrap(), often, "a restart loses nothing");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_over_the_end_of_a_period_and_back_gives_no_money_back() {
+        let (settings, mut spending) = (settings(), Spending::default());
+        let one = [instance("a", "shop", "a", noon(0).wall_ms)];
+        // The calendar is a day ahead for a while; money goes by what really passed.
+        let at = |later_s, ahead_s: f64| Instant { calendar_s: noon(later_s).calendar_s + ahead_s, ..noon(later_s) };
+        spending.pay(&settings, &one, at(0, 0.0));
+        spending.pay(&settings, &one, at(360, 0.0));
+        assert_eq!(spent(&spending, &settings, at(360, 0.0))[0], 1_000_000);
+        spending.pay(&settings, &one, at(720, 86_400.0));
+        assert_eq!(spent(&spending, &settings, at(720, 86_400.0))[0], 1_000_000, "another day");
+        spending.pay(&settings, &one, at(1080, 0.0));
+        assert_eq!(spent(&spending, &settings, at(1080, 0.0)), [3_000_000, 3_000_000, 0], "all that was spent");
+        spending.pay(&settings, &one, at(1440, 0.0));
+        spending.pay(&settings, &one, at(1440, -86_400.0));
+        assert_eq!(spent(&spending, &settings, at(1440, -86_400.0))[0], 4_000_000, "behind by a day");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /v1/allocations` | asks for capacity: 201 where it is there, 202 with an ETA where it has to come |
-//! | `GET /v1/allocations`, `GET /v1/allocations/ID` | what was asked for |
+//! | `GET /v1/allocations`, `GET /v1/allocations/ID` | what was asked for, and whether all of it is `ready` now |
 //! | `PATCH /v1/allocations/ID` | `{"to": TIME}`: lets it last longer, or less long |
 //! | `DELETE /v1/allocations/ID` | gives it back |
 //!

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::problem::Problem;
 
 /// Most keys of an answer.
-pub(crate) const MOST_KEYS: usize = 1000;
-/// Most rows of an answer that lists more than one key: entries, records or slots, at about 200 bytes each 2 MB.
-const MOST_ROWS: usize = 10_000;
+pub(crate) const MOST_KEYS: usize = 10_000;
+/// Most rows of an answer that lists more than one key: entries, records or slots, at about 200 bytes each 40 MB.
+const MOST_ROWS: usize = 200_000;
 
 /// Which keys are asked for. All of them where nothing is said.
 #[derive(Clone, Debug, Deserialize)]
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_none_is_refused() {
-        assert!(asked(0, 0).check().unwrap_err().detail.contains("between 1 and 1000"));
+        assert!(asked(0, 0).check().unwrap_err().detail.contains("between 1 and 10000"));
         assert!(asked(0, MOST_KEYS + 1).check().is_err());
         assert!(asked(usize::MAX, 1).check().is_ok());
     }

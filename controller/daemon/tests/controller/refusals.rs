@@ -90,8 +90,8 @@ fn lists_of_keys_come_in_pages_and_windows_are_bounded() {
         assert_eq!(tenants("?limit=2&offset=2"), ("c".to_owned(), 3, None), "{path}");
         assert_eq!(tenants("?tenant=b&resource=requests"), ("b".to_owned(), 1, None), "{path}");
         for (wrong, said) in [
-            ("limit=0", "between 1 and 1000"),
-            ("limit=1001", "1000"),
+            ("limit=0", "between 1 and 10000"),
+            ("limit=10001", "10000"),
             ("limit=-1", "invalid digit"),
             ("offset=x", "invalid digit"),
         ] {

@@ -210,3 +210,35 @@ async fn all_that_is_taken_away_at_once_comes_again() {
     rig.turns(20).await;
     assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
 }
+
+#[tokio::test]
+async fn what_is_not_configured_any_more_serves_until_others_do_and_is_paid_for() {
+    let renamed = [
+        CONFIG.replace("name: Small", "name: Slim"),
+        CONFIG.replace("name: near", "name: nearer").replace("name: far", "name: farther"),
+    ];
+    for text in renamed {
+        let mut rig = Rig::new();
+        rig.expect(|_| 20.0);
+        rig.turns(20).await;
+        // It is started again while others start.
+        for _ in 0..2 {
+            rig = rig.restarted_as(&text);
+            let spent = |rig: &Rig| lock(&rig.shared.capacity.view).plan.report.budgets[0].spent_micros;
+            rig.expect(|_| 20.0);
+            rig.turns(1).await;
+            let before = spent(&rig);
+            rig.turns(5).await;
+            assert_eq!(rig.count(InstanceState::Ready), 3, "they serve while others start");
+            assert!(rig.shared.capacity.ready().milli_per_s["shop"][0] >= 20_000, "and count");
+            // Six instances at 1 an hour for 25 s, and the reserve of rounding.
+            assert!(spent(&rig) - before > 40_000, "{}", spent(&rig) - before);
+        }
+        rig.turns(60).await;
+        assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+        let old = |one: &forebay_plan::capacity::Instance| one.group.pool == "near" && one.group.shape == "Small";
+        assert_eq!(rig.outside.count(old), 0, "and are let go then");
+        rig = rig.restarted_as(&text);
+        assert!(rig.capacity.settings.shapes.len() == 1 && rig.capacity.settings.pools.len() == 2, "and forgotten");
+    }
+}
