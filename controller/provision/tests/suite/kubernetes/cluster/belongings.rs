@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 use forebay_plan::capacity::Group;
@@ -20,7 +21,8 @@ use crate::driver::{Driver, ready, wanted};
 use crate::subject::{Subject, other, steady};
 
 const KARPENTER: &str = "/apis/karpenter.sh/v1";
-const NODE_POOL: &str = "suite-nodes";
+/// Of the whole cluster, which may have been here before.
+static NODE_POOL: LazyLock<String> = LazyLock::new(|| format!("suite-nodes-{}", std::process::id()));
 
 /// A kind of Karpenter's, without what nobody here reads.
 fn kind(name: &str, plural: &str) -> Value {
@@ -47,7 +49,7 @@ async fn provide(admin: Admin) -> Result<()> {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    let mut pool = named("karpenter.sh/v1", "NodePool", NODE_POOL);
+    let mut pool = named("karpenter.sh/v1", "NodePool", &NODE_POOL);
     pool["spec"] = json!({ "template": { "spec": { "mine": true } } });
     admin.provide(&format!("{KARPENTER}/nodepools"), &pool).await?;
     admin.provide("/apis/scheduling.k8s.io/v1/priorityclasses", &priority_class()?).await
@@ -63,7 +65,7 @@ fn priority_class() -> Result<Value> {
 async fn with_karpenter() -> Result<Driver<BehindRelay>> {
     let class = priority_class()?["metadata"]["name"].as_str().context("a name")?.to_owned();
     let subject = BehindRelay::with(|settings| {
-        settings.pools[0].node_pool = Some(NODE_POOL.to_owned());
+        settings.pools[0].node_pool = Some(NODE_POOL.clone());
         settings.pools[0].placeholders = Some(Placeholders {
             shape: "Small".to_owned(),
             count: 2,
@@ -89,7 +91,7 @@ fn is_room(pod: &&Value) -> bool {
 
 fn node_pool(driver: &Driver<BehindRelay>) -> Result<Value> {
     let admin = driver.subject.place.admin.clone();
-    Ok(at_once(async move { admin.get(&format!("{KARPENTER}/nodepools"), NODE_POOL).await })?["spec"].clone())
+    Ok(at_once(async move { admin.get(&format!("{KARPENTER}/nodepools"), &NODE_POOL).await })?["spec"].clone())
 }
 
 /// One life, since Karpenter's objects belong to the whole cluster.
@@ -148,7 +150,7 @@ async fn room_is_there_and_not_counted(driver: &mut Driver<BehindRelay>) -> Resu
         );
         // As much as an instance of the shape asks for, and in the same pool.
         ensure!(spec["containers"][0]["resources"]["requests"]["cpu"] == "1", "{spec:#}");
-        ensure!(spec["nodeSelector"]["karpenter.sh/nodepool"] == NODE_POOL, "{spec:#}");
+        ensure!(spec["nodeSelector"]["karpenter.sh/nodepool"] == NODE_POOL.as_str(), "{spec:#}");
     }
     let instance = pods.iter().find(|pod| super::super::api::group_of(pod) == Some(steady())).context("an instance")?;
     ensure!(instance["spec"]["priority"].as_i64() > class["value"].as_i64(), "{instance:#}");
@@ -160,8 +162,8 @@ async fn room_is_there_and_not_counted(driver: &mut Driver<BehindRelay>) -> Resu
 /// A claim that found no capacity, for a pod that waits for a node.
 async fn what_karpenter_lacks_is_said(driver: &mut Driver<BehindRelay>) -> Result<()> {
     let claims = format!("{KARPENTER}/nodeclaims");
-    let mut claim = named("karpenter.sh/v1", "NodeClaim", "suite-claim");
-    claim["metadata"]["labels"] = json!({ "karpenter.sh/nodepool": NODE_POOL });
+    let mut claim = named("karpenter.sh/v1", "NodeClaim", &NODE_POOL);
+    claim["metadata"]["labels"] = json!({ "karpenter.sh/nodepool": *NODE_POOL });
     claim["status"] = json!({ "conditions": [{ "type": "Launched", "status": "False", "message": "none to be had",
         "reason": "InsufficientCapacityError", "lastTransitionTime": super::super::api::now() }] });
     let admin = driver.subject.place.admin.clone();
@@ -185,7 +187,7 @@ async fn what_karpenter_lacks_is_said(driver: &mut Driver<BehindRelay>) -> Resul
         driver.subject.pause().await;
     }
     driver.subject.place.nodes.leave_unplaced(&steady(), false);
-    at_once(async move { admin.delete(&claims, "suite-claim").await })?;
+    at_once(async move { admin.delete(&claims, &NODE_POOL).await })?;
     let observed = driver.settle().await?;
     ensure!(ready(&observed, &steady()).len() == 3, "{observed:?}");
     Ok(())
@@ -195,7 +197,7 @@ async fn what_the_user_set_stays(driver: &mut Driver<BehindRelay>) -> Result<()>
     let admin = driver.subject.place.admin.clone();
     at_once(async move {
         let change = json!({ "spec": { "weight": 7 } });
-        admin.merge(&format!("{KARPENTER}/nodepools"), NODE_POOL, &change).await
+        admin.merge(&format!("{KARPENTER}/nodepools"), &NODE_POOL, &change).await
     })?;
     driver.repeat().await?;
     let troubles = driver.subject.manager().troubles();
