@@ -229,6 +229,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         if is_carried_out {
             error = self.carry_out(&plan, now).await.err();
         }
+        if !is_carried_out || error.is_some() {
+            self.foresights.note_not_ordered();
+        }
         self.store_all();
         self.publish(Arc::new(inputs), plan, findings, error.map(|error| error.to_string()), now);
     }
@@ -317,8 +320,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
     }
 
-    /// A manager that does not answer: what is known stands, and nothing is given up.
+    /// A manager that does not answer: what is known stands, nothing is given up, and demand goes on.
     fn note_silence(&mut self, error: &ProvisionError) {
+        self.foresee_unseen();
         self.count_error(error);
         self.standing.not_seen();
         tracing::error!(%error, "instances are not seen; what is known of them stands");

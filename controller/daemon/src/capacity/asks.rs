@@ -27,7 +27,7 @@ use crate::state::lock;
 /// Most allocations that are not over.
 const MAX_OPEN: usize = 1000;
 /// Longest window, and how far ahead it may begin, calendar seconds: 90 days.
-const FARTHEST_S: i64 = 90 * 86_400;
+pub(crate) const FARTHEST_S: i64 = 90 * 86_400;
 
 /// A manager that was not heard of for longer than a call to it may take does not answer.
 const SILENT_AFTER_MS: u64 = CALL_WITHIN.as_millis() as u64;

@@ -145,6 +145,26 @@ async fn what_troubles_the_manager_is_shown() {
 }
 
 #[tokio::test]
+async fn endpoints_that_cannot_be_written_are_shown_until_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let taken = folder.path().join("eds");
+    std::fs::write(&taken, "a file where the folder is to be").unwrap();
+    let text = format!("{CONFIG}  endpoints: {}\n", taken.display());
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(2).await;
+    let troubles = |rig: &Rig| lock(&rig.shared.capacity.view).troubles.clone();
+    let [trouble] = &troubles(&rig)[..] else { panic!("{:?}", troubles(&rig)) };
+    assert!(trouble.contains("eds/shop.json") && trouble.contains("capacity.endpoints"), "{trouble}");
+    std::fs::remove_file(&taken).unwrap();
+    rig.turns(1).await;
+    assert_eq!(troubles(&rig), [] as [String; 0]);
+    assert!(endpoints::file_of(&taken, "shop").is_file());
+}
+
+#[tokio::test]
 async fn a_region_that_was_lost_before_a_restart_is_paid_for_and_its_endpoints_stand() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));

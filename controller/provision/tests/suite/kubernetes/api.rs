@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) cluster: controllers::Cluster,
     /// What was asked, for the manifest of rights.
     pub(crate) asked: BTreeSet<Call>,
+    /// Names of the ConfigMaps that were asked for.
+    pub(crate) config_maps: BTreeSet<String>,
     /// How often, and how much was answered.
     pub(crate) requests: usize,
     pub(crate) sent: Sent,
@@ -208,12 +210,16 @@ impl World {
         }
         // An apply that makes an object also takes the right to create it.
         let makes = call.is_apply && !self.store.has(&call);
+        let name = call.name.clone();
         let asked = makes.then(|| Call { verb: "create", ..call.without_content() });
-        for asked in asked.into_iter().chain([call.without_content()]) {
+        for asked in asked.into_iter().chain([Call { name: name.clone(), ..call.without_content() }]) {
             if self.rights.as_ref().is_some_and(|rights| !rights.allow(&asked)) {
                 return Fate::Answered(store::status(403, "Forbidden", &format!("{asked:?} is not allowed")));
             }
-            self.asked.insert(asked);
+            self.asked.insert(asked.without_content());
+        }
+        if call.resource == "configmaps" {
+            self.config_maps.extend(name);
         }
         if let Some((code, after_s)) = self.errors.pop() {
             let (code, mut status) = store::status(code, "", "the fake was told to");
