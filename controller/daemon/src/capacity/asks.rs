@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use forebay_plan::capacity::{
     CapacityInputs, CapacityPlan, Generation, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
 };
-use forebay_provision::InstanceManager;
+use forebay_provision::{CALL_WITHIN, InstanceManager};
 use tokio::sync::oneshot;
 
 use super::CapacityLoop;
-use super::allocations::{Allocation, AllocationState, Sent, Wanted, is_there};
+use super::allocations::{Allocation, AllocationState, Sent, Wanted, is_there, matches};
+use super::board::serves_per_s;
 use super::room::Room;
 use super::selecting;
 use super::spending::Instant;
@@ -27,6 +28,9 @@ use crate::state::lock;
 const MAX_OPEN: usize = 1000;
 /// Longest window, and how far ahead it may begin, calendar seconds: 90 days.
 pub(crate) const FARTHEST_S: i64 = 90 * 86_400;
+
+/// A manager that was not heard of for longer than a call to it may take does not answer.
+const SILENT_AFTER_MS: u64 = CALL_WITHIN.as_millis() as u64;
 
 /// Something that is asked of the loop.
 pub(crate) enum Ask {
@@ -51,7 +55,7 @@ pub(crate) enum Denied {
     Conflict(String),
     #[error("a newer controller keeps the capacity (order {taken} was taken); ask that one")]
     StoodDown { taken: Generation },
-    #[error("the instance manager was not heard of since the start, so nothing can be promised; ask again")]
+    #[error("the instance manager does not answer at present, so nothing can be promised for soon; ask again")]
     NotSeen,
     #[error("the store can not be written at present; ask again with the same Idempotency-Key")]
     NotStored,
@@ -208,19 +212,28 @@ impl<M: InstanceManager> CapacityLoop<M> {
                 (plan_capacity(&inputs, &PlanningLimits::default()), plan_capacity(&with, &PlanningLimits::default()));
             let line =
                 |plan: &CapacityPlan| plan.report.services.iter().find(|line| line.service == wanted.service).cloned();
-            let reasons = line(&before).zip(line(&after));
-            if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason)) {
-                return Err(denied);
-            }
             let had: BTreeMap<&Group, u32> =
                 before.targets.iter().map(|target| (&target.group, target.count)).collect();
             let more = |target: &Target| {
                 let more = target.count.saturating_sub(had.get(&target.group).copied().unwrap_or(0));
-                (more > 0).then(|| (format!("{}/{}", target.group.pool, target.group.shape), more))
+                (more > 0).then(|| (target.group.clone(), more))
             };
-            allocation.planned = after.targets.iter().filter_map(more).collect();
+            let more: BTreeMap<Group, u32> = after.targets.iter().filter_map(more).collect();
+            // What is to come later is not ordered yet, and what may be part of the outlook need not come on top.
+            let is_later = wanted.from_s as f64 > now.calendar_s + room.lead_s;
+            let is_covered = is_later || !wanted.is_on_top || covers(&more, wanted, &with);
+            let reasons = line(&before).zip(line(&after));
+            if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason, is_covered))
+            {
+                return Err(denied);
+            }
+            let named = |(group, more): (Group, u32)| (format!("{}/{}", group.pool, group.shape), more);
+            allocation.planned = more.into_iter().map(named).collect();
             // What is kept of others that were given back may still be starting.
             is_ready = allocation.planned.is_empty() && is_there(&allocation.wanted, &with, &after, &self.instances);
+            if !is_ready && now.wall_ms.saturating_sub(self.spending.paid_until_ms()) > SILENT_AFTER_MS {
+                return Err(Denied::NotSeen);
+            }
         }
         let lead_s = room.lead_s;
         allocation.is_ready = is_ready && allocation.wanted.from_s <= now.calendar_s as i64;
@@ -253,9 +266,22 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 }
 
-/// What is new of the second reason beside the first.
-fn denied(before: &ServiceReason, after: &ServiceReason) -> Option<Denied> {
-    if before == after {
+/// Whether instances that come because of a request are all that it asks for.
+fn covers(more: &BTreeMap<Group, u32>, wanted: &Wanted, inputs: &CapacityInputs) -> bool {
+    let matching = || more.iter().filter(|(group, _)| matches(wanted, inputs, group));
+    match (wanted.replicas, wanted.capacity_per_s) {
+        (Some(count), _) => matching().map(|(_, more)| *more).sum::<u32>() >= count,
+        (None, per_s) => {
+            let serves = |(group, more): (&Group, &u32)| serves_per_s(inputs, group).unwrap_or(0.0) * f64::from(*more);
+            matching().map(serves).sum::<f64>() >= per_s.unwrap_or(0.0)
+        }
+    }
+}
+
+/// What is new of the second reason beside the first. A service that was short already and stays so gets what comes for it, and
+/// nothing is promised of what does not.
+fn denied(before: &ServiceReason, after: &ServiceReason, is_covered: bool) -> Option<Denied> {
+    if before == after && is_covered {
         return None;
     }
     let impossible = |constraint, detail: String| Some(Denied::Impossible { constraint, detail });

@@ -156,6 +156,11 @@ impl Spending {
         }
     }
 
+    /// When instances were seen and paid for last, wall unix milliseconds.
+    pub(super) fn paid_until_ms(&self) -> u64 {
+        self.paid_until_ms
+    }
+
     /// When it was paid last, calendar unix seconds.
     pub(super) fn paid_until_calendar_s(&self, now: Instant) -> f64 {
         now.calendar_s - now.wall_ms.saturating_sub(self.paid_until_ms) as f64 / 1000.0 * now.speed

@@ -163,3 +163,28 @@ async fn what_was_given_back_while_it_started_is_not_promised_as_ready() {
     let third = rig.allocate(rig.wanted(4, 0, 1200), "c").unwrap();
     assert!(third.is_ready && third.confidence == 1.0, "{third:?}");
 }
+
+#[tokio::test]
+async fn nothing_is_promised_beside_a_shortage_or_of_a_manager_that_is_not_heard() {
+    let far = "    - { name: far, location: there, max_instances: 12, lead_s: 100, price_factor: 1.5 }\n";
+    let mut rig = rig(&CONFIG.replace(far, ""));
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    assert!(rig.allocate(rig.wanted(2, 0, 6000), "a").is_ok());
+    rig.outside.set(Some(Fault::Quota("near")));
+    rig.turns(3).await;
+    let refused = |refused| matches!(refused, Err(Denied::Impossible { constraint: "capacity", .. }));
+    assert!(refused(rig.allocate(rig.wanted(2, 0, 600), "b")), "the first are not there either");
+    assert!(rig.allocate(rig.wanted(2, 86_400, 90_000), "c").is_ok(), "tomorrow is another day");
+    rig.outside.set(None);
+    rig.turns(60).await;
+    assert!(rig.allocate(rig.wanted(2, 0, 600), "d").is_ok());
+    rig.turns(40).await;
+    rig.outside.set(Some(Fault::Down));
+    rig.turns(7).await;
+    assert_eq!(rig.allocate(rig.wanted(4, 0, 600), "e"), Err(Denied::NotSeen), "for longer than a call may take");
+    assert!(rig.allocate(rig.wanted(2, 86_400, 90_000), "f").is_ok());
+    rig.outside.set(None);
+    rig.turns(1).await;
+    assert!(rig.allocate(rig.wanted(4, 0, 600), "e").is_ok());
+}
