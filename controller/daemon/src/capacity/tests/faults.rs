@@ -209,6 +209,27 @@ async fn all_that_is_taken_away_at_once_comes_again() {
     rig.outside.end_interrupted();
     rig.turns(20).await;
     assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+    assert!(!rig.shared.metrics.text().contains("interrupted\"}"), "the pool is not to blame");
+}
+
+#[tokio::test]
+async fn a_pool_that_takes_back_what_it_gives_is_done_without_until_it_stays() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    rig.outside.set(Some(Fault::TakesBack("near")));
+    rig.turns(2).await;
+    assert_eq!(lock(&rig.shared.capacity.view).refusals[0].0, "near", "and people are told");
+    assert!(rig.shared.metrics.text().contains("forebay_capacity_failures_total{pool=\"near\",kind=\"interrupted\"}"));
+    rig.turns(28).await;
+    let far = |rig: &Rig| rig.outside.count(|one| one.group.pool == "far" && one.state == InstanceState::Ready);
+    assert_eq!((far(&rig), rig.outside.started()), (3, 15), "others make up for it; it is tried again twice");
+    rig.turns(300).await;
+    assert!(far(&rig) >= 3 && rig.outside.started() <= 27, "{}", rig.outside.started());
+    rig.outside.set(None);
+    rig.turns(400).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.count(InstanceState::Starting)), (3, 0));
+    assert!(lock(&rig.shared.capacity.view).refusals.is_empty(), "and all is as it was");
 }
 
 #[tokio::test]
