@@ -10,8 +10,9 @@
 //!
 //! What goes wrong is answered so that capacity stays: a manager that does not answer changes nothing, and what is known
 //! of its instances stands; a plan that breaks an invariant is not carried out; a pool that refuses, or says that it does
-//! and nothing comes, or takes back at once what it gives, is done without for a while ([`refusals`]). A controller that was killed between decision and order
-//! decides again from what it then sees: instances are counted at the manager, never remembered here.
+//! and nothing comes, or takes back at once what it gives, is done without for a while ([`refusals`]). A controller that
+//! was killed between decision and order decides again from what it then sees: instances are counted at the manager,
+//! never remembered here.
 //!
 //! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start; the sequence begins
 //! anywhere, so that of two controllers that were started in one millisecond one is newer. A manager that knows a

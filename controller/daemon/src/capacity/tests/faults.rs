@@ -1,12 +1,14 @@
 //! What goes wrong outside: managers that are down, lie or lose answers, pools that refuse, regions that are lost.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_plan::capacity::{Fleet, InstanceState};
 
 use super::outside::{Fault, Outside};
-use super::{CONFIG, FIRST_STEP, Rig, STEP_S};
-use crate::capacity::endpoints;
+use super::{CONFIG, FIRST_STEP, Rig, STEP_S, rig_clock};
+use crate::capacity::endpoints::{self, Assignment};
+use crate::capacity::xds::Resources;
 use crate::clock::ManualClock;
 use crate::state::lock;
 
@@ -195,6 +197,39 @@ async fn a_region_that_was_lost_before_a_restart_is_paid_for_and_its_endpoints_s
     rig.turns(60).await;
     assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), told);
+}
+
+#[tokio::test]
+async fn endpoints_of_a_former_service_end_with_its_instances() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = rig_clock();
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let eds = folder.path().join("eds");
+    let text = format!("{CONFIG}  endpoints: {}\n  xds: {{ listen: \"127.0.0.1:0\" }}\n", eds.display());
+    let renamed = text.replace("name: shop", "name: store").replace("pool: shop", "pool: store");
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let told = |service: &str| std::fs::read_to_string(endpoints::file_of(&eds, service)).unwrap();
+    let addresses = |service: &str| told(service).matches("socket_address").count();
+    assert_eq!(addresses("shop"), 3);
+    // It is started again while they drain.
+    for _ in 0..2 {
+        rig = rig.restarted_as(&renamed);
+        rig.turns(1).await;
+        assert_eq!((addresses("shop"), addresses("store")), (3, 0));
+    }
+    assert_eq!(told("shop").matches("DRAINING").count(), 3);
+    rig.turns(5).await;
+    assert_eq!((rig.outside.count(|_| true), addresses("shop")), (0, 0));
+    let none = |service: &str| Assignment { service: service.to_owned(), regions: BTreeMap::new() };
+    let expected = Resources::of(&[none("shop"), none("store")]);
+    assert_eq!(rig.shared.capacity.endpoints.newest().as_deref(), Some(&expected), "and proxies that ask hear it");
+    std::fs::remove_file(endpoints::file_of(&eds, "shop")).unwrap();
+    rig = rig.restarted_as(&renamed);
+    rig.turns(1).await;
+    assert!(!endpoints::file_of(&eds, "shop").exists(), "who took it away does not get it back");
+    assert_eq!(rig.shared.capacity.endpoints.newest().as_deref(), Some(&expected), "after any restart");
 }
 
 #[tokio::test]
