@@ -23,6 +23,7 @@ pub(crate) mod asks;
 mod assembling;
 pub(crate) mod availability;
 pub(crate) mod board;
+mod calendar;
 mod coming;
 mod drains;
 mod dwell;

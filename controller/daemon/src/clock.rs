@@ -95,6 +95,12 @@ impl ManualClock {
         now.0 += real.as_secs_f64() * self.speed;
         now.1 += real;
     }
+
+    /// Puts the calendar ahead, or back, while no time passes.
+    #[cfg(test)]
+    pub(crate) fn put_ahead(&self, calendar_s: f64) {
+        lock(&self.now).0 += calendar_s;
+    }
 }
 
 impl Clock for ManualClock {

@@ -1,8 +1,9 @@
 //! Allocations: capacity that somebody asked for ahead of time, from the asking to its end.
 //!
 //! An allocation is a promise that the planner keeps like demand ([`Reservation`]). It is *pending* until what was promised
-//! is ready, then *allocated*, until its window ends or it is cancelled. What could not be promised never becomes one: the
-//! request is refused with the constraint that stands against it ([`super::asks`]).
+//! is ready, then *allocated*, until its window ends, by a calendar that is believed ([`super::calendar`]), or it is
+//! cancelled. What could not be promised never becomes one: the request is refused with the constraint that stands against
+//! it ([`super::asks`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::board::serves_per_s;
+use super::calendar::Calendar;
 use super::selecting::Scored;
 use super::spending::Instant;
 
@@ -139,6 +141,7 @@ pub(crate) struct Allocations {
     changed: BTreeSet<String>,
     /// Of those that were made in this run, for their ids.
     made: u64,
+    calendar: Calendar,
 }
 
 impl Allocations {
@@ -192,8 +195,9 @@ impl Allocations {
         instances: &[Instance],
         now: Instant,
     ) {
+        let believed_s = self.calendar.believed_s(now) as i64;
         for one in self.all.iter_mut().filter(|one| one.state.is_open()) {
-            let is_over = one.wanted.to_s <= now.calendar_s as i64;
+            let is_over = one.wanted.to_s <= believed_s;
             one.is_ready = !is_over && is_there(&one.wanted, inputs, plan, instances);
             let state = if is_over {
                 AllocationState::Ended

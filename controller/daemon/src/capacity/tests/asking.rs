@@ -37,6 +37,30 @@ async fn capacity_that_is_asked_for_in_a_region_comes_there() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_ahead_and_back_ends_no_allocation() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(1).await;
+    let made = rig.allocate(rig.wanted(2, 0, 1200), "k").unwrap();
+    let told = |rig: &Rig| {
+        let one = rig.capacity.allocations.get(&made.id).unwrap();
+        (one.state, one.is_ready)
+    };
+    rig.turns(60).await;
+    assert_eq!(told(&rig), (AllocationState::Allocated, true));
+    rig.clock.put_ahead(3600.0);
+    rig.turns(10).await;
+    rig.clock.put_ahead(-3600.0);
+    rig.expect(|_| 20.0);
+    rig.turns(60).await;
+    assert_eq!(told(&rig), (AllocationState::Allocated, true), "it is kept");
+    rig.turns(109).await;
+    assert_eq!(told(&rig).0, AllocationState::Allocated);
+    rig.turns(1).await;
+    assert_eq!(told(&rig).0, AllocationState::Ended, "and ends when it is over");
+}
+
+#[tokio::test]
 async fn replicas_are_not_promised_on_spot_where_the_service_may_not_be_on_spot_alone() {
     let spot = CONFIG.replace(
         "max_instances: 12, lead_s: 100, price_factor: 1.5",
