@@ -6,22 +6,18 @@
 //!
 //! Money is paid for real time; periods of budgets are of the calendar, as forecasts are.
 
+mod own_clock;
+mod periods;
+
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::price::hourly_micros;
 use forebay_plan::capacity::{Budget, BudgetScope, Group, Instance, InstanceState, Micros};
-use forebay_provision::CALL_WITHIN;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
-use crate::config::capacity::{BudgetSettings, CapacitySettings, Period};
+use crate::config::capacity::{BudgetSettings, CapacitySettings};
 
 const MS_PER_H: u64 = 3_600_000;
-/// What is told to have been asked for later than now was asked for since the last look, and no longer ago than a call may take:
-/// after a long pause a clock that is ahead by a second is to cost seconds.
-const BETWEEN_LOOKS_MS: u64 = CALL_WITHIN.as_millis() as u64;
 
 /// What a budget has spent in its period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,24 +92,6 @@ impl Instant {
 }
 
 impl Spending {
-    /// Says by this controller's clock when instances were asked for and became ready, whatever clock their manager has: one that
-    /// was paid for before was asked for when it was first seen, any other since then. Told times are kept where that can be
-    /// so; where not, both are moved by as much, so that what lies between them stays.
-    pub(super) fn on_own_clock(&self, instances: &mut [Instance], now: Instant) {
-        let looked_ms = self.paid_until_ms.min(now.wall_ms);
-        for one in instances {
-            let told_ms = one.requested_ms;
-            one.requested_ms = match self.paid.get(&one.id) {
-                Some(known) => known.requested_ms.min(now.wall_ms),
-                None if told_ms > now.wall_ms => looked_ms.max(now.wall_ms.saturating_sub(BETWEEN_LOOKS_MS)),
-                None => told_ms.max(looked_ms),
-            };
-            let took = |ready_ms: u64| ready_ms.saturating_sub(told_ms);
-            let ready_ms = |ready_ms| one.requested_ms.saturating_add(took(ready_ms)).min(now.wall_ms);
-            one.ready_ms = one.ready_ms.map(ready_ms);
-        }
-    }
-
     /// Pays for `instances`, which are there now, and for those that were there and are not any more.
     pub(crate) fn pay(&mut self, settings: &CapacitySettings, instances: &[Instance], now: Instant) {
         for budget in &settings.budgets {
@@ -230,37 +208,6 @@ fn price_micros_per_h(settings: &CapacitySettings, group: &Group) -> Option<Micr
 fn billing_min_ms(settings: &CapacitySettings, pool: &str) -> u64 {
     let offer = settings.pools.iter().find(|offer| offer.pool.name == pool);
     offer.map_or(0, |offer| (offer.billing_min_s * 1000.0) as u64)
-}
-
-impl Period {
-    /// When the period that holds a moment began, unix seconds.
-    fn begin_s(self, at_s: i64) -> i64 {
-        match self {
-            Self::Hour => at_s - at_s.rem_euclid(3600),
-            Self::Day => at_s - at_s.rem_euclid(86_400),
-            // The first of January 1970 was a Thursday.
-            Self::Week => at_s - (at_s + 3 * 86_400).rem_euclid(7 * 86_400),
-            Self::Month => first_of_month(at_s, 0).unwrap_or(at_s - at_s.rem_euclid(30 * 86_400)),
-        }
-    }
-
-    /// When it ends.
-    fn end_s(self, at_s: i64) -> i64 {
-        match self {
-            Self::Hour => self.begin_s(at_s) + 3600,
-            Self::Day => self.begin_s(at_s) + 86_400,
-            Self::Week => self.begin_s(at_s) + 7 * 86_400,
-            Self::Month => first_of_month(at_s, 1).unwrap_or(self.begin_s(at_s) + 30 * 86_400),
-        }
-    }
-}
-
-/// When the month of a moment, or one so many later, begins; `None` beyond the calendar's end.
-fn first_of_month(at_s: i64, later: i32) -> Option<i64> {
-    let at: Zoned = Timestamp::from_second(at_s).ok()?.to_zoned(TimeZone::UTC);
-    let first: Date = at.date().first_of_month();
-    let first = first.checked_add(jiff::Span::new().months(later)).ok()?;
-    Some(first.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 #[cfg(test)]
@@ -382,16 +329,5 @@ capacity:
         spending.pay(&settings, &one, at(1440, 0.0));
         spending.pay(&settings, &one, at(1440, -86_400.0));
         assert_eq!(spent(&spending, &settings, at(1440, -86_400.0))[0], 4_000_000, "behind by a day");
-    }
-
-    #[test]
-    fn periods_are_of_the_utc_calendar() {
-        // Wednesday, 2025-12-31 12:00.
-        let at_s = 1_767_182_400;
-        let span = |period: Period| (at_s - period.begin_s(at_s), period.end_s(at_s) - at_s);
-        assert_eq!(span(Period::Hour), (0, 3600));
-        assert_eq!(span(Period::Day), (12 * 3600, 12 * 3600));
-        assert_eq!(span(Period::Week), (60 * 3600, 108 * 3600));
-        assert_eq!(span(Period::Month), (30 * 86_400 + 12 * 3600, 12 * 3600));
     }
 }
