@@ -214,9 +214,9 @@ impl Policy for Foresight<'_> {
         }
         self.decided += 1;
         let Some(signal) = self.signals.get(self.in_charge) else { return moment.running };
-        let given = self.guard.cap(world, moment, world.replicas(self.factor() * signal.level()));
+        let given = self.guard.give(world, moment, world.replicas(self.factor() * signal.level()));
         match self.account.get_mut(self.in_charge) {
-            Some(steps) if !self.guard.caps() => *steps += 1,
+            Some(steps) if !self.guard.intervenes() => *steps += 1,
             _ => self.guarded += 1,
         }
         given
