@@ -27,6 +27,8 @@ mod drains;
 mod dwell;
 pub(crate) mod endpoints;
 pub(crate) mod foreseeing;
+mod former;
+mod late;
 mod learned;
 pub(crate) mod ledger;
 mod metering;
@@ -68,6 +70,7 @@ use drains::Drains;
 use dwell::Dwell;
 use endpoints::EndpointFiles;
 use foreseeing::Foresights;
+use former::Former;
 use learned::Learned;
 use metering::Meter;
 use performance::Performances;
@@ -88,6 +91,8 @@ const HEADROOM: &str = "headroom";
 const PERFORMANCE: &str = "performance";
 /// The library of sizes under this one.
 const SHAPES: &str = "shapes";
+/// What was configured at the last start.
+const CONFIGURED: &str = "configured";
 /// Since when groups have their number.
 const DWELL: &str = "dwell";
 /// The generation that was last ordered under.
@@ -112,6 +117,7 @@ pub(crate) struct CapacityLoop<M> {
     meter: Meter,
     performances: Performances,
     shaping: Shaping,
+    former: Former,
     dwell: Dwell,
     spending: Spending,
     allocations: Allocations,
@@ -129,18 +135,25 @@ impl<M: InstanceManager> CapacityLoop<M> {
         shared: Arc<Shared>,
         settings: CapacitySettings,
         manager: M,
-        store: Box<dyn CapacityStore>,
+        mut store: Box<dyn CapacityStore>,
         asks: Receiver<Ask>,
         before_first: Generation,
     ) -> Result<Self, crate::store::StoreError> {
         let started = (wall_now_ms(), shared.clock.steady_now());
+        let spending = store.spending()?.unwrap_or_default();
+        let stored = store.learned(CONFIGURED)?;
+        let (settings, former, configured) = Former::beside(settings, stored.as_deref(), &spending.paid());
+        if let Some(text) = configured.filter(|text| stored.as_ref() != Some(text)) {
+            store.set_learned(CONFIGURED, &text)?;
+        }
         let stored = store.learned(SHAPES)?;
         let shaping = Shaping::of(settings.generated_shapes, &settings.shapes, stored.as_deref());
         let settings = CapacitySettings { shapes: shaping.all(), ..settings };
         let before: Option<(u64, u64)> = remembered("the last order", store.learned(ORDERED)?.as_deref());
         let before = before.map(|(epoch, sequence)| Generation { epoch, sequence });
         Ok(Self {
-            spending: store.spending()?.unwrap_or_default(),
+            spending,
+            former,
             allocations: Allocations::of(store.allocations()?),
             endpoints: settings.endpoints.clone().map(EndpointFiles::in_folder),
             shared,
@@ -209,11 +222,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.tune(&inputs, &plan, now);
         self.shape(&inputs, now);
         self.allocations.move_on(&inputs, &plan, &self.instances, now);
+        self.expect_late(&inputs, now);
         let mut error = None;
         let is_carried_out = findings.is_empty() && self.standing.stood_down().is_none();
         self.dwell.turn(is_carried_out.then_some(&plan), inputs.now_s);
         if is_carried_out {
             error = self.carry_out(&plan, now).await.err();
+        }
+        if !is_carried_out || error.is_some() {
+            self.foresights.note_not_ordered();
         }
         self.store_all();
         self.publish(Arc::new(inputs), plan, findings, error.map(|error| error.to_string()), now);
@@ -250,7 +267,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             tracing::info!(%generation, ?targets, "capacity ordered");
             self.note_decision(plan, now);
         }
-        let shapes = self.shaping.described(&plan.targets);
+        let mut shapes = self.shaping.described(&plan.targets);
+        shapes.extend(self.former.described(&plan.targets));
         let order = Order { generation, targets: plan.targets.clone(), shapes };
         let applied = match tokio::time::timeout(CALL_WITHIN, self.manager.apply(&order)).await {
             Ok(Ok(applied)) => applied,
@@ -302,8 +320,9 @@ impl<M: InstanceManager> CapacityLoop<M> {
         }
     }
 
-    /// A manager that does not answer: what is known stands, and nothing is given up.
+    /// A manager that does not answer: what is known stands, nothing is given up, and demand goes on.
     fn note_silence(&mut self, error: &ProvisionError) {
+        self.foresee_unseen();
         self.count_error(error);
         self.standing.not_seen();
         tracing::error!(%error, "instances are not seen; what is known of them stands");

@@ -12,6 +12,7 @@ mod contracts;
 mod events;
 pub(crate) mod file;
 pub(crate) mod forecast;
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -116,7 +117,7 @@ pub(crate) struct SyncSettings {
 pub(crate) enum ConfigError {
     #[error("{}: read configuration: {source}; give the path of an existing file to --config", .file.display())]
     Read { file: PathBuf, source: std::io::Error },
-    #[error("{}:{line}:{column}: {reason}; README.md and examples/capacity/forebay.yaml show how it is written", .file.display())]
+    #[error("{}:{line}:{column}: {reason}; `forebay config reference` lists every field", .file.display())]
     Parse { file: PathBuf, line: u64, column: u64, reason: String },
     #[error("{}: {path}: {reason}; {remedy}", .file.display())]
     Invalid { file: PathBuf, path: String, reason: String, remedy: String },

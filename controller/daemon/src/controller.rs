@@ -27,7 +27,7 @@ use crate::{capacity, http, serve};
 /// Arguments of `forebay controller`.
 #[derive(Debug, Args)]
 pub(crate) struct ControllerArgs {
-    /// Configuration file; without one, the defaults and no contracts
+    /// Configuration file, whose fields `forebay config reference` lists; without one, the defaults and no contracts
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -38,6 +38,12 @@ use season::Season;
 /// Most series of one call; each is fitted for every horizon and model.
 const MAX_SERIES: usize = 1000;
 
+const DAY_S: u32 = 86_400;
+/// Longest length of time that an option may say, seconds: ten years.
+const MOST_SPAN_S: u32 = 3660 * DAY_S;
+/// Most that missing capacity may cost, in what idle capacity does: the quantile that follows must stay below 1.
+const MOST_COST_OF_SHORT: f64 = 1e6;
+
 /// What both commands are asked.
 #[derive(Debug, Args)]
 pub(crate) struct Question {
@@ -73,7 +79,7 @@ pub(crate) struct Question {
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     gap: usize,
     /// How many times what idle capacity costs missing capacity does; the model is chosen at the quantile that follows
-    #[arg(long, value_name = "RATIO")]
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
     cost_of_short: Option<f64>,
     /// Try expensive models too, at most N of them, where the cheap ones left something to be gained
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "2")]
@@ -111,9 +117,13 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let length = text.parse::<SignedDuration>().ok().filter(|length| length.subsec_nanos() == 0);
-        let seconds = length.and_then(|length| u32::try_from(length.as_secs()).ok()).filter(|seconds| *seconds > 0);
-        let seconds = seconds.ok_or("write whole seconds, minutes or hours, such as 30s, 5m, 24h or 168h")?;
+        let of_days = || text.strip_suffix('d')?.parse::<u32>().ok()?.checked_mul(DAY_S);
+        let length = || text.parse::<SignedDuration>().ok().filter(|length| length.subsec_nanos() == 0);
+        let seconds = of_days().or_else(|| u32::try_from(length()?.as_secs()).ok());
+        let seconds = seconds.filter(|seconds| (1..=MOST_SPAN_S).contains(seconds)).ok_or_else(|| {
+            let most = MOST_SPAN_S / DAY_S;
+            format!("write whole seconds, minutes, hours or days, such as 30s, 5m, 24h or 7d, at most {most}d")
+        })?;
         Ok(Self { seconds })
     }
 }
@@ -229,8 +239,13 @@ fn tasks<'a>(question: &Question, all: &'a [Named]) -> anyhow::Result<Vec<Task<'
 fn settings(question: &Question) -> anyhow::Result<Settings> {
     let objective = match question.cost_of_short {
         None => Objective::default(),
-        Some(ratio) => Objective::of_costs(ratio, 1.0)
-            .with_context(|| format!("--cost-of-short {ratio}: write a number above 0, such as 19"))?,
+        Some(ratio) => {
+            anyhow::ensure!(
+                ratio > 0.0 && ratio <= MOST_COST_OF_SHORT,
+                "--cost-of-short {ratio}: write a number above 0, at most {MOST_COST_OF_SHORT}, such as 19"
+            );
+            Objective::of_costs(ratio, 1.0).context("--cost-of-short")?
+        }
     };
     let effort = question.thorough.map_or(Effort::Quick, |most| Effort::Thorough { most });
     Ok(Settings { gap_steps: question.gap, objective, effort, ..Settings::default() })

@@ -6,27 +6,29 @@
 //! | `GET /healthz` | 200 while the process serves |
 //! | `GET /readyz`, `/readyz/capacity` | whether to ask this controller, and for capacity: see [`readiness`] |
 //! | `GET /metrics` | Prometheus text |
-//! | `GET /v1/plan` | the plan in force and its report, JSON |
-//! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON |
+//! | `GET /v1/plan` | the plan in force and its report, JSON, a page of keys at a time: see [`paging`] |
+//! | `GET /v1/forecasts` | forecasts beside what came, by key, newest last, JSON, likewise |
 //! | `GET /v1/forecasts/choices?tenant=T&resource=R` | what was decided about a key's forecasts, newest last, JSON |
 //! | `GET`, `POST /v1/anomalies` | what training leaves out, by key, and what people say of it: see [`anomalies`] |
 //! | `/v1/capacity`, `/v1/shapes`, `/v1/availability` | instances and what may be had: see [`capacity`] |
 //! | `/v1/allocations` | asking for capacity ahead of time: see [`allocations`] |
 //!
-//! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. It holds no
-//! state of its own and changes nothing itself.
+//! Units in JSON: rates in units per real second, amounts and bursts in units, times as their names say. Whatever is refused
+//! is a [`problem`] document, a query parameter that nothing takes too. It holds no state of its own and changes nothing
+//! itself.
 
 mod allocations;
 pub(crate) mod anomalies;
 mod capacity;
-mod problem;
+pub(crate) mod paging;
+pub(crate) mod problem;
 pub(crate) mod readiness;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -40,9 +42,11 @@ use crate::forecasting::explain::choice_json;
 use crate::planning::demand::{KeyRecord, Record};
 use crate::state::{Shared, Table, lock};
 use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::choices::MAX_CHOICES;
 use crate::store::{HistoryStore, StoreError};
 use crate::sync::{SyncState, sync};
-use problem::{no_such_method, no_such_path};
+use paging::{KeysAsked, MOST_KEYS, check_limit};
+use problem::{FromQuery, Problem, no_such_method, no_such_path};
 use readiness::{capacity_readiness, readiness};
 
 /// A message's body and its envelope.
@@ -99,77 +103,97 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], shared.metrics.text()).into_response()
 }
 
-async fn plan(State(shared): State<Arc<Shared>>) -> Response {
+async fn plan(State(shared): State<Arc<Shared>>, FromQuery(asked): FromQuery<KeysAsked>) -> Result<Response, Problem> {
+    let asked = asked.check()?;
     let table = shared.table.borrow().clone();
-    match table {
-        Some(table) => json_answer(&table_json(&table, shared.config.step_s, shared.clock.steady_now())),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the first plan is not published yet\n").into_response(),
-    }
+    let table = table.ok_or_else(|| Problem::not_yet("the first plan is not published yet; ask again"))?;
+    Ok(json_answer(&table_json(&table, (shared.config.step_s, shared.clock.steady_now()), &asked)))
 }
 
-async fn forecasts(State(shared): State<Arc<Shared>>) -> Response {
-    let keys: Vec<Value> = lock(&shared.records).iter().map(key_json).collect();
-    json_answer(&json!({
+async fn forecasts(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(asked): FromQuery<KeysAsked>,
+) -> Result<Response, Problem> {
+    let asked = asked.check()?;
+    let records = lock(&shared.records);
+    let page = asked.page(records.iter().map(|of_key| (&of_key.key, of_key.records.len(), of_key)));
+    let keys: Vec<Value> = page.rows.iter().copied().map(key_json).collect();
+    Ok(json_answer(&page.answer(json!({
         "step_s": shared.config.step_s,
         "quantile": shared.config.forecast.quantile,
         "keys": keys,
-    }))
+    }))))
 }
 
 #[derive(Deserialize)]
-struct KeyQuery {
+#[serde(deny_unknown_fields)]
+struct ChoicesAsked {
     tenant: String,
     resource: String,
+    /// Most that are shown, the newest; all that are kept where nothing is said.
+    #[serde(default = "all_choices")]
+    limit: usize,
 }
 
-async fn choices(State(shared): State<Arc<Shared>>, Query(query): Query<KeyQuery>) -> Response {
-    let key = Key::new(query.tenant, query.resource);
+fn all_choices() -> usize {
+    MAX_CHOICES as usize
+}
+
+async fn choices(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(asked): FromQuery<ChoicesAsked>,
+) -> Result<Response, Problem> {
+    let ChoicesAsked { tenant, resource, limit } = asked;
+    check_limit(limit, all_choices())?;
+    let key = Key::new(tenant, resource);
     if !shared.config.contracts.iter().any(|contract| contract.key == key) {
-        return (StatusCode::NOT_FOUND, format!("{key} has no contract; GET /v1/forecasts lists the keys\n"))
-            .into_response();
+        return Err(Problem::no_such_key(&key));
     }
     let of = key.clone();
-    match from_store(&shared, move |store| store.choices(&of)).await {
-        Ok(choices) => {
-            let choices: Vec<Value> = choices.iter().map(choice_json).collect();
-            json_answer(&json!({ "tenant": key.tenant, "resource": key.resource, "choices": choices }))
-        }
-        Err(failed) => failed,
-    }
+    let choices = from_store(&shared, move |store| store.choices(&of)).await?;
+    let newest = &choices[choices.len().saturating_sub(limit)..];
+    let shown: Vec<Value> = newest.iter().map(choice_json).collect();
+    Ok(json_answer(
+        &json!({ "tenant": key.tenant, "resource": key.resource, "total": choices.len(), "choices": shown }),
+    ))
 }
 
 /// Reads beside the planner, on a connection of its own and off the threads that serve.
 async fn from_store<T: Send + 'static>(
     shared: &Shared,
     read: impl FnOnce(&SqliteStore) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Response> {
+) -> Result<T, Problem> {
     let data_dir = shared.config.data_dir.clone();
     let reading = tokio::task::spawn_blocking(move || read(&SqliteStore::open_to_read(&data_dir)?));
-    let failed = |error: String| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response();
-    reading.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    let read = reading.await.map_err(|error| Problem::unreadable(&error.to_string()))?;
+    read.map_err(|error| Problem::unreadable(&error.to_string()))
 }
 
 fn json_answer(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
 }
 
-/// A table as of a moment, in steady time.
-pub(crate) fn table_json(table: &Table, step_s: u32, now: Duration) -> Value {
-    let keys = table.plan.report.keys.iter().enumerate();
-    let keys = keys.map(|(place, line)| {
+/// The keys that are asked for, of a table as of a moment in steady time.
+pub(crate) fn table_json(table: &Table, (step_s, now): (u32, Duration), asked: &KeysAsked) -> Value {
+    let lines = table.plan.grants.iter().zip(&table.plan.report.keys).enumerate();
+    let page = asked.page(lines.map(|(place, (grant, line))| {
         let more_at = table.more_at.get(place).copied().flatten();
-        report_json(line, more_at.and_then(|more_at| more_at.checked_sub(now)))
-    });
-    json!({
+        (&grant.key, grant.slots.len(), (grant, line, more_at))
+    }));
+    let reported = page
+        .rows
+        .iter()
+        .map(|(_, line, more_at)| report_json(line, more_at.and_then(|more_at| more_at.checked_sub(now))));
+    page.answer(json!({
         "generation": { "shard": 0, "epoch": table.generation.epoch, "sequence": table.generation.sequence },
         "step": table.step,
         "step_s": step_s,
         "published_unix_ms": table.published_unix_ms,
         "proxies": table.proxies,
-        "grants": table.plan.grants.iter().map(|grant| grant_json(grant, step_s)).collect::<Vec<_>>(),
-        "report": keys.collect::<Vec<_>>(),
-        "findings": table.findings.iter().map(Finding::to_string).collect::<Vec<_>>(),
-    })
+        "grants": page.rows.iter().map(|(grant, ..)| grant_json(grant, step_s)).collect::<Vec<_>>(),
+        "report": reported.collect::<Vec<_>>(),
+        "findings": table.findings.iter().take(MOST_KEYS).map(Finding::to_string).collect::<Vec<_>>(),
+    }))
 }
 
 fn grant_json(grant: &Grant, step_s: u32) -> Value {

@@ -14,11 +14,11 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::config::Config;
+use crate::files;
 use crate::store::HistoryStore;
 use crate::store::sqlite::SqliteStore;
 use rows::Rows;
@@ -35,7 +35,7 @@ pub(crate) struct ImportArgs {
     /// Step of the history in seconds; default: the configuration's
     #[arg(long, value_name = "N")]
     step_s: Option<u32>,
-    /// CSV files: timestamp,key,value
+    /// CSV files: timestamp,key,value with keys as TENANT/RESOURCE and mean rates in units per second
     #[arg(required = true, value_name = "FILE.csv")]
     files: Vec<PathBuf>,
 }
@@ -67,9 +67,8 @@ pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<()> {
 }
 
 fn read(file: &Path) -> anyhow::Result<Rows> {
-    let open = || format!("open {}: check the path and that the file is readable", file.display());
-    let input = std::fs::File::open(file).with_context(open)?;
-    let bytes = input.metadata().with_context(open)?.len();
+    let input = files::open(file)?;
+    let bytes = input.metadata().map_or(0, |metadata| metadata.len());
     let bar = progress(bytes);
     bar.set_message(file.display().to_string());
     let rows = Rows::read(&file.display().to_string(), bar.wrap_read(input));

@@ -7,8 +7,10 @@ mod calendar;
 mod capacity;
 mod clock;
 mod config;
+mod configuration;
 mod controller;
 mod events;
+mod files;
 mod forecasting;
 mod http;
 mod import;
@@ -55,6 +57,8 @@ enum Command {
     Backtest(forecasting::backtest::BacktestArgs),
     /// What capacity would have cost and left unserved under scaling policies, replayed on a CSV file
     Simulate(simulate::SimulateArgs),
+    /// Check configurations, or print their schema and a reference of all fields
+    Config(configuration::ConfigArgs),
     /// Check policy documents, make one of another rate limiter's, or print their schema
     Policy(policy::PolicyArgs),
     /// Sizes of instance that observed demand would be cheaper with
@@ -70,13 +74,20 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("forebay: {error:#}");
+            eprintln!("forebay: {}", said(&error));
             let is_config = error.is::<ConfigError>()
                 || error.is::<policy::Refused>()
                 || matches!(error.downcast_ref(), Some(StoreError::Step { .. }));
             if is_config { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// An error with its causes, each once: many say their cause themselves, so that logs have it too.
+fn said(error: &anyhow::Error) -> String {
+    let mut causes = error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    causes.fold(first, |said, cause| if said.contains(&cause) { said } else { format!("{said}: {cause}") })
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -90,6 +101,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Forecast(args) => forecasting::forecast::run(&args),
         Command::Backtest(args) => forecasting::backtest::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Config(args) => configuration::run(&args),
         Command::Policy(args) => policy::run(&args),
         Command::Shapes(args) => shapes::run(&args),
         Command::Generate(args) => traffic::generate::run(args),
@@ -108,4 +120,18 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn start_log(json: bool, level: tracing::Level) {
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
     if json { log.json().init() } else { log.with_ansi(false).init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let missing = Config::load(Some(std::path::Path::new("no/such/forebay.yaml"))).unwrap_err();
+        let text = said(&anyhow::Error::from(missing).context("start"));
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+        assert!(text.starts_with("start: no/such/forebay.yaml: read configuration: No such file"), "{text}");
+        assert_eq!(said(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
 }

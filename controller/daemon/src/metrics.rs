@@ -6,6 +6,7 @@
 
 pub(crate) mod capacity;
 mod counts;
+pub(crate) mod foresight;
 mod lifecycle;
 pub(crate) mod xds;
 
@@ -24,6 +25,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::observe::counted::News;
 use capacity::CapacityMetrics;
 use counts::CountMetrics;
+use foresight::ForesightMetrics;
 use lifecycle::LifecycleMetrics;
 use xds::XdsMetrics;
 
@@ -114,6 +116,7 @@ pub(crate) struct Metrics {
     pub(crate) demand_ratio: Family<KeyLabels, Level>,
     pub(crate) lifecycle: LifecycleMetrics,
     pub(crate) capacity: CapacityMetrics,
+    pub(crate) foresight: ForesightMetrics,
     pub(crate) xds: XdsMetrics,
     counts: CountMetrics,
 }
@@ -183,6 +186,7 @@ impl Metrics {
             ),
             lifecycle: LifecycleMetrics::registered(r),
             capacity: CapacityMetrics::registered(r),
+            foresight: ForesightMetrics::registered(r),
             xds: XdsMetrics::registered(r),
             counts: CountMetrics::registered(r),
             registry,
@@ -267,6 +271,7 @@ mod tests {
             include_str!("metrics.rs"),
             include_str!("metrics/capacity.rs"),
             include_str!("metrics/counts.rs"),
+            include_str!("metrics/foresight.rs"),
             include_str!("metrics/lifecycle.rs"),
         ];
         let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));

@@ -26,6 +26,7 @@ pub(crate) mod anomalies;
 pub(crate) mod capacity;
 pub(crate) mod demand;
 mod events;
+mod filling;
 mod fitting;
 mod forecasting;
 mod lifecycle;
@@ -39,7 +40,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_plan::{Dealer, Inputs};
+use forebay_plan::{Dealer, Finding, Inputs};
 use forebay_provision::Declared;
 
 use crate::clock::wall_now_ms;
@@ -49,6 +50,7 @@ use crate::store::{HistoryStore, StoreError};
 use capacity::Drawn;
 use demand::KeyDemand;
 use events::Feeds;
+use filling::Filling;
 use fitting::Fitting;
 use network::Network;
 use refits::Donors;
@@ -109,6 +111,9 @@ pub(crate) struct Planner {
     searches: Searches,
     flushed_at: Duration,
     drawn: Drawn,
+    filling: Filling,
+    /// What stands against the plan in force and was not expected.
+    warned: Vec<Finding>,
 }
 
 impl Planner {
@@ -150,6 +155,8 @@ impl Planner {
             searches: Searches::default(),
             flushed_at: Duration::ZERO,
             drawn: Drawn::default(),
+            filling: Filling::of(&shared.config),
+            warned: Vec::new(),
             shared,
         };
         {

@@ -12,6 +12,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use forebay_protocol::policy::{Code, Finding, Policy};
 
+use crate::files;
+
 /// Arguments of `forebay policy`.
 #[derive(Debug, Args)]
 pub(crate) struct PolicyArgs {
@@ -49,8 +51,7 @@ pub(crate) fn run(args: &PolicyArgs) -> anyhow::Result<()> {
         Verb::Check { files } => {
             let mut refused = Refused { findings: 0, files: 0 };
             for file in files {
-                let text = std::fs::read_to_string(file)
-                    .with_context(|| format!("read {}: check the path and that it is text", file.display()))?;
+                let text = files::text(file)?;
                 let findings = check(file, &text);
                 print!("{}", lines(file, &findings));
                 refused.findings += findings.len();

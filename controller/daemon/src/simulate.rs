@@ -21,6 +21,7 @@ use forebay_plan::simulation::{Contest, Demanded, Kind as Policy, Mishaps, Outlo
 use rayon::prelude::*;
 use serde_json::json;
 
+use crate::files;
 use crate::forecasting::source::columns_of;
 use crate::forecasting::{Kind, Span};
 
@@ -28,6 +29,16 @@ use crate::forecasting::{Kind, Span};
 const FRONTIER_EVERY: usize = 4;
 /// Most replicas at the peak: mishaps are drawn for each of them at each step.
 const MAX_REPLICAS: f64 = 10_000.0;
+/// Highest price per hour: what a thousand replicas cost in ten years still has all its digits.
+const MOST_PRICE: f64 = 1e6;
+/// Most interruptions of a replica per day: one a minute, oftener than any replica has started.
+const MOST_INTERRUPTIONS: f64 = 1440.0;
+/// Most demand per replica: as much as a series may hold.
+const MOST_UNITS: f64 = 1e30;
+/// Least share of steps that may go unserved: one in a million, two years of minutes.
+const LEAST_TARGET: f64 = 1e-6;
+/// Least target of an autoscaler: below it a replica would be used by less than a hundredth.
+const LEAST_HPA_TARGET: f64 = 0.01;
 
 /// Arguments of `forebay simulate`.
 #[derive(Debug, Args)]
@@ -54,25 +65,25 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "SHARE", default_value = "70%")]
     hpa_target: Share,
     /// Demand that one ready replica serves
-    #[arg(long, value_name = "UNITS", conflicts_with = "peak_replicas")]
+    #[arg(long, value_name = "UNITS", allow_negative_numbers = true, conflicts_with = "peak_replicas")]
     replica_units: Option<f64>,
     /// Replicas that the highest demand needs
-    #[arg(long, value_name = "N", default_value_t = 100.0)]
+    #[arg(long, value_name = "N", default_value_t = 100.0, allow_negative_numbers = true)]
     peak_replicas: f64,
     /// Share of steps that may go unserved
     #[arg(long, value_name = "SHARE", default_value = "1%")]
     target: Share,
     /// What a replica costs per hour
-    #[arg(long, value_name = "PRICE", default_value_t = 1.0)]
+    #[arg(long, value_name = "PRICE", default_value_t = 1.0, allow_negative_numbers = true)]
     price: f64,
     /// What an interruptible one costs per hour
-    #[arg(long, value_name = "PRICE", default_value_t = 0.35)]
+    #[arg(long, value_name = "PRICE", default_value_t = 0.35, allow_negative_numbers = true)]
     spot_price: f64,
     /// Share of replicas that are interruptible
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     spot_share: Share,
     /// Interruptions of such a replica per day
-    #[arg(long, value_name = "N", default_value_t = 0.0)]
+    #[arg(long, value_name = "N", default_value_t = 0.0, allow_negative_numbers = true)]
     interruption: f64,
     /// Starts take up to this much longer than the lead time; rounded up to whole steps
     #[arg(long, value_name = "TIME")]
@@ -80,7 +91,7 @@ pub(crate) struct SimulateArgs {
     /// Share of starts that fail
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     failures: Share,
-    /// Of what is drawn
+    /// Seed of late and failed starts and of interruptions; the same seed gives the same figures
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Write a page with tables and plots
@@ -152,8 +163,7 @@ pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<()> {
         done.iter().for_each(|simulated| print!("{}", report::as_text(args, simulated)));
     }
     if let Some(path) = &args.html {
-        std::fs::write(path, page::page(args, &done))
-            .with_context(|| format!("write {}: check --html", path.display()))?;
+        files::write(path, "--html", page::page(args, &done))?;
     }
     anyhow::ensure!(failed == 0, "{failed} of {columns} columns could not be simulated; the reasons stand above");
     Ok(())
@@ -163,27 +173,41 @@ impl SimulateArgs {
     /// Refuses what has no meaning before anything is read.
     fn check(&self) -> anyhow::Result<()> {
         for (name, value) in [("--price", self.price), ("--spot-price", self.spot_price)] {
-            anyhow::ensure!(value >= 0.0 && value.is_finite(), "{name} {value}: write a price of 0 or more");
+            anyhow::ensure!(
+                (0.0..=MOST_PRICE).contains(&value),
+                "{name} {value}: write a price from 0 to {MOST_PRICE}"
+            );
         }
         let interruption = self.interruption;
         anyhow::ensure!(
-            interruption >= 0.0 && interruption.is_finite(),
-            "--interruption {interruption}: write a number of interruptions per day, 0 or more"
+            (0.0..=MOST_INTERRUPTIONS).contains(&interruption),
+            "--interruption {interruption}: write a number of interruptions per day, from 0 to {MOST_INTERRUPTIONS}"
+        );
+        anyhow::ensure!(
+            self.failures.0 < 1.0,
+            "--failures 100%: nothing would ever start; write a share below 100%, such as 5%"
         );
         let peak = self.peak_replicas;
         anyhow::ensure!(
-            peak > 0.0 && peak <= MAX_REPLICAS,
-            "--peak-replicas {peak}: write one from 1 to {MAX_REPLICAS}"
+            (1.0..=MAX_REPLICAS).contains(&peak),
+            "--peak-replicas {peak}: write a number from 1 to {MAX_REPLICAS}"
         );
         if let Some(units) = self.replica_units {
-            anyhow::ensure!(units > 0.0 && units.is_finite(), "--replica-units {units}: write a number above 0");
+            anyhow::ensure!(
+                units > 0.0 && units <= MOST_UNITS,
+                "--replica-units {units}: write a number above 0, at most {MOST_UNITS:e}"
+            );
         }
         let Share(target) = self.target;
         anyhow::ensure!(
-            target > 0.0 && target < 1.0,
-            "--target {target}: write a share above 0 and below 1, such as 1%"
+            (LEAST_TARGET..1.0).contains(&target),
+            "--target {target}: write a share above 0, at least {LEAST_TARGET}, and below 1, such as 1%"
         );
-        anyhow::ensure!(self.hpa_target.0 > 0.0, "--hpa-target 0: write a share above 0, such as 70%");
+        let Share(hpa_target) = self.hpa_target;
+        anyhow::ensure!(
+            hpa_target >= LEAST_HPA_TARGET,
+            "--hpa-target {hpa_target}: write a share from {LEAST_HPA_TARGET} to 1, such as 70%"
+        );
         if let Some(path) = &self.html {
             let is_page = path.extension().is_some_and(|ending| ending == "html" || ending == "htm");
             anyhow::ensure!(is_page, "--html {}: a name must end in .html", path.display());

@@ -17,7 +17,6 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +25,7 @@ use forebay_protocol::{Generation, Message, Report, ReportAck, Watch, decode, en
 use tokio::sync::watch::Receiver;
 
 use crate::clock::wall_now_ms;
+use crate::http::problem::{Problem, Sent};
 use crate::observe::Outcome;
 use crate::state::{Shared, Table, generation, mark};
 
@@ -33,7 +33,7 @@ use crate::state::{Shared, Table, generation, mark};
 const MAX_EPOCH_LEAD_MS: u64 = 10 * 366 * 86_400 * 1_000;
 
 /// Why a proxy is not served.
-const NO_ROOM: &str = "the proxy's name is empty or too long, or there are too many\n";
+const NO_ROOM: &str = "the proxy's name is empty or too long, or there are too many";
 
 /// What the handler needs: the shared state, and whether the daemon stops.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub(crate) struct SyncState {
 }
 
 /// The handler.
-pub(crate) async fn sync(State(state): State<SyncState>, body: Bytes) -> Response {
+pub(crate) async fn sync(State(state): State<SyncState>, Sent(body): Sent) -> Response {
     match decode(&body) {
         Ok(Message::Report(report)) => state.report(&report),
         Ok(Message::Watch(watch)) => state.watch(watch).await,
@@ -56,19 +56,19 @@ pub(crate) async fn sync(State(state): State<SyncState>, body: Bytes) -> Respons
 impl SyncState {
     fn refuse(&self, why: &str) -> Response {
         self.shared.metrics.decode_errors.inc();
-        (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response()
+        Problem::bad(why.to_owned()).into_response()
     }
 
     fn report(&self, report: &Report) -> Response {
         match self.shared.take_report(report) {
             Ok(ack) => answer(&Message::ReportAck(ack)),
-            Err(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+            Err(why) => Problem::bad(why.to_owned()).into_response(),
         }
     }
 
     async fn watch(mut self, watch: Watch) -> Response {
         if let Err(why) = self.shared.take_watch(&watch) {
-            return (StatusCode::BAD_REQUEST, why).into_response();
+            return Problem::bad(why.to_owned()).into_response();
         }
         let mut tables = self.shared.table.subscribe();
         let news = async {

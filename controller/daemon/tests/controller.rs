@@ -12,6 +12,8 @@ mod forecasting;
 mod hostile;
 #[path = "controller/policy.rs"]
 mod policy;
+#[path = "controller/refusals.rs"]
+mod refusals;
 #[path = "controller/rules.rs"]
 mod rules;
 #[path = "controller/simulate.rs"]
@@ -278,6 +280,13 @@ fn a_wrong_configuration_ends_with_78_and_its_place() {
     assert_eq!(output.status.code(), Some(78));
     assert!(error.contains(path) && error.contains("contracts[0].rate_per_s") && error.contains("-1"), "{error}");
     assert_eq!(forebay(&["controller", "--config", "/does/not/exist.yaml"]).status.code(), Some(78));
+    let checked = forebay(&["config", "check", path]);
+    assert_eq!(checked.status.code(), Some(78));
+    assert_eq!(String::from_utf8(checked.stderr).unwrap(), error, "the same without starting anything");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/capacity/forebay.yaml");
+    let checked = forebay(&["config", "check", example]);
+    assert!(checked.status.success() && String::from_utf8(checked.stdout).unwrap().ends_with("fit for use\n"));
+    assert!(!folder.path().join("data").exists());
 }
 
 #[test]

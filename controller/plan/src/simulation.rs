@@ -28,6 +28,7 @@ mod mishaps;
 mod outlook;
 mod policies;
 mod pool;
+mod retold;
 mod signal;
 mod tuning;
 
@@ -45,6 +46,7 @@ pub use measures::Measures;
 pub use mishaps::{Mishaps, Prices, simulate_with};
 pub use outlook::{Outlook, QUANTILES};
 pub use policies::{Horizontal, LastValue, Oracle, Seasonal, Static};
+pub use retold::Retold;
 pub use signal::Source;
 pub use tuning::{Trial, Tuned, tune};
 
@@ -80,8 +82,9 @@ pub struct Moment<'a> {
     pub seen: &'a [f64],
     /// Replicas that are ready in this step or starting.
     pub running: usize,
-    /// The last decision's outcome: whether the step before was served in full; true where that is not known.
-    pub served: bool,
+    /// The last decision's outcome: whether the step before was served in full. `None` where what happened says nothing of
+    /// the policy: nobody looked, or it was not given what it wanted. Then it counts what it wanted.
+    pub served: Option<bool>,
 }
 
 impl Moment<'_> {
@@ -123,7 +126,7 @@ pub fn simulate(world: &World<'_>, steps: Range<usize>, policy: &mut dyn Policy)
     let (mut pool, mut served) = (Pool::default(), true);
     for step in steps {
         pool.begin_step();
-        let moment = Moment { step, seen: &world.demand[..step], running: pool.running(), served };
+        let moment = Moment { step, seen: &world.demand[..step], running: pool.running(), served: Some(served) };
         pool.scale(world, policy.wanted(world, &moment));
         course.ready.push(pool.ready());
         course.paid.push(pool.running());

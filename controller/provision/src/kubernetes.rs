@@ -93,6 +93,8 @@ struct Known {
     seen: Seen,
     /// As it is in the cluster; `None` before it was read.
     roster: Option<Roster>,
+    /// Why not all who were seen are in it.
+    unwritten: Option<String>,
     generation: Option<Generation>,
     usage: Vec<InstanceUsage>,
     /// When that was asked for; `None` where nothing was measured.
@@ -187,7 +189,7 @@ impl Kubernetes {
         let is_first = managed.known().roster.is_none();
         let before = if is_first { Some(roster::read(&managed.cluster).await?) } else { None };
         let there: Vec<Instance> = view.members.into_values().flatten().map(|member| member.instance).collect();
-        let changed = {
+        let (before, roster, left_out) = {
             let mut known = managed.known();
             // A generation only rises: a lower one was read before a write that was seen since.
             known.generation = known.generation.max(generation);
@@ -199,14 +201,15 @@ impl Kubernetes {
                 known.roster = Some(roster);
                 known.seen.restore(instances);
             }
-            let roster = roster::of(&known.seen.update(there, now_ms));
-            (known.roster.as_ref() != Some(&roster)).then_some(roster)
+            let (roster, left_out) = roster::of(&known.seen.update(there, now_ms));
+            (known.roster.clone().unwrap_or_default(), roster, left_out)
         };
-        if let Some(changed) = changed
-            && roster::write(&managed.cluster, &changed).await.is_ok()
-        {
-            managed.known().roster = Some(changed);
-        }
+        let (written, outcome) = roster::write(&managed.cluster, &before, &roster).await;
+        let no_room =
+            (left_out > 0).then(|| format!("{left_out} instances have no room in what is kept of who was seen"));
+        let mut known = managed.known();
+        known.roster = Some(written);
+        known.unwritten = outcome.err().map(|error| error.to_string()).or(no_room);
         Ok(())
     }
 }
@@ -307,13 +310,18 @@ impl InstanceManager for Kubernetes {
         Ok(applied)
     }
 
-    /// Room that the last order could not keep, `NodePool`s that it could not limit, and what cannot be watched.
+    /// Room that the last order could not keep, `NodePool`s that it could not limit, what cannot be watched, and what cannot be
+    /// written down of who was seen.
     fn troubles(&self) -> Vec<String> {
         let unwatched = |managed: &Managed| {
             let hindered = |one: Watching| Some(format!("each look has to {}: {}", one.operation, one.hindered?));
             managed.cluster.watching().into_iter().filter_map(hindered).collect::<Vec<_>>()
         };
-        let of = |managed: &Managed| [managed.known().troubles.clone(), unwatched(managed)].concat();
+        let of = |managed: &Managed| {
+            let known = managed.known();
+            let unwritten = known.unwritten.iter().cloned();
+            [known.troubles.clone(), unwatched(managed), unwritten.collect()].concat()
+        };
         self.clusters.iter().flat_map(of).collect()
     }
 }

@@ -268,7 +268,8 @@ impl InstanceManager for Webhook {
         let answer: ApplyAnswer = self.ask(&asked).await?;
         asked.belongs(&number, &answer.request)?;
         if answer.generation != order.generation.into() {
-            return Err(asked.malformed(format!("it took another order, {:?}", answer.generation)));
+            let taken = forebay_plan::capacity::Generation::from(answer.generation);
+            return Err(asked.malformed(format!("it took another order, {taken}")));
         }
         let applied = Applied::try_from(answer).map_err(|detail| asked.malformed(detail))?;
         let targets: u64 = order.targets.iter().map(|target| u64::from(target.count)).sum();

@@ -9,6 +9,7 @@
 //! for those that do it.
 
 mod cost;
+mod exempt;
 pub mod facts;
 mod identity;
 mod matching;
@@ -18,24 +19,22 @@ mod pools;
 pub mod telling;
 pub mod terms;
 
-use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
 use forebay_admission::{Limit, Membership};
-use forebay_protocol::policy::path::parse;
 use forebay_protocol::policy::{
     Code, EnforceAt, Finding, Match, OnFailure, Policy, Queue, Settings, Uncontracted, Unidentified,
 };
 use hashbrown::HashMap;
 
 pub use cost::Cost;
-use facts::{Facts, Origins, Slot, Store};
+use exempt::Exempt;
+use facts::{Facts, Origins, Store};
 pub use forebay_protocol::policy::Tags;
 use identity::Reader;
 use matching::Matcher;
-use paths::Paths;
 pub use pools::PoolTerms;
 use pools::Pools;
 use telling::{Attribute, Provenance};
@@ -48,9 +47,6 @@ use crate::provenance::Label;
 
 /// Most different headers and properties that a policy may name.
 pub const MAX_FACTS: usize = 1_024;
-
-/// User agents of health checks that are exempt when they name no tenant.
-const PROBES: [&str; 4] = ["kube-probe/", "GoogleHC/", "ELB-HealthChecker/", "Envoy/HC"];
 
 /// How much a lookup looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,17 +166,6 @@ pub enum Identity<R> {
     Undecided,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Exempt {
-    paths: Option<Paths>,
-    preflights: bool,
-    agents: Vec<Box<str>>,
-    path: Slot,
-    method: Slot,
-    preflight: Slot,
-    agent: Slot,
-}
-
 impl CompiledPolicy {
     /// Compiles a document.
     ///
@@ -268,9 +253,7 @@ impl CompiledPolicy {
 
     /// Whether the request's path is exempt whoever sends it.
     pub fn exempt_path<H: Host>(&self, facts: &mut Facts<'_, H>) -> bool {
-        let Some(paths) = &self.exempt.paths else { return false };
-        let path = facts.known(self.exempt.path).unwrap_or_default();
-        paths.find(path, &mut Work::default(), &mut |_| true).is_some()
+        self.exempt.is_path(facts)
     }
 
     /// The request's rule; `None` when it is not limited.
@@ -298,7 +281,7 @@ impl CompiledPolicy {
                 Err(crate::host::Unreadable) => return Identity::Undecided,
             }
         }
-        if self.exempt_unidentified(facts) {
+        if self.exempt.is_probe_or_preflight(facts) {
             return Identity::Free;
         }
         match rule.unidentified {
@@ -340,18 +323,6 @@ impl CompiledPolicy {
     pub fn first_source(&self, rule: &Rule) -> &str {
         rule.readers.first().map_or("", |reader| reader.name(&self.origins))
     }
-
-    /// A probe or a preflight. One that names a tenant is never looked at: neither carries one.
-    fn exempt_unidentified<H: Host>(&self, facts: &mut Facts<'_, H>) -> bool {
-        let exempt = &self.exempt;
-        let preflight = exempt.preflights
-            && facts.known(exempt.method) == Some(b"OPTIONS")
-            && facts.known(exempt.preflight).is_some();
-        let agents = &exempt.agents;
-        preflight
-            || !agents.is_empty()
-                && facts.known(exempt.agent).is_some_and(|it| agents.iter().any(|one| it.starts_with(one.as_bytes())))
-    }
 }
 
 impl Rule {
@@ -371,25 +342,6 @@ impl Rule {
             queue: settings.queue,
             answer: telling::answers(&settings.answer),
         }
-    }
-}
-
-impl Exempt {
-    fn compile(document: &forebay_protocol::policy::Exempt, origins: &mut Origins) -> Result<Self, &'static str> {
-        let mut paths = Paths::default();
-        for template in &document.paths {
-            paths.insert(Some(&parse(template)?), 0);
-        }
-        let probes = PROBES.iter().filter(|_| document.probes).copied();
-        Ok(Self {
-            paths: (!document.paths.is_empty()).then_some(paths),
-            preflights: document.preflights,
-            agents: probes.chain(document.user_agents.iter().map(String::as_str)).map(Into::into).collect(),
-            path: origins.header(":path"),
-            method: origins.header(":method"),
-            preflight: origins.header("access-control-request-method"),
-            agent: origins.header("user-agent"),
-        })
     }
 }
 

@@ -19,6 +19,9 @@ use super::envoy_scripted::{Scripted, grant, table};
 
 /// Far above what a test sends.
 const PLENTY: u64 = 100_000;
+/// Refusals where there is room for all: a worker that loses four races for the count in a row refuses, which has been seen
+/// once, on a machine that was starved of its cores. More than that is no accident.
+const LOST_RACES: u64 = 1;
 
 async fn start(guard: Value, queue: Option<Value>, controller: Option<&Scripted>) -> Result<Rig> {
     let mut config = policy(&[("plain", PLENTY, PLENTY)]);
@@ -91,7 +94,7 @@ async fn a_slow_upstream_gets_fewer_requests_and_what_is_reserved_is_served() ->
 
     // Ten at a time of an upstream that answers at once.
     let (served, refused) = clients(&rig, "plain", 10, Duration::from_secs(2)).await?.await??;
-    assert!(served > 100 && refused == 0, "{served} served, {refused} refused while all is well");
+    assert!(served > 100 && refused <= LOST_RACES, "{served} served, {refused} refused while all is well");
 
     let limit = "guard.cluster.upstream.limit";
     rig.upstream.slow_down(Duration::from_millis(300));
@@ -115,7 +118,7 @@ async fn a_slow_upstream_gets_fewer_requests_and_what_is_reserved_is_served() ->
     let most = rig.upstream.most_in_flight();
     println!("then: at most {most} in flight, {gold} reserved served and {turned_away} refused");
     assert!((2..=4).contains(&most), "{most} in flight of 4");
-    assert!(gold >= 6 && turned_away == 0, "{gold} {turned_away}");
+    assert!(gold >= 6 && turned_away <= LOST_RACES, "{gold} {turned_away}");
     let answer = poll::until("refusal", DEADLINE, async || {
         let answer = connection.send(&of("plain")).await?;
         Ok((answer.status == 429).then_some(answer))

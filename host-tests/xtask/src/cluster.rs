@@ -30,8 +30,10 @@ on the first run (some minutes; 125 MB of downloads, 1 GB kept). Nodes are playe
 
 Usage: cargo xtask cluster [ARGUMENTS OF THE TEST BINARY]
 
-  cargo xtask cluster                      the whole suite, half a minute
-  cargo xtask cluster what_goes_is_drained only the tests whose name contains that, of the other managers too";
+  cargo xtask cluster                      the whole suite, two minutes
+  cargo xtask cluster what_goes_is_drained only the tests whose name contains that, of the other managers too
+  FOREBAY_CLUSTER_PODS=5000 cargo xtask cluster scale
+                                           what a look costs with so many pods: requests and bytes";
 
 /// Debian's sources of Kubernetes, and what it is built with.
 const SOURCES: &str = "deb-src http://deb.debian.org/debian bookworm main\n\
@@ -45,6 +47,10 @@ const TOOLS: [&str; 5] = [
 ];
 /// Longest that a server may take until it is ready, on a machine that has much else to do.
 const STARTS_WITHIN: Duration = Duration::from_secs(180);
+
+/// Versions of the store that are older than the API server, and the key that is written for them, in base64.
+const WRITES_BEFORE: usize = 4;
+const KEY_BEFORE: &str = "YWdl";
 
 /// Builds what is missing, from the unpacked tools in `tools` and the sources in `src`, into `bin`. The published types are
 /// generated first: server-side apply knows lists and their keys from them, and the archive leaves them out.
@@ -92,7 +98,7 @@ pub(crate) fn run_suite(workspace: &Workspace, arguments: &[String]) -> Result<(
 fn provide(folder: &Path) -> Result<(), Failure> {
     for (tool, asked, why) in [
         ("openssl", "version", "openssl, which makes the key that the API server signs with"),
-        ("curl", "--version", "curl, by which the API server is asked whether it is ready"),
+        ("curl", "--version", "curl, by which the servers are asked whether they are ready"),
     ] {
         if probe(Command::new(tool).arg(asked)).is_none() {
             packages::install(&[tool], why)?;
@@ -158,6 +164,7 @@ impl Cluster {
                 "--unsafe-no-fsync",
             ],
         )?;
+        age(&store)?;
         cluster.serve(
             &state,
             &folder.join("bin/kube-apiserver"),
@@ -241,6 +248,23 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Writes to the store before the API server reads it, so that there are versions that the server has never kept: asked for
+/// them, it says so, as one that runs for long does.
+fn age(store: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + STARTS_WITHIN;
+    for write in 0..WRITES_BEFORE {
+        let entry = format!("{{\"key\": \"{KEY_BEFORE}\", \"value\": \"{KEY_BEFORE}\"}}");
+        let url = format!("{store}/v3/kv/put");
+        while probe(Command::new("curl").args(["-sf", "-d", &entry, &url])).is_none() {
+            if Instant::now() > deadline {
+                return Err(Failure::new(format!("the store at {store} took {write} of {WRITES_BEFORE} writes")));
+            }
+            sleep(Duration::from_millis(100));
+        }
+    }
+    Ok(())
 }
 
 fn free_port() -> Result<u16, Failure> {

@@ -43,7 +43,7 @@ Usage: cargo xtask bench [NAME [ARGUMENTS OF THE BENCH]]
 
 /// Every bench: its cargo name, how it is compiled, and what it measures. A new bench is one row here and one file in
 /// host-tests/benches (or, when the compiler's work is what is measured, in the measured crate's own).
-const BENCHES: [(&str, Build, &str); 13] = [
+const BENCHES: [(&str, Build, &str); 14] = [
     ("overhead", Build::Stack, "Envoy CPU microseconds per request: no filter, empty wasm, local_ratelimit, Forebay"),
     ("attribution", Build::Stack, "Envoy CPU microseconds of each call that a wasm filter can make per request"),
     ("leases", Build::Stack, "eight workers on one hot key: shared data per request, fairness, lost units"),
@@ -60,6 +60,7 @@ const BENCHES: [(&str, Build, &str); 13] = [
         "capacity by forecast beside reactive scaling, at matched violation",
     ),
     ("planner", Build::Optimised("forebay-plan"), "capacity planning: seconds, gap to the linear bound, growth"),
+    ("books", Build::Optimised("forebay-plan"), "services that say how often they may be short: bytes, CPU per step"),
     ("kubernetes", Build::Counted("forebay-provision"), "a look at a cluster of 5,000 pods: requests, bytes, CPU"),
 ];
 

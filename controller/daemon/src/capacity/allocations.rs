@@ -84,7 +84,11 @@ pub(crate) struct Allocation {
     pub(crate) state: AllocationState,
     /// Wall time, unix milliseconds.
     pub(crate) made_ms: u64,
-    /// When it is expected to be ready, calendar unix seconds, and how probable that is.
+    /// Whether all of it is ready at present; what was lost of it is replaced.
+    #[serde(default)]
+    pub(crate) is_ready: bool,
+    /// When it is expected to be ready, calendar unix seconds, and how probable that is. Once it is over and nothing came, a
+    /// later one is said.
     pub(crate) eta_s: i64,
     pub(crate) confidence: f64,
     /// Instances that the plan set aside for it when it was made, by group as `pool/shape`.
@@ -120,7 +124,8 @@ impl Allocation {
             "id": self.id, "state": self.state.name(), "service": wanted.service, "replicas": wanted.replicas,
             "capacity_per_s": wanted.capacity_per_s, "region": wanted.region, "pool": wanted.pool,
             "shape": wanted.shape, "from_s": wanted.from_s, "to_s": wanted.to_s, "on_top": wanted.is_on_top,
-            "made_unix_ms": self.made_ms, "eta_s": self.eta_s, "confidence": self.confidence, "planned": self.planned,
+            "ready": self.is_ready, "made_unix_ms": self.made_ms, "eta_s": self.eta_s, "confidence": self.confidence,
+            "planned": self.planned,
             "tradeoff": wanted.tradeoff, "scores": self.scores.iter().map(score).collect::<Vec<_>>(),
         })
     }
@@ -188,9 +193,11 @@ impl Allocations {
         now: Instant,
     ) {
         for one in self.all.iter_mut().filter(|one| one.state.is_open()) {
-            let state = if one.wanted.to_s <= now.calendar_s as i64 {
+            let is_over = one.wanted.to_s <= now.calendar_s as i64;
+            one.is_ready = !is_over && is_there(&one.wanted, inputs, plan, instances);
+            let state = if is_over {
                 AllocationState::Ended
-            } else if is_there(&one.wanted, inputs, plan, instances) {
+            } else if one.is_ready {
                 AllocationState::Allocated
             } else {
                 AllocationState::Pending
@@ -209,6 +216,11 @@ impl Allocations {
             surplus -= usize::from(leaves);
             !leaves
         });
+    }
+
+    /// Those that should have been ready before `now_s` and are not.
+    pub(super) fn late(&mut self, now_s: i64) -> impl Iterator<Item = &mut Allocation> {
+        self.all.iter_mut().filter(move |one| one.state == AllocationState::Pending && one.eta_s < now_s)
     }
 
     /// Those that are to be written down.
@@ -234,7 +246,7 @@ pub(super) fn matches(wanted: &Wanted, inputs: &CapacityInputs, group: &Group) -
 }
 
 /// Whether what was asked for is ready, beside what the service needs otherwise.
-fn is_there(wanted: &Wanted, inputs: &CapacityInputs, plan: &CapacityPlan, instances: &[Instance]) -> bool {
+pub(super) fn is_there(wanted: &Wanted, inputs: &CapacityInputs, plan: &CapacityPlan, instances: &[Instance]) -> bool {
     let ready = instances.iter().filter(|one| one.state == InstanceState::Ready && !one.is_interrupted);
     let matching: Vec<&Instance> = ready.filter(|one| matches(wanted, inputs, &one.group)).collect();
     let enough = match (wanted.replicas, wanted.capacity_per_s) {

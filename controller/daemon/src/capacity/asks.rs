@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use forebay_plan::capacity::{
     CapacityInputs, CapacityPlan, Generation, Group, PlanningLimits, ServiceReason, Target, plan_capacity,
 };
-use forebay_provision::InstanceManager;
+use forebay_provision::{CALL_WITHIN, InstanceManager};
 use tokio::sync::oneshot;
 
 use super::CapacityLoop;
-use super::allocations::{Allocation, AllocationState, Sent, Wanted};
+use super::allocations::{Allocation, AllocationState, Sent, Wanted, is_there, matches};
+use super::board::serves_per_s;
 use super::room::Room;
 use super::selecting;
 use super::spending::Instant;
@@ -26,7 +27,10 @@ use crate::state::lock;
 /// Most allocations that are not over.
 const MAX_OPEN: usize = 1000;
 /// Longest window, and how far ahead it may begin, calendar seconds: 90 days.
-const FARTHEST_S: i64 = 90 * 86_400;
+pub(crate) const FARTHEST_S: i64 = 90 * 86_400;
+
+/// A manager that was not heard of for longer than a call to it may take does not answer.
+const SILENT_AFTER_MS: u64 = CALL_WITHIN.as_millis() as u64;
 
 /// Something that is asked of the loop.
 pub(crate) enum Ask {
@@ -51,7 +55,7 @@ pub(crate) enum Denied {
     Conflict(String),
     #[error("a newer controller keeps the capacity (order {taken} was taken); ask that one")]
     StoodDown { taken: Generation },
-    #[error("the instance manager was not heard of since the start, so nothing can be promised; ask again")]
+    #[error("the instance manager does not answer at present, so nothing can be promised for soon; ask again")]
     NotSeen,
     #[error("the store can not be written at present; ask again with the same Idempotency-Key")]
     NotStored,
@@ -126,6 +130,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             wanted,
             state: AllocationState::Pending,
             made_ms: now.wall_ms,
+            is_ready: false,
             eta_s: 0,
             confidence: 0.0,
             planned: BTreeMap::new(),
@@ -172,7 +177,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 
     fn cancel(&mut self, id: &str) -> Result<Allocation, Denied> {
-        let cancelled = Allocation { state: AllocationState::Cancelled, ..self.open(id)? };
+        let cancelled = Allocation { state: AllocationState::Cancelled, is_ready: false, ..self.open(id)? };
         self.allocations.put(cancelled.clone());
         Ok(cancelled)
     }
@@ -200,31 +205,57 @@ impl<M: InstanceManager> CapacityLoop<M> {
         room.check(wanted, room.promised(wanted, self.allocations.all(), &inputs))?;
         let horizon_s = (inputs.steps as u64 * u64::from(inputs.step_s)) as i64;
         let is_soon = wanted.from_s < now.calendar_s as i64 + horizon_s;
+        let mut is_ready = false;
         if is_soon {
             let with = self.inputs(now, Some(allocation.reservation()));
             let (before, after) =
                 (plan_capacity(&inputs, &PlanningLimits::default()), plan_capacity(&with, &PlanningLimits::default()));
             let line =
                 |plan: &CapacityPlan| plan.report.services.iter().find(|line| line.service == wanted.service).cloned();
-            let reasons = line(&before).zip(line(&after));
-            if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason)) {
-                return Err(denied);
-            }
             let had: BTreeMap<&Group, u32> =
                 before.targets.iter().map(|target| (&target.group, target.count)).collect();
             let more = |target: &Target| {
                 let more = target.count.saturating_sub(had.get(&target.group).copied().unwrap_or(0));
-                (more > 0).then(|| (format!("{}/{}", target.group.pool, target.group.shape), more))
+                (more > 0).then(|| (target.group.clone(), more))
             };
-            allocation.planned = after.targets.iter().filter_map(more).collect();
+            let more: BTreeMap<Group, u32> = after.targets.iter().filter_map(more).collect();
+            // What is to come later is not ordered yet, and what may be part of the outlook need not come on top.
+            let is_later = wanted.from_s as f64 > now.calendar_s + room.lead_s;
+            let is_covered = is_later || !wanted.is_on_top || covers(&more, wanted, &with);
+            let reasons = line(&before).zip(line(&after));
+            if let Some(denied) = reasons.and_then(|(before, after)| denied(&before.reason, &after.reason, is_covered))
+            {
+                return Err(denied);
+            }
+            let named = |(group, more): (Group, u32)| (format!("{}/{}", group.pool, group.shape), more);
+            allocation.planned = more.into_iter().map(named).collect();
+            // What is kept of others that were given back may still be starting.
+            is_ready = allocation.planned.is_empty() && is_there(&allocation.wanted, &with, &after, &self.instances);
+            if !is_ready && now.wall_ms.saturating_sub(self.spending.paid_until_ms()) > SILENT_AFTER_MS {
+                return Err(Denied::NotSeen);
+            }
         }
         let lead_s = room.lead_s;
-        let is_ready = is_soon && allocation.planned.is_empty();
+        allocation.is_ready = is_ready && allocation.wanted.from_s <= now.calendar_s as i64;
         let earliest_s = now.calendar_s as i64 + if is_ready { 0 } else { lead_s.ceil() as i64 };
         allocation.eta_s = earliest_s.max(allocation.wanted.from_s);
         let within_s = (allocation.eta_s as f64 - now.calendar_s) / now.speed;
         allocation.confidence = if is_ready { 1.0 } else { self.confidence(&room, within_s, now) };
         Ok(())
+    }
+
+    /// Says when what did not come in time is expected now: what is asked for anew takes a lead time, from when a pool that
+    /// matches may be asked. It is not written down, since a restart says it anew too.
+    pub(super) fn expect_late(&mut self, inputs: &CapacityInputs, now: Instant) {
+        let mut allocations = std::mem::take(&mut self.allocations);
+        for one in allocations.late(now.calendar_s as i64) {
+            let room = Room::of(&one.wanted, inputs);
+            let wait_ms = room.pools.iter().map(|pool| self.refusals.left_ms(pool, now.wall_ms)).min().unwrap_or(0);
+            let wait_s = wait_ms as f64 / 1000.0 * now.speed;
+            one.eta_s = (now.calendar_s + wait_s + room.lead_s).ceil() as i64;
+            one.confidence = self.confidence(&room, room.lead_s / now.speed, now);
+        }
+        self.allocations = allocations;
     }
 
     /// How probable it is that an instance asked for now is ready within `within_s` real seconds, in the least sure group of
@@ -235,9 +266,22 @@ impl<M: InstanceManager> CapacityLoop<M> {
     }
 }
 
-/// What is new of the second reason beside the first.
-fn denied(before: &ServiceReason, after: &ServiceReason) -> Option<Denied> {
-    if before == after {
+/// Whether instances that come because of a request are all that it asks for.
+fn covers(more: &BTreeMap<Group, u32>, wanted: &Wanted, inputs: &CapacityInputs) -> bool {
+    let matching = || more.iter().filter(|(group, _)| matches(wanted, inputs, group));
+    match (wanted.replicas, wanted.capacity_per_s) {
+        (Some(count), _) => matching().map(|(_, more)| *more).sum::<u32>() >= count,
+        (None, per_s) => {
+            let serves = |(group, more): (&Group, &u32)| serves_per_s(inputs, group).unwrap_or(0.0) * f64::from(*more);
+            matching().map(serves).sum::<f64>() >= per_s.unwrap_or(0.0)
+        }
+    }
+}
+
+/// What is new of the second reason beside the first. A service that was short already and stays so gets what comes for it, and
+/// nothing is promised of what does not.
+fn denied(before: &ServiceReason, after: &ServiceReason, is_covered: bool) -> Option<Denied> {
+    if before == after && is_covered {
         return None;
     }
     let impossible = |constraint, detail: String| Some(Denied::Impossible { constraint, detail });
@@ -280,8 +324,8 @@ pub(crate) fn check(wanted: &Wanted, inputs: &CapacityInputs, now_s: i64) -> Res
         return Err(Denied::Wrong("the window must end after it begins, and not in the past".to_owned()));
     }
     if wanted.to_s - now_s > FARTHEST_S {
-        let (most, asked) = (FARTHEST_S / 86_400, (wanted.to_s - now_s) / 86_400);
-        return Err(Denied::Wrong(format!("the window must end within {most} days, and would in {asked}")));
+        let (most, latest_s) = (FARTHEST_S / 86_400, now_s + FARTHEST_S);
+        return Err(Denied::Wrong(format!("the window must end within {most} days, by {latest_s} in unix seconds")));
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ pub(crate) struct View {
     pub(crate) instances: Vec<Instance>,
     /// Pools that refuse at present, and why.
     pub(crate) refusals: Vec<(String, String)>,
-    /// What the manager could not do beside what was ordered.
+    /// What the manager could not do beside what was ordered, and which endpoints could not be written.
     pub(crate) troubles: Vec<String>,
     pub(crate) allocations: Vec<Allocation>,
     pub(crate) learned: Arc<Learned>,

@@ -153,28 +153,64 @@ pub(crate) struct EndpointFiles {
     folder: PathBuf,
     /// What was written last, by service.
     written: BTreeMap<String, Value>,
+    /// Why a service's file was not written the last time.
+    troubles: BTreeMap<String, String>,
+}
+
+/// What became of a service's file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It says something new.
+    New,
+    /// There was nothing new to say.
+    Same,
+    /// It could not be written: the old one stays, and the next call tries again.
+    Failed {
+        /// Which file, why, and what to do.
+        why: String,
+        /// Whether it was another reason, or none, the last time.
+        is_news: bool,
+    },
 }
 
 impl EndpointFiles {
     pub(crate) fn in_folder(folder: PathBuf) -> Self {
-        Self { folder, written: BTreeMap::new() }
+        Self { folder, written: BTreeMap::new(), troubles: BTreeMap::new() }
     }
 
-    /// Writes a service's file if it says something new; whether it does.
-    ///
-    /// # Errors
-    /// The folder cannot be made or the file not written; the old one stays, and the next call tries again.
-    pub(crate) fn write(&mut self, service: &str, response: Value) -> std::io::Result<bool> {
+    /// Writes a service's file if it says something new.
+    pub(crate) fn write(&mut self, service: &str, response: Value) -> Written {
         if self.written.get(service) == Some(&response) {
-            return Ok(false);
+            self.troubles.remove(service);
+            return Written::Same;
         }
+        match self.put(service, &response) {
+            Ok(()) => {
+                self.troubles.remove(service);
+                self.written.insert(service.to_owned(), response);
+                Written::New
+            }
+            Err(error) => {
+                let file = file_of(&self.folder, service);
+                let remedy = "let the controller write into the folder, or name another under capacity.endpoints";
+                let why = format!("write endpoints to {}: {error}; {remedy}", file.display());
+                let before = self.troubles.insert(service.to_owned(), why.clone());
+                Written::Failed { is_news: before.as_ref() != Some(&why), why }
+            }
+        }
+    }
+
+    fn put(&self, service: &str, response: &Value) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
         let file = file_of(&self.folder, service);
         let beside = file.with_extension("new");
         std::fs::write(&beside, response.to_string())?;
-        std::fs::rename(&beside, &file)?;
-        self.written.insert(service.to_owned(), response);
-        Ok(true)
+        std::fs::rename(&beside, &file)
+    }
+
+    /// What stands against files that are not written.
+    pub(crate) fn troubles(&self) -> impl Iterator<Item = &String> {
+        self.troubles.values()
     }
 }
 
@@ -244,12 +280,37 @@ mod tests {
         let (a, b) = (instance("a", InstanceState::Ready, "Small"), instance("b", InstanceState::Ready, "Small"));
         let one = Assignment::of("shop", &[a.clone(), b.clone()], place).discovery_response();
         assert_eq!(one, Assignment::of("shop", &[b.clone(), a], place).discovery_response(), "whatever their order");
-        assert!(files.write("shop", one.clone()).unwrap());
-        assert!(!files.write("shop", one).unwrap());
+        assert_eq!(files.write("shop", one.clone()), Written::New);
+        assert_eq!(files.write("shop", one), Written::Same);
         let other = Assignment::of("shop", &[b], place).discovery_response();
-        assert!(files.write("shop", other.clone()).unwrap());
+        assert_eq!(files.write("shop", other.clone()), Written::New);
         let read = std::fs::read_to_string(file_of(&folder.path().join("eds"), "shop")).unwrap();
         assert_eq!(serde_json::from_str::<Value>(&read).unwrap(), other);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_told_once_with_its_path_and_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        std::fs::write(&taken, "a file where the folder is to be").unwrap();
+        let mut files = EndpointFiles::in_folder(taken.join("eds"));
+        let response =
+            || Assignment::of("shop", &[instance("a", InstanceState::Ready, "Small")], place).discovery_response();
+        let Written::Failed { why, is_news } = files.write("shop", response()) else { panic!() };
+        assert!(is_news && why.contains("taken/eds/shop.json: ") && why.contains("capacity.endpoints"), "{why}");
+        let again = files.write("shop", Value::Null);
+        assert_eq!(again, Written::Failed { why: why.clone(), is_news: false }, "whatever was to be written");
+        assert!(files.troubles().eq([&why]));
+        let Written::Failed { is_news, .. } = files.write("other", response()) else { panic!() };
+        assert!(is_news, "another file");
+
+        std::fs::remove_file(&taken).unwrap();
+        assert_eq!(files.write("shop", response()), Written::New);
+        assert_eq!(files.troubles().count(), 1, "of the other file");
+        std::fs::remove_dir_all(&taken).unwrap();
+        std::fs::write(&taken, "").unwrap();
+        let Written::Failed { is_news, .. } = files.write("shop", Value::Null) else { panic!() };
+        assert!(is_news, "it had been written in between");
     }
 
     #[test]

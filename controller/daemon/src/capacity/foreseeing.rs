@@ -12,10 +12,13 @@
 //!   because that is cheaper than a stop and a start.
 //! - Steps beyond the lead time are expected to be covered by the same factor times their forecast; while no forecast is in
 //!   charge, by what is covered now.
-//! - Before a day was lived (and as many steps as leave one short) the books prove nothing: then the forecast's quantile is
-//!   covered that leaves the share.
-//! - Short because pools or budgets gave less than planned is not for want of foresight: it teaches no more caution, which
-//!   would buy still more of what is not to be had.
+//! - Before a day is known (and as many steps as leave one short) the books prove nothing: then the forecast's quantile is
+//!   covered that leaves the share. What is stored of demand from before, such as an imported history, is such days: it is
+//!   told again as it would have been seen (`foreseeing/opening.rs`).
+//! - Short because pools or budgets gave less than planned, or because nothing could be ordered, is not for want of
+//!   foresight: caution would buy still more of what is not to be had. Such a step, and one that nobody looked at, counts
+//!   whether what was wanted would have served: neither as a failure nor as a success. Where demand is known it is followed
+//!   meanwhile.
 //!
 //! As in a contest it is guarded by reactive policies that are tuned on what was seen: once a day its books are opened anew.
 //!
@@ -24,23 +27,26 @@
 //! size that has changed. Seven-day halves: what is older than five weeks weighs 3 %.
 
 mod books;
+mod opening;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Outlook};
-use forebay_plan::simulation::Sight;
+use forebay_plan::simulation::{Live, Sight};
 use serde_json::Value;
 
 use self::books::{Foreseen, gate};
+use self::opening::{Beside, Done, Moment, Opener};
 use super::ledger::{Supply, unit};
+use crate::config::Config;
 use crate::config::capacity::ServiceSettings;
 use crate::planning::capacity::CapacityDemand;
 
 const DAY_S: u32 = 86_400;
 /// How far back what was seen is kept: five half-lives of the books. At five-minute steps about 600 KB a service.
 pub(crate) const SEEN_KEPT_S: i64 = 35 * DAY_S as i64;
-/// Steps that are replayed in a turn before services that are left wait for the next one: about a second.
-const REPLAYED_PER_TURN: usize = 30_000;
+
 /// What was seen when a step of a service began, as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
@@ -48,50 +54,94 @@ pub(crate) struct Seen {
     /// When the step begins, calendar unix seconds.
     pub(crate) start_s: i64,
     pub(crate) sight: Sight,
+    /// Whether nobody followed it, and it was made of demand that was known from before.
+    pub(crate) is_retold: bool,
+}
+
+/// What came of a step of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Served,
+    Short,
+    /// Short for want of what was not to be had.
+    Denied,
+    /// Nobody looked, or its demand is not known.
+    Unseen,
+}
+
+impl Ended {
+    /// Also the label of its metric.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::Short => "short",
+            Self::Denied => "denied",
+            Self::Unseen => "unseen",
+        }
+    }
 }
 
 /// What a turn knows.
 pub(super) struct Known<'a> {
+    pub(super) config: &'a Config,
     pub(super) inputs: &'a CapacityInputs,
     pub(super) demand: &'a CapacityDemand,
     /// Lead time of a pool as starts that have ended taught it, in seconds of the calendar. With those under way it breathes.
     pub(super) lead_s: &'a dyn Fn(&str) -> f64,
     /// What was supplied in steps that have just ended.
     pub(super) ended: &'a [Supply],
+    /// What is stored of a service in a span of the calendar, ascending.
+    pub(super) seen: &'a dyn Fn(&str, Range<i64>) -> Vec<Seen>,
+}
+
+/// What a turn brought.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// What is to be stored.
+    pub(super) rows: Vec<Seen>,
+    /// Steps that have ended, by service.
+    pub(super) ended: Vec<(String, Ended)>,
+    /// Whether anything else is to be covered than before.
+    pub(super) is_new: bool,
 }
 
 /// All services that say how often they may be short.
 #[derive(Debug, Default)]
 pub(super) struct Foresights {
     by_service: BTreeMap<String, Foreseen>,
+    beside: Beside,
 }
 
 /// Figures of a service, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Foresaw<'a> {
     pub(crate) service: &'a str,
-    /// Share of steps that it may be short in, and was.
+    /// Share of steps that it may be short in.
     pub(crate) short_steps_share: f64,
-    pub(crate) lived_share: f64,
-    /// What the signal in charge is multiplied by.
-    pub(crate) factor: f64,
+    /// And was, of those that say something of it; `None` before there is one.
+    pub(crate) lived_share: Option<f64>,
+    /// What the signal in charge is multiplied by; `None` before books are open.
+    pub(crate) factor: Option<f64>,
     /// What that is, in a word.
     pub(crate) gate: &'static str,
+    /// Whether it is held to a reactive policy, which had been cheaper.
+    pub(crate) is_guarded: bool,
 }
 
 impl Foresights {
     pub(super) fn of(services: &[ServiceSettings]) -> Self {
         let foreseen = |one: &ServiceSettings| Some((one.service.name.clone(), Foreseen::new(one.short_steps_share?)));
-        Self { by_service: services.iter().filter_map(foreseen).collect() }
+        Self { by_service: services.iter().filter_map(foreseen).collect(), beside: Beside::default() }
     }
 
     /// Decides the step that has begun, where one has, and opens books that are not open or whose lead time or size has
-    /// changed. `seen` reads what is stored of a service before a second of the calendar. Returns what is to be stored, and
-    /// whether anything else is to be covered than before.
-    pub(super) fn move_on(&mut self, known: &Known<'_>, seen: impl Fn(&str, i64) -> Vec<Seen>) -> (Vec<Seen>, bool) {
-        let (mut rows, mut is_new) = (Vec::new(), false);
-        let mut left = REPLAYED_PER_TURN;
-        for (service, foreseen) in &mut self.by_service {
+    /// changed.
+    pub(super) fn move_on(&mut self, known: &Known<'_>) -> Moved {
+        let mut moved = Moved::default();
+        let retold = self.take_opened(known, &mut moved);
+        let Self { by_service, beside } = self;
+        let mut opener = Opener::new(known, beside);
+        for (service, foreseen) in by_service.iter_mut() {
             if let Some(ended) = known.ended.iter().find(|one| one.service == *service) {
                 foreseen.supplied = Some(ended.clone());
             }
@@ -103,36 +153,74 @@ impl Foresights {
             };
             foreseen.guaranteed_per_s = demand.guaranteed_per_s;
             let scale = foreseen.scale(known, service, &size);
-            let sight = is_next.then(|| foreseen.sight(step, demand, (scale, &size)));
+            let begun = is_next.then(|| foreseen.sight(step, demand, (scale, &size)));
             let start_s = step * i64::from(scale.step_s);
-            let must_open = !foreseen.is_open_for(scale, step);
-            if must_open || (is_next && foreseen.is_due(scale, step)) {
-                // What is not replayed now is stored, and replayed in a later turn.
-                foreseen.live.take_if(|_| must_open);
-                if left > 0 {
-                    let before = seen(service, if is_next { start_s } else { start_s + 1 });
-                    left = left.saturating_sub(before.len().max(1));
-                    foreseen.open(scale, &before);
-                    is_new = true;
-                }
-            }
-            if let Some(sight) = sight {
+            moved.is_new |= opener.open(service, foreseen, Moment { scale, step, is_next });
+            if let Some((sight, ended)) = begun {
                 foreseen.take(step, &sight);
-                rows.push(Seen { service: service.clone(), start_s, sight });
-                is_new = true;
+                moved.rows.push(Seen { service: service.clone(), start_s, sight, is_retold: false });
+                moved.ended.push((service.clone(), ended));
+                moved.is_new = true;
             }
         }
-        (rows, is_new)
+        // Once it is stored, books are opened from it with the next turn.
+        for seen in retold {
+            if let Some(foreseen) = seen.first().and_then(|first| by_service.get_mut(&first.service)) {
+                foreseen.live = None;
+            }
+            moved.rows.extend(seen);
+        }
+        moved
+    }
+
+    /// Takes in what was opened beside the loop, and what has been seen meanwhile. Returns what was told again.
+    fn take_opened(&mut self, known: &Known<'_>, moved: &mut Moved) -> Vec<Vec<Seen>> {
+        let mut retold = Vec::new();
+        let Some(finished) = self.beside.finished() else {
+            self.by_service.values_mut().for_each(|foreseen| foreseen.is_opening = false);
+            return retold;
+        };
+        for done in finished {
+            let (Done::Opened { service, .. } | Done::Retold { service, .. }) = &done;
+            let service = service.clone();
+            let Some(foreseen) = self.by_service.get_mut(&service) else { continue };
+            foreseen.is_opening = false;
+            match done {
+                Done::Opened { opened, .. } => {
+                    let step_s = i64::from(opened.live.scale().step_s);
+                    let from_s = opened.last_step.map_or(i64::MIN, |last| (last + 1) * step_s);
+                    let until_s = foreseen.step.map_or(i64::MAX, |step| step * step_s + 1);
+                    let since = if from_s < until_s { (known.seen)(&service, from_s..until_s) } else { Vec::new() };
+                    foreseen.take_opened(*opened);
+                    since.iter().for_each(|one| foreseen.take(one.start_s.div_euclid(step_s), &one.sight));
+                    moved.is_new = true;
+                }
+                Done::Retold { seen: Ok(seen), .. } => {
+                    if !seen.is_empty() {
+                        tracing::info!(service, steps = seen.len(), "a service was followed through its history");
+                    }
+                    retold.push(seen);
+                }
+                Done::Retold { seen: Err(error), .. } => {
+                    tracing::error!(service, %error, "read the history of a service; it is followed from now on only");
+                }
+            }
+        }
+        retold
     }
 
     /// Notes what a plan could not give.
     pub(super) fn note(&mut self, plan: &CapacityPlan) {
         for line in plan.report.services.iter().filter(|line| line.planned_per_s < line.need_per_s * (1.0 - 1e-9)) {
             if let Some(foreseen) = self.by_service.get_mut(&line.service) {
-                let lead_steps = foreseen.live.as_ref().map_or(1, |live| live.scale().lead_steps);
-                foreseen.excused_until = foreseen.step.unwrap_or(0) + lead_steps as i64 + 1;
+                foreseen.excuse();
             }
         }
+    }
+
+    /// Notes that nothing could be ordered.
+    pub(super) fn note_not_ordered(&mut self) {
+        self.by_service.values_mut().for_each(Foreseen::excuse);
     }
 
     /// What is to be covered of a service, where it says how often it may be short: its outlook, the same at all levels.
@@ -148,17 +236,18 @@ impl Foresights {
         self.by_service.iter().map(|(service, foreseen)| foreseen.as_json(service, step_s)).collect()
     }
 
-    /// Of those whose books are open.
+    /// Of all of them.
     pub(super) fn figures(&self) -> impl Iterator<Item = Foresaw<'_>> {
-        self.by_service.iter().filter_map(|(service, foreseen)| {
-            let live = foreseen.live.as_ref()?;
-            Some(Foresaw {
+        self.by_service.iter().map(|(service, foreseen)| {
+            let live = foreseen.live.as_ref();
+            Foresaw {
                 service,
                 short_steps_share: foreseen.short_steps_share,
-                lived_share: live.lived().short_share(),
-                factor: live.factor(),
+                lived_share: live.and_then(|live| live.lived().short_share()),
+                factor: live.map(Live::factor),
                 gate: gate(live),
-            })
+                is_guarded: live.is_some_and(|live| live.is_proven() && live.is_guarded()),
+            }
         })
     }
 }

@@ -17,6 +17,8 @@ use forebay_plan::simulation::{
 use serde_json::{Value, json};
 
 const WEEK_S: u32 = 7 * 86_400;
+const NOTHING_COMPARED: &str =
+    "no step has ended yet of which both the demand and what was ready are known; ask again after one";
 
 /// What was ready and paid of a service in a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +63,9 @@ impl Recorder {
             Some(open) if open != step => self.take(open, step_s),
             _ => Vec::new(),
         };
-        // A turn that begins a step tells of the one before; at the first there is nothing to tell of.
-        if self.step.is_some() && passed_s > 0.0 {
+        // A turn that begins a step tells of the one before; at the first, and after steps that nobody looked at, there is
+        // nothing to tell of.
+        if self.step.is_some_and(|open| step - open <= 1) && passed_s > 0.0 {
             for (service, (ready_per_s, micros_per_h)) in supplied {
                 let [seconds, units, micros] = self.sums.entry(service.clone()).or_default();
                 *seconds += passed_s;
@@ -144,8 +147,9 @@ pub(crate) fn ledger(
     let compared: Vec<f64> =
         demand.iter().zip(supply).map(|(demand, supply)| if supply.is_some() { *demand } else { f64::NAN }).collect();
     let world = World { demand: &compared, step_s, per_replica: unit.serves_per_s, lead_steps };
-    let known = compared.iter().filter(|demand| !demand.is_nan());
-    let peak = known.map(|demand| world.replicas(*demand)).max().unwrap_or(0);
+    let known = || compared.iter().filter(|demand| !demand.is_nan());
+    let compared_steps = known().count();
+    let peak = known().map(|demand| world.replicas(*demand)).max().unwrap_or(0);
     let of = |supply: &Option<Supply>, figure: &dyn Fn(&Supply) -> f64| supply.as_ref().map_or(0.0, figure);
     let own = Course {
         steps: 0..compared.len(),
@@ -167,11 +171,14 @@ pub(crate) fn ledger(
     others.push(("oracle".to_owned(), Box::new(Oracle)));
     let row = |policy: &str, course: &Course| {
         let of = Measures::of(&world, course);
+        // Of nothing there is no share.
+        let is_known = |figure: f64| Some(figure).filter(|_| compared_steps > 0);
         json!({
-            "policy": policy, "cost": of.replica_steps * per_step_micros / 1e6, "cost_over_oracle": of.cost_over_oracle(),
-            "tau_u": of.violations, "tau_o": of.over, "theta_u": of.missing, "theta_o": of.idle,
-            "instability": of.instability, "unserved_share": of.unserved,
-            "violation_minutes_per_day": 1440.0 * of.violations,
+            "policy": policy, "cost": is_known(of.replica_steps * per_step_micros / 1e6),
+            "cost_over_oracle": is_known(of.cost_over_oracle()), "tau_u": is_known(of.violations),
+            "tau_o": is_known(of.over), "theta_u": is_known(of.missing), "theta_o": is_known(of.idle),
+            "instability": is_known(of.instability), "unserved_share": is_known(of.unserved),
+            "violation_minutes_per_day": is_known(1440.0 * of.violations),
         })
     };
     let mut rows = vec![row("forebay", &own)];
@@ -180,7 +187,7 @@ pub(crate) fn ledger(
     }
     Some(json!({
         "service": service, "step_s": step_s, "steps": compared.len(),
-        "compared_steps": compared.iter().filter(|demand| !demand.is_nan()).count(),
+        "compared_steps": compared_steps, "why_nothing": (compared_steps == 0).then_some(NOTHING_COMPARED),
         "serves_per_s_each": unit.serves_per_s, "lead_steps": lead_steps, "policies": rows,
     }))
 }
@@ -188,6 +195,45 @@ pub(crate) fn ledger(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::config::capacity::CapacitySettings;
+
+    /// A service that may be served by one size, as plans see it.
+    fn inputs() -> CapacityInputs {
+        let text = "
+capacity:
+  manager: dry_run
+  shapes: [ { name: Small, offers: { cpu: 1 }, price_per_h: 1 } ]
+  pools: [ { name: near, location: here, max_instances: 12, lead_s: 100 } ]
+  services: [ { name: shop, need_per_unit: { cpu: 0.1 }, shortage_per_unit_h: 10 } ]
+";
+        let settings = Config::parse(std::path::Path::new("forebay.yaml"), text).unwrap().capacity.unwrap();
+        let CapacitySettings { tiers, shapes, pools, services, .. } = settings;
+        let services = services.into_iter().map(|one| one.service).collect();
+        CapacityInputs { step_s: 300, steps: 4, services, shapes, tiers, pools, ..CapacityInputs::default() }
+    }
+
+    #[test]
+    fn what_is_compared_of_nothing_is_not_known_and_says_why() {
+        let inputs = inputs();
+        let supply = |start_s: i64| Supply { service: "shop".to_owned(), start_s, ready_per_s: 20.0, cost_micros: 1e6 };
+        let supplied: Vec<_> = (0..3).map(|step| Some(supply(300 * step))).collect();
+        for (demand, supply) in [([f64::NAN; 3], supplied.clone()), ([30.0; 3], vec![None, None, None])] {
+            let told = ledger(&inputs, "shop", &demand, &supply).unwrap();
+            assert!(
+                told["compared_steps"] == 0 && told["why_nothing"].as_str().unwrap().contains("ask again"),
+                "{told}"
+            );
+            let policies = told["policies"].as_array().unwrap();
+            assert!(policies.len() > 5 && policies.iter().all(|one| one["policy"].is_string()), "{told}");
+            for figure in ["cost", "cost_over_oracle", "tau_u", "tau_o", "theta_u", "unserved_share", "instability"] {
+                assert!(policies.iter().all(|one| one[figure].is_null()), "{figure}: {told}");
+            }
+        }
+        let told = ledger(&inputs, "shop", &[f64::NAN, 30.0, 10.0], &supplied).unwrap();
+        assert_eq!((&told["compared_steps"], &told["why_nothing"]), (&json!(2), &Value::Null));
+        assert_eq!((&told["policies"][0]["policy"], &told["policies"][0]["tau_u"]), (&json!("forebay"), &json!(0.5)));
+    }
 
     #[test]
     fn a_step_is_what_was_there_while_it_ran() {
@@ -200,5 +246,10 @@ mod tests {
         assert_eq!(ended.len(), 1);
         assert_eq!((ended[0].start_s, ended[0].cost_micros), (600, 50.0));
         assert!((ended[0].ready_per_s - (20.0 * 10.0 + 30.0 * 40.0) / 50.0).abs() < 1e-9);
+        // Nobody looked for an hour: what is there then says nothing of it.
+        assert_eq!(recorder.note(4265.0, 60, &with(90.0)).len(), 1);
+        assert_eq!(recorder.note(4275.0, 60, &with(50.0)), []);
+        let ended = recorder.note(4325.0, 60, &with(50.0));
+        assert_eq!((ended[0].start_s, ended[0].ready_per_s), (4260, 50.0));
     }
 }

@@ -2,24 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use forebay_plan::capacity::{CapacityInputs, Fleet, Group, Instance, InstanceState, PoolOffer, Reservation};
+use forebay_plan::capacity::{CapacityInputs, Fleet, Group, InstanceState, PoolOffer, Reservation};
 use forebay_provision::{FailureKind, InstanceManager, InstanceUsage, Observed};
 
 use super::metering::Look;
 use super::spending::Instant;
-use super::{CapacityLoop, assembling, board, dwell};
+use super::{CapacityLoop, assembling, board, dwell, late};
 use crate::config::capacity::{LearningMode, ShapeMode};
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
 
-/// An instance that is on its way for so many lead times is not counted on any more.
-const LEADS_UNTIL_STUCK: f64 = 3.0;
-/// And at least so long.
-const SHORTEST_UNTIL_STUCK_MS: f64 = 10_000.0;
-
 impl<M: InstanceManager> CapacityLoop<M> {
     /// Takes in what the manager sees; returns what instances use.
-    pub(super) fn see(&mut self, observed: Observed, now: Instant) -> Vec<InstanceUsage> {
+    pub(super) fn see(&mut self, mut observed: Observed, now: Instant) -> Vec<InstanceUsage> {
+        self.spending.on_own_clock(&mut observed.instances, now);
         if let Some(change) = self.standing.see(observed.generation, self.look(now)) {
             self.note_change(change);
         }
@@ -36,8 +32,10 @@ impl<M: InstanceManager> CapacityLoop<M> {
         let leads = self.lead_by_pool(now);
         for one in &mut instances {
             one.is_interrupted |= self.unreachable.is_given_up(&one.group.pool, now.wall_ms);
-            one.is_interrupted |= is_stuck(one, leads.get(&one.group.pool).copied().unwrap_or(0.0), now);
         }
+        let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
+        let owing = late::mark(&mut instances, lead_s, now.wall_ms);
+        self.note_owing(owing, now);
         if self.ordered.is_none() {
             let is_own = self.standing.stood_down().is_none();
             let now_s = now.calendar_s.max(0.0) as u64;
@@ -48,7 +46,6 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.drains.look(&instances, now.wall_ms);
         self.instances = instances;
         let asked = self.ordered.clone().unwrap_or_default();
-        let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
         for group in self.refusals.look(&fleet, &asked, lead_s, now.wall_ms) {
             let why = "it was asked for instances, and none came".to_owned();
             if self.refusals.refused(&group.pool, FailureKind::OutOfCapacity, why, now.wall_ms) {
@@ -57,6 +54,17 @@ impl<M: InstanceManager> CapacityLoop<M> {
             }
         }
         observed.usage
+    }
+
+    /// Pools whose starts hang are done without for a while, as those that refuse are.
+    fn note_owing(&mut self, owing: BTreeMap<String, usize>, now: Instant) {
+        for (pool, count) in owing.into_iter().filter(|(pool, _)| !self.unreachable.is(pool)) {
+            let why = format!("{count} instances that were asked for long ago are not ready");
+            if self.refusals.refused(&pool, FailureKind::OutOfCapacity, why, now.wall_ms) {
+                self.shared.metrics.capacity.count_failure(&pool, "late");
+                tracing::error!(pool, count, "starts of a pool hang; it is done without for a while");
+            }
+        }
     }
 
     /// Learns from what instances served and what they used for it.
@@ -167,7 +175,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             dwell: self.dwell.memory(),
             spending: &self.spending,
             pools: self.offers(now),
-            retired_shapes: self.shaping.retired(),
+            retired_shapes: self.shaping.retired().into_iter().chain(self.former.retired()).collect(),
         };
         assembling::inputs(&self.shared.config, &self.settings, known)
     }
@@ -182,10 +190,4 @@ impl<M> CapacityLoop<M> {
         }
         offers
     }
-}
-
-/// Whether it should have been ready long ago.
-fn is_stuck(one: &Instance, lead_s: f64, now: Instant) -> bool {
-    let patience_ms = (LEADS_UNTIL_STUCK * 1000.0 * lead_s).max(SHORTEST_UNTIL_STUCK_MS);
-    one.state < InstanceState::Ready && now.wall_ms.saturating_sub(one.requested_ms) as f64 > patience_ms
 }

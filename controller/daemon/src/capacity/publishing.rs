@@ -1,13 +1,14 @@
 //! What a turn leaves behind: what a restart must not lose, and what the rest of the daemon, Envoy and people read.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Instance};
 use forebay_provision::InstanceManager;
 
 use super::board::View;
-use super::endpoints::{Assignment, Place};
-use super::foreseeing::{self, SEEN_KEPT_S};
+use super::endpoints::{Assignment, EndpointFiles, Place, Written};
+use super::foreseeing;
 use super::ledger::Supply;
 use super::performance::KnownFactor;
 use super::spending::Instant;
@@ -69,26 +70,39 @@ impl<M: InstanceManager> CapacityLoop<M> {
         ended
     }
 
+    /// Lets services that say how often they may be short follow demand while instances are not seen.
+    pub(super) fn foresee_unseen(&mut self) {
+        let now = self.now();
+        let inputs = self.inputs(now, None);
+        self.foresee(&inputs, &[], now);
+        self.foresights.note_not_ordered();
+    }
+
     /// Lets services that say how often they may be short follow what came; whether something else is to be covered.
     pub(super) fn foresee(&mut self, inputs: &CapacityInputs, ended: &[Supply], now: Instant) -> bool {
         let demand = lock(&self.shared.capacity.demand).clone();
-        let known = foreseeing::Known {
-            inputs,
-            demand: &demand,
-            lead_s: &|pool| now.speed * self.learned.lead_s(pool, now),
-            ended,
-        };
         let store = &self.store;
-        let seen = |service: &str, before_s: i64| {
-            store.seen(service, before_s - SEEN_KEPT_S, before_s).unwrap_or_else(|error| {
+        let seen = |service: &str, span: Range<i64>| {
+            store.seen(service, span.start, span.end).unwrap_or_else(|error| {
                 tracing::error!(%error, "capacity");
                 Vec::new()
             })
         };
-        let (rows, is_new) = self.foresights.move_on(&known, seen);
-        let stored = self.store.add_seen(&rows);
+        let known = foreseeing::Known {
+            config: &self.shared.config,
+            inputs,
+            demand: &demand,
+            lead_s: &|pool| now.speed * self.learned.lead_s(pool, now),
+            ended,
+            seen: &seen,
+        };
+        let moved = self.foresights.move_on(&known);
+        for (service, ended) in &moved.ended {
+            self.shared.metrics.foresight.count(service, *ended);
+        }
+        let stored = self.store.add_seen(&moved.rows);
         self.note_stored(stored);
-        is_new
+        moved.is_new
     }
 
     /// Lets headrooms follow what came of them.
@@ -149,7 +163,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         self.shared.metrics.capacity.note(&inputs, &plan, &ready);
         let known = self.performances.known(&self.settings.performance);
         self.shared.metrics.capacity.note_work(&known);
-        self.shared.metrics.capacity.note_foresight(self.foresights.figures());
+        self.shared.metrics.foresight.note(self.foresights.figures());
         self.shared.metrics.capacity.note_shapes(self.shaping.figures());
         self.shared.metrics.capacity.note_use(self.performances.uses().iter().map(Use::peaks));
         self.shared.metrics.capacity.standing_down.set(i64::from(self.standing.stood_down().is_some()));
@@ -178,13 +192,14 @@ impl<M: InstanceManager> CapacityLoop<M> {
         };
     }
 
-    /// What the manager could not do beside what was ordered; logged when it is new.
+    /// What the manager could not do beside what was ordered, logged when it is new, and what endpoints could not be written.
     fn troubles(&self) -> Vec<String> {
-        let troubles = self.manager.troubles();
+        let mut troubles = self.manager.troubles();
         let before = lock(&self.shared.capacity.view);
         for trouble in troubles.iter().filter(|trouble| !before.troubles.contains(trouble)) {
             tracing::warn!(trouble, "the instance manager could not do something beside what was ordered");
         }
+        troubles.extend(self.endpoints.iter().flat_map(EndpointFiles::troubles).cloned());
         troubles
     }
 
@@ -218,11 +233,17 @@ impl<M: InstanceManager> CapacityLoop<M> {
         for assignment in &assignments {
             let service = &assignment.service;
             match files.write(service, assignment.discovery_response()) {
-                Ok(true) => tracing::debug!(service, "endpoints written"),
-                Ok(false) => {}
-                Err(error) => {
+                Written::New => tracing::debug!(service, "endpoints written"),
+                Written::Same => {}
+                Written::Failed { why, is_news } => {
                     self.shared.metrics.capacity.endpoint_errors.inc();
-                    tracing::error!(service, %error, "write endpoints; the old ones stand");
+                    if is_news {
+                        tracing::error!(
+                            service,
+                            why,
+                            "endpoints are not written; the old ones stand, it is tried each turn"
+                        );
+                    }
                 }
             }
         }

@@ -45,6 +45,11 @@ impl Refusals {
         self.by_pool.get(pool).is_some_and(|refusal| now_ms < refusal.until_ms)
     }
 
+    /// Until a pool may be asked, milliseconds.
+    pub(crate) fn left_ms(&self, pool: &str, now_ms: u64) -> u64 {
+        self.by_pool.get(pool).map_or(0, |refusal| refusal.until_ms.saturating_sub(now_ms))
+    }
+
     /// Those that refuse at present.
     pub(crate) fn present(&self, now_ms: u64) -> impl Iterator<Item = (&String, &Refusal)> {
         self.by_pool.iter().filter(move |(_, refusal)| now_ms < refusal.until_ms)

@@ -61,7 +61,7 @@ impl Room {
         let (takes, left) = (self.takes(wanted), self.instances.saturating_sub(promised));
         if takes > left {
             let detail = format!(
-                "it takes {takes} instances, and of the {} of pools {} {promised} are promised in that window",
+                "it takes {takes} instances, and of the {} of pools {} {promised} are promised at one time in that window",
                 self.instances,
                 self.pools.join(", ")
             );
@@ -70,7 +70,7 @@ impl Room {
         Ok(())
     }
 
-    /// Instances that are promised of these pools within the window of `wanted`.
+    /// Most instances that are promised of these pools at one moment within the window of `wanted`.
     pub(super) fn promised<'a>(
         &self,
         wanted: &Wanted,
@@ -81,8 +81,16 @@ impl Room {
             .filter(|one| one.state.is_open() && one.wanted.from_s < wanted.to_s && one.wanted.to_s > wanted.from_s);
         let shares = overlapping.filter_map(|one| {
             let theirs = Self::of(&one.wanted, inputs);
-            theirs.pools.iter().any(|pool| self.pools.contains(pool)).then(|| theirs.takes(&one.wanted))
+            let is_shared = theirs.pools.iter().any(|pool| self.pools.contains(pool));
+            is_shared.then(|| (one.wanted.from_s, one.wanted.to_s, theirs.takes(&one.wanted)))
         });
-        shares.fold(0, u32::saturating_add)
+        let shares: Vec<(i64, i64, u32)> = shares.collect();
+        let at = |at_s: i64| {
+            let then = shares.iter().filter(|(from_s, to_s, _)| *from_s <= at_s && at_s < *to_s);
+            then.map(|(_, _, takes)| *takes).fold(0, u32::saturating_add)
+        };
+        // It only rises where a promise begins.
+        let begins = shares.iter().map(|(from_s, _, _)| (*from_s).max(wanted.from_s));
+        begins.map(at).max().unwrap_or(0)
     }
 }

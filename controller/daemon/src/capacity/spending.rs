@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use forebay_plan::capacity::price::hourly_micros;
 use forebay_plan::capacity::{Budget, BudgetScope, Group, Instance, InstanceState, Micros};
+use forebay_provision::CALL_WITHIN;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
@@ -18,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::capacity::{BudgetSettings, CapacitySettings, Period};
 
 const MS_PER_H: u64 = 3_600_000;
+/// What is told to have been asked for later than now was asked for since the last look, and no longer ago than a call may take:
+/// after a long pause a clock that is ahead by a second is to cost seconds.
+const BETWEEN_LOOKS_MS: u64 = CALL_WITHIN.as_millis() as u64;
 
 /// What a budget has spent in its period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +31,24 @@ struct Account {
     spent_micros: Micros,
     /// Of the next micro, in micros x milliseconds per hour.
     remainder: u64,
+    /// The period before it: when that began, and what was spent in it.
+    #[serde(default)]
+    before: Option<(i64, Micros)>,
 }
 
 impl Account {
+    /// Is of the period that began then from now on. A new one begins with nothing spent. A calendar that was put back gives
+    /// nothing back: what was spent meanwhile counts beside what was spent before.
+    fn move_to(&mut self, began_s: i64) {
+        if began_s > self.began_s {
+            *self = Self { began_s, before: Some((self.began_s, self.spent_micros)), ..Self::default() };
+        } else if began_s < self.began_s {
+            let again = self.before.take_if(|(before_s, _)| *before_s >= began_s).map_or(0, |(_, spent)| spent);
+            self.spent_micros = self.spent_micros.saturating_add(again);
+            self.began_s = began_s;
+        }
+    }
+
     fn pay(&mut self, micros_per_h: Micros, for_ms: u64) {
         // 1e16 micros an hour for a week of milliseconds fit 128 bits a thousand times over.
         let owed = u128::from(micros_per_h) * u128::from(for_ms) + u128::from(self.remainder);
@@ -77,14 +96,30 @@ impl Instant {
 }
 
 impl Spending {
+    /// Says by this controller's clock when instances were asked for and became ready, whatever clock their manager has: one that
+    /// was paid for before was asked for when it was first seen, any other since then. Told times are kept where that can be
+    /// so; where not, both are moved by as much, so that what lies between them stays.
+    pub(super) fn on_own_clock(&self, instances: &mut [Instance], now: Instant) {
+        let looked_ms = self.paid_until_ms.min(now.wall_ms);
+        for one in instances {
+            let told_ms = one.requested_ms;
+            one.requested_ms = match self.paid.get(&one.id) {
+                Some(known) => known.requested_ms.min(now.wall_ms),
+                None if told_ms > now.wall_ms => looked_ms.max(now.wall_ms.saturating_sub(BETWEEN_LOOKS_MS)),
+                None => told_ms.max(looked_ms),
+            };
+            let took = |ready_ms: u64| ready_ms.saturating_sub(told_ms);
+            let ready_ms = |ready_ms| one.requested_ms.saturating_add(took(ready_ms)).min(now.wall_ms);
+            one.ready_ms = one.ready_ms.map(ready_ms);
+        }
+    }
+
     /// Pays for `instances`, which are there now, and for those that were there and are not any more.
     pub(crate) fn pay(&mut self, settings: &CapacitySettings, instances: &[Instance], now: Instant) {
         for budget in &settings.budgets {
             let began_s = budget.period.begin_s(now.calendar_s as i64);
             let account = self.accounts.entry(budget.name.clone()).or_default();
-            if account.began_s != began_s {
-                *account = Account { began_s, ..Account::default() };
-            }
+            account.move_to(began_s);
         }
         let there: BTreeMap<String, Paid> = instances
             .iter()
@@ -98,7 +133,7 @@ impl Spending {
         }
         for (_, one) in ended {
             let since_ms = self.paid_until_ms.max(one.requested_ms);
-            let least_ms = one.requested_ms + billing_min_ms(settings, &one.pool);
+            let least_ms = one.requested_ms.saturating_add(billing_min_ms(settings, &one.pool));
             stretches.push((one.clone(), now.wall_ms.max(least_ms).saturating_sub(since_ms)));
         }
         for (one, for_ms) in stretches {
@@ -119,6 +154,11 @@ impl Spending {
             let of_period_ms = (now.calendar_s - account.began_s as f64).max(0.0) / now.speed * 1000.0;
             account.pay(micros_per_h, for_ms.min(of_period_ms as u64));
         }
+    }
+
+    /// When instances were seen and paid for last, wall unix milliseconds.
+    pub(super) fn paid_until_ms(&self) -> u64 {
+        self.paid_until_ms
     }
 
     /// When it was paid last, calendar unix seconds.
@@ -324,6 +364,24 @@ capacity:
         assert_eq!(spent(&often, &settings, noon(700)), spent(&once, &settings, noon(700)));
         let stored = serde_json::to_string(&often).unwrap();
         assert_eq!(serde_json::from_str::<Spending>(&stored).unwrap(), often, "a restart loses nothing");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_over_the_end_of_a_period_and_back_gives_no_money_back() {
+        let (settings, mut spending) = (settings(), Spending::default());
+        let one = [instance("a", "shop", "a", noon(0).wall_ms)];
+        // The calendar is a day ahead for a while; money goes by what really passed.
+        let at = |later_s, ahead_s: f64| Instant { calendar_s: noon(later_s).calendar_s + ahead_s, ..noon(later_s) };
+        spending.pay(&settings, &one, at(0, 0.0));
+        spending.pay(&settings, &one, at(360, 0.0));
+        assert_eq!(spent(&spending, &settings, at(360, 0.0))[0], 1_000_000);
+        spending.pay(&settings, &one, at(720, 86_400.0));
+        assert_eq!(spent(&spending, &settings, at(720, 86_400.0))[0], 1_000_000, "another day");
+        spending.pay(&settings, &one, at(1080, 0.0));
+        assert_eq!(spent(&spending, &settings, at(1080, 0.0)), [3_000_000, 3_000_000, 0], "all that was spent");
+        spending.pay(&settings, &one, at(1440, 0.0));
+        spending.pay(&settings, &one, at(1440, -86_400.0));
+        assert_eq!(spent(&spending, &settings, at(1440, -86_400.0))[0], 4_000_000, "behind by a day");
     }
 
     #[test]

@@ -302,6 +302,10 @@ async fn what_cannot_be_had_is_refused_with_what_stands_against_it() {
     // Days ahead there is nothing planned yet, and still no more than there is.
     assert!(rig.allocate(rig.wanted(20, 86_400, 90_000), "g").is_ok());
     assert_eq!(constraint(rig.allocate(rig.wanted(5, 86_400, 90_000), "h")), "capacity");
+    // Two promises one after the other take each place once.
+    assert!(rig.allocate(rig.wanted(20, 90_000, 93_600), "i").is_ok());
+    assert!(rig.allocate(rig.wanted(4, 86_400, 93_600), "j").is_ok());
+    assert_eq!(constraint(rig.allocate(rig.wanted(1, 89_999, 90_001), "k")), "capacity");
 }
 
 #[tokio::test]

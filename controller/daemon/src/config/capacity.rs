@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use forebay_plan::capacity::{BudgetScope, Latencies, Micros, PoolOffer, Service, Shape, Tier};
 use forebay_plan::learning::tuner::TunerSettings;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::{Problem, check_name, problem};
@@ -101,35 +102,59 @@ pub(crate) struct BudgetSettings {
 }
 
 /// Periods of the UTC calendar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Period {
+    /// From the full hour.
     Hour,
+    /// From midnight.
     Day,
     /// From Monday.
     Week,
+    /// From the first.
     Month,
 }
 
-#[derive(Debug, Deserialize)]
+/// What capacity there may be, what it costs, and what demand arrives for. Prices are in a currency of your choice, per hour.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CapacityPart {
+    /// Longest time between two decisions, in real seconds.
     #[serde(default = "five")]
+    #[schemars(range(min = 0.1, max = 3600.0))]
     decide_every_s: f64,
+    /// Who keeps the instances.
     manager: ManagerPart,
+    /// Folder that the endpoints of each service are written to for Envoy, relative to the folder of the configuration: a file
+    /// `SERVICE.json` each. Without it none are written.
     endpoints: Option<PathBuf>,
+    /// Where proxies may ask for endpoints over gRPC. Without it nothing is served.
     xds: Option<XdsPart>,
+    /// Classes of performance and price. The tier `standard`, with 1 for everything, is there without being declared.
     #[serde(default)]
+    #[schemars(length(max = MOST))]
     tiers: Vec<TierPart>,
+    /// Sizes of instance.
+    #[schemars(length(max = MOST))]
     shapes: Vec<ShapePart>,
+    /// Where instances come from.
+    #[schemars(length(max = MOST))]
     pools: Vec<CapacityPoolPart>,
+    /// What demand arrives for. A service is also a pool that contracts name.
+    #[schemars(length(max = MOST))]
     services: Vec<ServicePart>,
+    /// How far origins of demand are from locations, for services with a limit of latency. Within one place it is 0, and where
+    /// nothing is said nothing can be served.
     #[serde(default)]
     latencies: Vec<LatencyPart>,
+    /// Hard limits of money.
     #[serde(default)]
+    #[schemars(length(max = MOST))]
     budgets: Vec<BudgetPart>,
+    /// How far plans follow what a core is seen to do, beside what is declared.
     #[serde(default)]
     performance: PerformancePart,
+    /// What becomes of sizes that instances would be cheaper in, by what they are seen to use.
     #[serde(default)]
     generated_shapes: ShapingPart,
 }
@@ -142,11 +167,16 @@ fn one() -> f64 {
     1.0
 }
 
-#[derive(Debug, Deserialize)]
+/// How far a place is from another.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LatencyPart {
+    /// Where demand comes from, as `latency.origins` of services call it.
     from: String,
+    /// Location of pools.
     to: String,
+    /// Latency, in milliseconds.
+    #[schemars(range(min = 0.0, max = 60_000.0))]
     ms: f64,
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use forebay_plan::{Contract, Key, ReadyCapacity};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::file::{Problem, problem};
@@ -11,14 +12,18 @@ use super::file::{Problem, problem};
 /// Most feeds; each is looked at once a step.
 const MAX_FEEDS: usize = 64;
 
-/// A feed as it stands in the file.
-#[derive(Debug, Deserialize)]
+/// A feed of events.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FeedPart {
+    /// File of iCalendar events, relative to the folder of the configuration. It is read again when it changes.
     file: PathBuf,
+    /// Time zone of days and times that name none, such as `Europe/Berlin`. Without it that is `UTC`.
     zone: Option<String>,
+    /// Contracts whose demand it concerns, as `TENANT/RESOURCE` with `*` for any. Without any it concerns all.
     #[serde(default)]
     keys: Vec<String>,
+    /// Pools whose capacity its maintenance lowers, of `pools`, services, or `capacity.pools`. Without it, all that contracts name.
     pools: Option<Vec<String>>,
 }
 

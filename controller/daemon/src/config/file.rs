@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_plan::ReadyCapacity;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::capacity::CapacityPart;
@@ -23,22 +24,41 @@ const MAX_PER_S: f64 = 2e10;
 /// Longest name, in bytes; metrics and tables repeat names many times.
 const MAX_NAME_BYTES: usize = 256;
 
-/// The whole file.
-#[derive(Debug, Deserialize)]
+/// The configuration of the controller, `forebay.yaml`. Everything has a default, so an empty file is a running controller
+/// without contracts. A field that is not listed is an error.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "forebay.yaml")]
 pub(crate) struct File {
+    /// Address and port that HTTP is served on: to filters, probes, Prometheus and people. Port 0 takes a free one.
     listen: String,
+    /// File that the bound address is written to once the controller listens, relative to where it is started. Without it none
+    /// is written.
     port_file: Option<PathBuf>,
+    /// Folder of the history and of all that must survive a restart, relative to where the controller is started. It is made
+    /// where it is missing.
     data_dir: PathBuf,
+    /// Length of a step of history and forecasts, in seconds of the calendar. It must divide a day of 86400.
+    #[schemars(range(min = 1, max = 86_400))]
     step_s: u32,
+    /// How the calendar that demand follows runs beside real time. It is for rehearsals; leave it out in operation.
     clock: ClockPart,
+    /// What is forecast, how far ahead, and from how much history.
     forecast: ForecastPart,
+    /// How filters are served.
     sync: SyncPart,
+    /// Pools that contracts may name, whose capacity is declared. A pool whose instances are provisioned is a service under
+    /// `capacity` instead.
     pools: Vec<PoolPart>,
+    /// What capacity there may be, what it costs, and which services it is for. Without it nothing is provisioned.
     capacity: Option<CapacityPart>,
-    /// A policy document, relative to the folder of this file.
+    /// Policy document that proxies have, relative to the folder of this file. Its contracts and shadow settings are the
+    /// controller's, too.
     pub(super) policy: Option<PathBuf>,
+    /// Who may use how much of what. They may add to those of the policy and must not contradict them.
+    #[schemars(length(max = 100_000))]
     contracts: Vec<ContractPart>,
+    /// What is logged, to standard error.
     log: LogPart,
 }
 
@@ -61,11 +81,17 @@ impl Default for File {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// How the calendar that demand follows runs beside real time.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct ClockPart {
+    /// Seconds of the calendar that pass in a real second.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1e6))]
     speed: f64,
+    /// Time of the calendar at the start of the controller, as RFC 3339, YYYY-MM-DD HH:MM:SS in UTC, or unix seconds in
+    /// quotes. Without it the calendar shows the real time.
     calendar_start: Option<String>,
+    /// Real time that `calendar_start` belongs to, in unix milliseconds. Without it that is the start of the controller.
     steady_start_unix_ms: Option<u64>,
 }
 
@@ -75,11 +101,19 @@ impl Default for ClockPart {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// How filters are served.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct SyncPart {
+    /// How long a grant holds at a proxy that hears nothing of the controller any more, in seconds. After that the proxy goes on
+    /// with its safe share.
+    #[schemars(range(min = 0.1, max = 3600.0))]
     grant_validity_s: f64,
+    /// How long a call that waits for news is held at most, in seconds. Proxies give up after 30 s.
+    #[schemars(range(min = 0.1, max = 3600.0))]
     watch_hold_s: f64,
+    /// A proxy that was not heard of for so long has no share any more, in seconds.
+    #[schemars(range(min = 0.1, max = 3600.0))]
     proxy_stale_after_s: f64,
 }
 
@@ -89,29 +123,53 @@ impl Default for SyncPart {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A pool whose capacity is declared.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PoolPart {
+    /// Name that contracts call it by.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// Units per second that it serves.
+    #[schemars(range(min = 0.0, max = 2e10))]
     capacity_per_s: f64,
 }
 
-#[derive(Debug, Deserialize)]
+/// Who may use how much of what.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ContractPart {
+    /// Who is charged.
+    #[schemars(length(min = 1, max = 256))]
     pub(super) tenant: String,
+    /// What is charged, as policies name it. It has no slash.
+    #[schemars(length(min = 1, max = 256))]
     pub(super) resource: String,
+    /// Standard rate, in units per second. It may be left out only where the policy says it.
+    #[schemars(range(min = 0.0, max = 2e10))]
     pub(super) rate_per_s: Option<f64>,
+    /// Units that the standard bucket holds. Without it they are those of a second at the rate, and at least 1.
     pub(super) burst: Option<u64>,
+    /// Most shadow that may be bought beyond the standard rate, in units per second. Without it that is the standard rate.
+    #[schemars(range(min = 0.0, max = 2e10))]
     pub(super) shadow_max_per_s: Option<f64>,
+    /// Pool that serves it, of `pools` or a service of `capacity`. Without it, that of the policy; a contract without
+    /// any is held by no pool's capacity.
     pub(super) pool: Option<String>,
+    /// Weight of the contract where shadow is short. Without it that is 1.
+    #[schemars(range(min = 1))]
     pub(super) weight: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What is logged, to standard error.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct LogPart {
+    /// How lines are written: `text` for people, or `json` with an object a line.
+    #[schemars(extend("enum" = ["text", "json"]))]
     format: String,
+    /// Least important lines that are written.
+    #[schemars(extend("enum" = ["error", "warn", "info", "debug", "trace"]))]
     level: String,
 }
 

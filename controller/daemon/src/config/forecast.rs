@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use forebay_forecast::MAX_SEARCH_FITS;
 use forebay_plan::Key;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::ForecastSettings;
@@ -12,17 +13,32 @@ use super::file::{DAY_S, Problem, problem};
 
 /// Longest training of a network, seconds of CPU: an hour a week is half a per cent of a core.
 pub(crate) const LONGEST_TRAINING_S: u32 = 3600;
+/// Most weeks of history that are kept: ten years.
+pub(crate) const MOST_HISTORY_WEEKS: u32 = 520;
 
-#[derive(Debug, Deserialize)]
+/// What is forecast, how far ahead, and from how much history.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ForecastPart {
+    /// Quantile of the forecast that shadow is bought for and above which demand is a burst, where the policy says nothing else.
+    #[schemars(extend("exclusiveMinimum" = 0.5, "exclusiveMaximum" = 1.0))]
     quantile: f64,
+    /// Steps that are planned ahead, the present one included. Lead times of capacity must lie within them, and they, with two
+    /// more, within a day.
+    #[schemars(range(min = 1, max = 96))]
     pub(super) horizon_steps: u32,
-    /// Default: a day.
+    /// Steps between scheduled fits of a key. Without it they make up a day.
+    #[schemars(range(min = 1))]
     refit_every_steps: Option<u32>,
+    /// Weeks of history that are kept and learned from.
+    #[schemars(range(min = 1, max = MOST_HISTORY_WEEKS))]
     history_weeks: u32,
+    /// Feeds of events that lift demand or lower capacity.
+    #[schemars(length(max = 64))]
     events: Vec<FeedPart>,
+    /// Trains one network of all long, live keys each week and lets it take part in fits. Without it none is trained.
     network: Option<NetworkPart>,
+    /// Searches the parameters of models for one key at a time, along with scheduled fits. Without it none is made.
     search: Option<SearchPart>,
 }
 
@@ -40,17 +56,21 @@ impl Default for ForecastPart {
     }
 }
 
-/// A network of many keys is trained where this is given.
-#[derive(Debug, Deserialize)]
+/// A network of many keys.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct NetworkPart {
+    /// CPU time of a training, in seconds of one core.
+    #[schemars(range(min = 1, max = LONGEST_TRAINING_S))]
     cpu_seconds: u32,
 }
 
-/// Parameters are searched where this is given.
-#[derive(Debug, Deserialize)]
+/// A search for the parameters of models.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct SearchPart {
+    /// Fits that a search may take.
+    #[schemars(range(min = 2, max = MAX_SEARCH_FITS))]
     trials: usize,
 }
 
@@ -88,8 +108,8 @@ impl ForecastPart {
             let remedy = "choose how many steps pass between fits, such as 288";
             return Err(problem("forecast.refit_every_steps", "0 would fit without pause", remedy));
         }
-        if self.history_weeks == 0 || self.history_weeks > 520 {
-            let reason = format!("{} weeks are not between 1 and 520", self.history_weeks);
+        if !(1..=MOST_HISTORY_WEEKS).contains(&self.history_weeks) {
+            let reason = format!("{} weeks are not between 1 and {MOST_HISTORY_WEEKS}", self.history_weeks);
             return Err(problem("forecast.history_weeks", reason, "choose how much history to keep, such as 8"));
         }
         Ok(ForecastSettings {

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+
+use crate::files;
 use clap::Args;
 
 use super::plot::svg::escape;
@@ -32,7 +34,7 @@ impl PlotArgs {
                 Kind::Svg => svg::document(&plots).into_bytes(),
                 Kind::Image => png::image(&plots).with_context(|| format!("--plot {file}"))?,
             };
-            std::fs::write(path, bytes).with_context(|| format!("write {file}: check --plot"))?;
+            files::write(path, "--plot", bytes)?;
         }
         Ok(())
     }

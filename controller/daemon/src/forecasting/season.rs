@@ -13,7 +13,6 @@ use super::{Named, Span};
 
 /// Seasons in the longer one.
 const IN_LONGER: usize = 7;
-const DAY_S: u32 = 86_400;
 
 /// A length of time, or a number of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +28,7 @@ impl FromStr for Season {
         if let Ok(steps) = text.parse() {
             return Ok(Self::Steps(steps));
         }
-        let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
-        let days = days.and_then(|days| days.checked_mul(DAY_S)).filter(|seconds| *seconds > 0);
-        let span = days.map_or_else(|| text.parse::<Span>().ok(), |seconds| Some(Span { seconds }));
+        let span = text.parse::<Span>().ok();
         span.map(Self::Time).ok_or_else(|| "write lengths such as 24h, 7d or 90m, or numbers of steps".to_owned())
     }
 }

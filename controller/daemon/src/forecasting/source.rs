@@ -4,7 +4,6 @@
 //! would: from what it believes of the history (its ledger of anomalies, hostile demand, the flood guard's caps), with the
 //! event feeds of the configuration.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
@@ -15,6 +14,7 @@ use forebay_plan::Key;
 
 use super::{Kind, MAX_SERIES, Named, Question, season};
 use crate::config::Config;
+use crate::files;
 use crate::planning::demand::KeyDemand;
 use crate::store::HistoryStore;
 use crate::store::sqlite::SqliteStore;
@@ -43,10 +43,7 @@ pub(super) fn choices(question: &Question) -> anyhow::Result<Option<Vec<Choice>>
 /// The wanted columns of a CSV file, or all of them, each a series with its name.
 pub(crate) fn columns_of(path: &Path, columns: &[String], how: &Regularise) -> anyhow::Result<Vec<(String, Series)>> {
     let file = path.display();
-    let input = File::open(path).with_context(|| {
-        format!("open {file}: check the path and that the file is readable; a key is TENANT/RESOURCE")
-    })?;
-    let table = Table::read(input, &Zone::utc()).with_context(|| file.to_string())?;
+    let table = Table::read(files::open(path)?, &Zone::utc()).with_context(|| file.to_string())?;
     let names: Vec<&str> = table.series().map(|column| column.name.as_str()).collect();
     for wanted in columns {
         let known = names.join(", ");

@@ -3,7 +3,7 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /v1/allocations` | asks for capacity: 201 where it is there, 202 with an ETA where it has to come |
-//! | `GET /v1/allocations`, `GET /v1/allocations/ID` | what was asked for |
+//! | `GET /v1/allocations`, `GET /v1/allocations/ID` | what was asked for, and whether all of it is `ready` now |
 //! | `PATCH /v1/allocations/ID` | `{"to": TIME}`: lets it last longer, or less long |
 //! | `DELETE /v1/allocations/ID` | gives it back |
 //!
@@ -20,7 +20,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::json_answer;
-use super::problem::{Problem, Sent};
+use super::problem::{FromQuery, Named, Nothing, Problem, Sent};
 use crate::calendar;
 use crate::capacity::allocations::{self, Allocation, AllocationState, Wanted};
 use crate::capacity::asks::{Ask, Denied};
@@ -90,12 +90,16 @@ struct Change {
     to: Time,
 }
 
-pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn list(State(shared): State<Arc<Shared>>, FromQuery(_): FromQuery<Nothing>) -> Response {
     let allocations: Vec<Value> = lock(&shared.capacity.view).allocations.iter().map(Allocation::as_json).collect();
     json_answer(&json!({ "allocations": allocations }))
 }
 
-pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+pub(super) async fn one(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(_): FromQuery<Nothing>,
+    Named(id): Named,
+) -> Response {
     let found = lock(&shared.capacity.view).allocations.iter().find(|one| one.id == id).map(Allocation::as_json);
     match found {
         Some(found) => json_answer(&found),
@@ -103,7 +107,12 @@ pub(super) async fn one(State(shared): State<Arc<Shared>>, Path(id): Path<String
     }
 }
 
-pub(super) async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, Sent(body): Sent) -> Response {
+pub(super) async fn ask(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(_): FromQuery<Nothing>,
+    headers: HeaderMap,
+    Sent(body): Sent,
+) -> Response {
     let wanted = match wanted(&body, shared.now().calendar_s as i64) {
         Ok(wanted) => wanted,
         Err(problem) => return problem.into_response(),
@@ -115,7 +124,12 @@ pub(super) async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, S
     answered(&shared, told(&shared, |answer| Ask::Allocate { wanted, sent, answer }).await, StatusCode::CREATED)
 }
 
-pub(super) async fn extend(State(shared): State<Arc<Shared>>, Path(id): Path<String>, Sent(body): Sent) -> Response {
+pub(super) async fn extend(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(_): FromQuery<Nothing>,
+    Named(id): Named,
+    Sent(body): Sent,
+) -> Response {
     let change: Result<Change, _> = serde_json::from_slice(&body);
     let to_s = change.map_err(|error| Problem::bad(error.to_string())).and_then(|change| change.to.read("to"));
     match to_s {
@@ -124,7 +138,11 @@ pub(super) async fn extend(State(shared): State<Arc<Shared>>, Path(id): Path<Str
     }
 }
 
-pub(super) async fn cancel(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+pub(super) async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(_): FromQuery<Nothing>,
+    Named(id): Named,
+) -> Response {
     answered(&shared, told(&shared, |answer| Ask::Cancel { id, answer }).await, StatusCode::OK)
 }
 

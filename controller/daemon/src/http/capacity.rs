@@ -13,14 +13,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use forebay_plan::capacity::{CapacityInputs, Instance};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::allocations::{DEFAULT_LENGTH_S, Time, told};
-use super::problem::{FromQuery, Problem, Sent};
+use super::problem::{FromQuery, Nothing, Problem, Sent};
 use super::{from_store, json_answer};
 use crate::capacity::allocations::Wanted;
 use crate::capacity::asks::{Ask, Denied};
@@ -49,27 +48,27 @@ pub(super) struct Asked {
     to: Option<String>,
 }
 
-pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn show(State(shared): State<Arc<Shared>>, FromQuery(_): FromQuery<Nothing>) -> Response {
     match inputs(&shared) {
         Ok((view, inputs)) => json_answer(&view_json(&view, &inputs)),
         Err(problem) => problem.into_response(),
     }
 }
 
-pub(super) async fn shapes(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn shapes(State(shared): State<Arc<Shared>>, FromQuery(_): FromQuery<Nothing>) -> Response {
     match inputs(&shared) {
         Ok((view, _)) => json_answer(&view.shapes),
         Err(problem) => problem.into_response(),
     }
 }
 
-pub(super) async fn decisions(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn decisions(State(shared): State<Arc<Shared>>, FromQuery(_): FromQuery<Nothing>) -> Response {
     match from_store(&shared, |store| store.decisions(SHOWN_DECISIONS)).await {
         Ok(decisions) => {
             let decisions: Vec<Value> = decisions.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
             json_answer(&json!({ "decisions": decisions }))
         }
-        Err(failed) => failed,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -101,7 +100,7 @@ pub(super) async fn ledger_of(State(shared): State<Arc<Shared>>, FromQuery(asked
     match from_store(&shared, move |store| compare(store, &reading, &inputs, &asked)).await {
         Ok(Some(ledger)) => json_answer(&ledger),
         Ok(None) => Problem::bad(format!("no shape in any pool serves {name:?}")).into_response(),
-        Err(failed) => failed,
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -146,7 +145,11 @@ struct TuningBody {
     word: TunerWord,
 }
 
-pub(super) async fn tune(State(shared): State<Arc<Shared>>, Sent(body): Sent) -> Response {
+pub(super) async fn tune(
+    State(shared): State<Arc<Shared>>,
+    FromQuery(_): FromQuery<Nothing>,
+    Sent(body): Sent,
+) -> Response {
     let TuningBody { service, word } = match serde_json::from_slice(&body) {
         Ok(body) => body,
         Err(error) => return Problem::bad(error.to_string()).into_response(),
@@ -165,11 +168,9 @@ fn inputs(shared: &Shared) -> Result<(View, Arc<CapacityInputs>), Problem> {
     let view = lock(&shared.capacity.view).clone();
     match view.inputs.clone() {
         Some(inputs) => Ok((view, inputs)),
-        None => {
-            let detail = view.error.unwrap_or_else(|| "instances were not looked at yet; ask again".to_owned());
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Err(Problem { status, title: "Nothing is known yet", detail, constraint: None })
-        }
+        None => Err(Problem::not_yet(
+            view.error.unwrap_or_else(|| "instances were not looked at yet; ask again".to_owned()),
+        )),
     }
 }
 

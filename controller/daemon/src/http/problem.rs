@@ -2,10 +2,12 @@
 //! is wrong here and what to do, and the constraint where one stands against it.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use forebay_plan::Key;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -13,7 +15,7 @@ use crate::capacity::asks::Denied;
 
 /// A problem document (RFC 9457).
 #[derive(Debug, PartialEq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     pub(super) status: StatusCode,
     pub(super) title: &'static str,
     pub(super) detail: String,
@@ -21,8 +23,31 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn bad(detail: String) -> Self {
+    pub(crate) fn bad(detail: String) -> Self {
         Self { status: StatusCode::BAD_REQUEST, title: "The request makes no sense", detail, constraint: None }
+    }
+
+    /// Nobody contracted this key.
+    pub(super) fn no_such_key(key: &Key) -> Self {
+        let detail = format!("{key} has no contract; GET /v1/forecasts lists the keys");
+        Self { status: StatusCode::NOT_FOUND, title: "There is no such thing", detail, constraint: Some("key") }
+    }
+
+    /// The store did not say what was asked of it.
+    pub(super) fn unreadable(error: &str) -> Self {
+        let detail = format!("{error}; the controller's log may say more, ask again");
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            title: "The history cannot be read",
+            detail,
+            constraint: None,
+        }
+    }
+
+    /// Something is not there yet.
+    pub(super) fn not_yet(detail: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::SERVICE_UNAVAILABLE, "Nothing is known yet");
+        Self { status, title, detail: detail.into(), constraint: None }
     }
 
     pub(super) fn nothing_provisioned() -> Self {
@@ -56,8 +81,25 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for FromQuery<T> {
     }
 }
 
+/// The query of what takes none: a misspelt limit that is silently ignored is a limit that is not there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// The one name in a path.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(name)| Self(name)).map_err(|refused| Problem::bad(refused.body_text()))
+    }
+}
+
 /// A body, as bytes.
-pub(super) struct Sent(pub(super) Bytes);
+pub(crate) struct Sent(pub(crate) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Problem;

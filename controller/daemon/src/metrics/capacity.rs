@@ -13,25 +13,18 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::{Level, registered};
-use crate::capacity::foreseeing::Foresaw;
 use crate::capacity::performance::KnownFactor;
 use crate::capacity::shaping::Figures;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ServiceLabel {
-    service: String,
+pub(super) struct ServiceLabel {
+    pub(super) service: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     service: String,
     reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GateLabels {
-    service: String,
-    gate: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,10 +103,6 @@ pub(crate) struct CapacityMetrics {
     utilisation: Family<UseLabels, Level>,
     shapes: Family<StateLabel, Gauge>,
     shape_saving: Level,
-    short_steps: Family<ServiceLabel, Level>,
-    short_steps_allowed: Family<ServiceLabel, Level>,
-    foresight_factor: Family<ServiceLabel, Level>,
-    gate: Family<GateLabels, Gauge>,
     reasons: Family<ReasonLabels, Gauge>,
     spent: Family<BudgetLabel, Level>,
     committed: Family<BudgetLabel, Level>,
@@ -181,26 +170,6 @@ impl CapacityMetrics {
                 "capacity_proposed_shapes_saving_per_hour",
                 "What proposed sizes would save an hour, in the currency of prices",
             ),
-            short_steps: registered(
-                r,
-                "capacity_short_steps",
-                "Share of steps in which a service was short, of those that it follows",
-            ),
-            short_steps_allowed: registered(
-                r,
-                "capacity_short_steps_allowed",
-                "Share of steps in which a service may be short",
-            ),
-            foresight_factor: registered(
-                r,
-                "capacity_foresight_factor",
-                "What a service multiplies the signal by that it follows",
-            ),
-            gate: registered(
-                r,
-                "capacity_foresight_gate",
-                "1 for what a service follows that says how often it may be short",
-            ),
             reasons: registered(r, "capacity_reason", "1 for why a service has the capacity that it has"),
             spent: registered(r, "capacity_budget_spent", "Spent of a budget in its period, in its currency"),
             committed: registered(
@@ -257,18 +226,6 @@ impl CapacityMetrics {
                 let (service, shape) = (service.to_owned(), shape.to_owned());
                 self.utilisation.get_or_create(&UseLabels { service, shape, resource }).set(share);
             }
-        }
-    }
-
-    /// Notes how services stand that say how often they may be short.
-    pub(crate) fn note_foresight<'a>(&self, figures: impl Iterator<Item = Foresaw<'a>>) {
-        self.gate.clear();
-        for one in figures {
-            let label = ServiceLabel { service: one.service.to_owned() };
-            self.short_steps.get_or_create(&label).set(one.lived_share);
-            self.short_steps_allowed.get_or_create(&label).set(one.short_steps_share);
-            self.foresight_factor.get_or_create(&label).set(one.factor);
-            self.gate.get_or_create(&GateLabels { service: label.service, gate: one.gate }).set(1);
         }
     }
 

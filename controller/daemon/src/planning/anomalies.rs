@@ -41,11 +41,11 @@ pub(crate) struct KeyLedger {
 pub(crate) enum NotNoted {
     #[error("nobody contracted this key")]
     UnknownKey,
-    #[error("too many words wait to be noted; try again")]
+    #[error("too many words wait to be noted; say it again")]
     Busy,
-    #[error("it could not be stored; the controller's log says why")]
+    #[error("it could not be stored; the controller's log says why, say it again")]
     NotStored,
-    #[error("a rate that is hostile must be a number above 0")]
+    #[error("what is hostile is a number of units per second above 0")]
     Nothing,
 }
 

@@ -153,8 +153,8 @@ impl Planner {
         self.shared.table.send_replace(Some(Arc::new(table)));
     }
 
-    /// All of it at debug; at info when the reasons or the findings changed.
-    fn report(&self, made: &Plan, findings: &[Finding], last: Option<&Table>) {
+    /// All of it at debug; at info when the reasons changed, and louder what stands against it and is not expected.
+    fn report(&mut self, made: &Plan, findings: &[Finding], last: Option<&Table>) {
         for (line, grant) in made.report.keys.iter().zip(&made.grants) {
             let now = grant.slots.first().filter(|slot| slot.id == made.first_slot_id);
             let granted_per_s = now.map_or(0, |slot| slot.pace.rate_milli_per_s) as f64 / 1000.0;
@@ -168,10 +168,18 @@ impl Planner {
         if last.is_none_or(|last| last.plan.report.counts() != counts) {
             tracing::info!(reasons = ?counts, "plan");
         }
+        let expected = self.filling.expected(findings, self.shared.clock.steady_now());
         if last.is_none_or(|last| last.findings != findings) {
-            for finding in findings {
+            for finding in &expected {
+                tracing::info!(%finding, "plan; its instances are looked for or started");
+            }
+        }
+        let unexpected: Vec<Finding> = findings.iter().filter(|one| !expected.contains(one)).cloned().collect();
+        if self.warned != unexpected {
+            for finding in &unexpected {
                 tracing::warn!(%finding, "plan");
             }
+            self.warned = unexpected;
         }
     }
 }

@@ -27,6 +27,7 @@ use clap::Args;
 use forebay_protocol::policy::Policy;
 use serde_json::Value;
 
+use crate::files;
 use draft::Import;
 
 /// Largest file that is read, in bytes: a dump of a large mesh has a few megabytes.
@@ -47,9 +48,9 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs) -> anyhow::Result<()> {
     let mut sources = Vec::new();
     for file in &args.files {
-        let bytes = std::fs::metadata(file).with_context(|| format!("open {}", file.display()))?.len();
+        let bytes = files::open(file)?.metadata().map_or(0, |metadata| metadata.len());
         anyhow::ensure!(bytes <= MAX_FILE_BYTES, "{}: {bytes} bytes; at most {MAX_FILE_BYTES}", file.display());
-        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let text = files::text(file)?;
         sources.push((file.display().to_string(), text));
     }
     let (policy, import) = import(&sources)?;

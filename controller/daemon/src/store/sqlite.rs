@@ -9,7 +9,7 @@
 
 mod anomalies;
 mod capacity;
-mod choices;
+pub(crate) mod choices;
 mod contests;
 mod cursors;
 mod hostile;

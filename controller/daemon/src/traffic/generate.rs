@@ -26,6 +26,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::calendar;
+use crate::files;
 
 const MINUTE_S: f64 = 60.0;
 const HOUR_S: f64 = 3600.0;
@@ -48,22 +49,22 @@ const MAX_DAYS: u32 = 3660;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GenerateArgs {
     /// The same seed gives the same bytes.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Days to write.
-    #[arg(long, default_value_t = 28)]
+    #[arg(long, value_name = "N", default_value_t = 28)]
     pub(crate) days: u32,
     /// Seconds per step; must divide a day.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 300)]
     pub(crate) step_s: u32,
     /// The first time (UTC midnight); the default is a Monday.
-    #[arg(long, default_value = "2026-01-05 00:00:00")]
+    #[arg(long, value_name = "TIME", default_value = "2026-01-05 00:00:00")]
     pub(crate) start: String,
     /// The last days on which the intruder floods.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) flood_days: u32,
     /// File to write; default: standard output.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE.csv")]
     pub(crate) out: Option<PathBuf>,
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let calendar = Calendar::try_from(&args)?;
     let bytes = write_csv(&calendar, args.seed)?;
     match &args.out {
-        Some(path) => std::fs::write(path, &bytes).with_context(|| format!("writing trace {}", path.display())),
+        Some(path) => Ok(files::write(path, "--out", &bytes)?),
         None => std::io::stdout().write_all(&bytes).context("writing the trace to standard output"),
     }
 }
@@ -101,7 +102,7 @@ impl TryFrom<&GenerateArgs> for Calendar {
             bail!("--step-s {step_s} does not divide a day; choose one that does, such as 60, 300 or 3600");
         }
         if args.days == 0 || args.days > MAX_DAYS {
-            bail!("--days {} is outside 1 to {MAX_DAYS}", args.days);
+            bail!("--days {}: write a number from 1 to {MAX_DAYS}", args.days);
         }
         let flood_days = i64::from(args.flood_days.min(args.days));
         Ok(Self { start_s, step_s, days: i64::from(args.days), flood_days })

@@ -18,7 +18,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -30,6 +30,7 @@ use super::connections::{ANSWER_TIMEOUT, ConnectionPool, Endpoint};
 use super::report::{TargetReport, steps_csv, table};
 use super::result::{Counts, Finished, LATE_MS, Outcome, Tally};
 use super::schedule::{Arrival, Arrivals, Schedule};
+use crate::files;
 
 mod plan;
 #[cfg(test)]
@@ -48,55 +49,55 @@ const PROGRESS_REDRAW: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReplayArgs {
     /// CSV with columns time,tenant,rate or time,value (then one tenant).
-    #[arg(long)]
+    #[arg(long, value_name = "FILE.csv")]
     pub(crate) trace: PathBuf,
     /// Where to send: URL or NAME=URL, repeatable; each gets every request.
-    #[arg(long = "target", required = true)]
+    #[arg(long = "target", required = true, value_name = "URL|NAME=URL")]
     pub(crate) targets: Vec<String>,
     /// Tenant of a trace with one value per row; default: the file name without .csv.
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     pub(crate) tenant: Option<String>,
     /// What a value of the trace is: units per second, or a count per step.
     #[arg(long, value_enum, default_value_t = Values::Rate)]
     pub(crate) values: Values,
     /// Calendar seconds of the trace per real second.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) speed: f64,
     /// Requests per real second for a rate of 1 in the trace.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) rate_scale: f64,
     /// Unix milliseconds at which the first step begins; default: at once.
-    #[arg(long)]
+    #[arg(long, value_name = "MS")]
     pub(crate) start_at: Option<u64>,
     /// First time of the trace to send.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
     /// Time of the trace to stop before.
-    #[arg(long)]
+    #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
     /// Step length in calendar seconds; default: the trace's own.
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) step_s: Option<u32>,
     /// Evenly spaced or seeded random arrivals.
     #[arg(long, value_enum, default_value_t = Arrivals::Even)]
     pub(crate) arrivals: Arrivals,
     /// Seed of random arrivals.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Path of the requests.
     #[arg(long, default_value = "/")]
     pub(crate) path: String,
     /// Request header that carries the tenant.
-    #[arg(long, default_value = "x-tenant")]
+    #[arg(long, value_name = "NAME", default_value = "x-tenant")]
     pub(crate) tenant_header: String,
     /// Further request header, NAME: VALUE; repeatable.
-    #[arg(long = "header")]
+    #[arg(long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
     /// The most connections per target. 256 carry 1000 requests/s as long as an answer takes up to 256 ms.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub(crate) connections: u32,
     /// Write per-step counts as CSV to this file.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE.csv")]
     pub(crate) out: Option<PathBuf>,
     /// End with one JSON object on the last line of standard output.
     #[arg(long)]
@@ -128,7 +129,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
     })
     .await?;
     if let Some(path) = &args.out {
-        std::fs::write(path, steps_csv(&report.targets)?).with_context(|| format!("writing {}", path.display()))?;
+        files::write(path, "--out", steps_csv(&report.targets)?)?;
     }
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", table(&report.targets))?;

@@ -90,6 +90,15 @@ impl Daemon {
         (status, String::from_utf8(answer).unwrap())
     }
 
+    /// Any call; the status, the head of the answer in small letters, and its body.
+    pub(crate) fn ask(&self, method: &str, target: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
+        let length = body.len();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: forebay\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        answered(&self.address, &head, body)
+    }
+
     /// Sends a message and reads the answer, if there is one.
     pub(crate) fn say(&self, message: &Message) -> Option<Message> {
         answer_of(self.post(&encode(message)))
@@ -131,6 +140,11 @@ pub(crate) fn answer_of((status, body): (u16, Vec<u8>)) -> Option<Message> {
 
 /// One call on a connection of its own; the answer ends where the connection does.
 fn call(address: &str, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let (status, _, answer) = answered(address, head, body);
+    (status, answer)
+}
+
+fn answered(address: &str, head: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(head.as_bytes()).unwrap();
@@ -140,7 +154,7 @@ fn call(address: &str, head: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let _ = stream.read_to_end(&mut answer);
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("an answer has a head");
     let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
-    (status, answer[end + 4..].to_vec())
+    (status, String::from_utf8_lossy(&answer[..end]).to_lowercase(), answer[end + 4..].to_vec())
 }
 
 /// Runs a command of the binary to its end.

@@ -367,6 +367,10 @@ fn what_cannot_be_done_is_said_with_its_place() {
     );
     assert!(error(&["--column", "load"]).contains("there is no column \"load\"; there are steady, empty"));
     assert!(error(&["--models", "crystal-ball"]).contains("--models crystal-ball: there is no such model"));
+    for wrong in ["0", "-1", "NaN", "inf", "1e300"] {
+        let said = error(&["--cost-of-short", wrong]);
+        assert!(said.contains("write a number above 0, at most 1000000"), "{wrong}: {said}");
+    }
     assert!(error(&["--quantiles", "1"]).contains("--quantiles 1: a quantile lies between 0 and 1"));
     assert!(error(&["--horizon", "soon"]).contains("such as 30s, 5m, 24h"));
     assert!(error(&["--column", "steady", "--horizon", "400h"]).contains("choose a shorter --horizon"));

@@ -101,6 +101,27 @@ fn what_makes_no_sense_is_refused_with_place_and_remedy() {
     assert!(of(&["--target", "0"]).contains("--target 0: write a share above 0"));
     assert!(of(&["--replica-units", "0.001"]).contains("choose larger --replica-units"));
     assert!(of(&["--html", "report.pdf"]).contains("report.pdf: a name must end in .html"));
-    assert!(of(&["--price=-1"]).contains("--price"));
-    assert!(refused(&["simulate", "missing.csv"]).contains("open missing.csv: check the path"));
+    assert!(of(&["--price", "-1"]).contains("--price -1: write a price from 0 to"));
+    let missing = refused(&["simulate", "missing.csv"]);
+    assert!(missing.contains("open missing.csv: No such file or directory (os error 2); check the path"), "{missing}");
+    assert!(missing.matches("No such file").count() == 1 && !missing.contains("TENANT/RESOURCE"), "{missing}");
+    for (option, wrong, remedy) in [
+        ("--failures", "100%", "nothing would ever start; write a share below 100%"),
+        ("--failures", "NaN", "such as 0.01 or 1%"),
+        ("--hpa-target", "1e-300", "write a share from 0.01 to 1"),
+        ("--target", "1e-300", "at least 0.000001"),
+        ("--interruption", "1e300", "from 0 to 1440"),
+        ("--interruption", "-1", "from 0 to 1440"),
+        ("--interruption", "inf", "from 0 to 1440"),
+        ("--price", "1e300", "from 0 to 1000000"),
+        ("--spot-price", "NaN", "from 0 to 1000000"),
+        ("--peak-replicas", "0.5", "from 1 to 10000"),
+        ("--peak-replicas", "-1", "from 1 to 10000"),
+        ("--replica-units", "1e300", "at most 1e30"),
+        ("--lead", "99999d", "at most 3660d"),
+        ("--lead", "0", "such as 30s, 5m, 24h or 7d"),
+    ] {
+        let said = of(&[option, wrong]);
+        assert!(said.contains(remedy) && said.contains(option), "{option} {wrong}: {said}");
+    }
 }

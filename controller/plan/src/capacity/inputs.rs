@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Budget, CapacityPlan, ComputeType, Group, Instance, InstanceState, Latencies, Maintenance, Outlook, Pool,
     Reservation, Service, Shape, Tier,
@@ -48,7 +50,7 @@ pub struct CapacityInputs {
 }
 
 /// A pool, with what is known of it at present.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolOffer {
     /// The pool.
     pub pool: Pool,

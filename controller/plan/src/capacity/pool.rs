@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What a pool's machines are good at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ComputeType {
     /// CPU-optimised.
     Cpu,
@@ -14,7 +16,7 @@ pub enum ComputeType {
 }
 
 /// How a pool's machines are paid for, in the order in which they are used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CostClass {
     /// Paid for whether used or not.
     Reserved,
@@ -61,7 +63,7 @@ impl fmt::Display for CostClass {
 }
 
 /// A class of performance, volatility and price that pools belong to (seed 8825550: spot, standard, high-performance).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tier {
     /// Unique.
     pub name: String,
@@ -76,7 +78,7 @@ pub struct Tier {
 }
 
 /// Physical capacity of one compute type, location and cost class.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
     /// Unique.
     pub name: String,

@@ -150,6 +150,11 @@ impl<'a> Foresight<'a> {
         self.signals.get(self.in_charge).map_or(Source::LastValue, |signal| signal.source)
     }
 
+    /// Whether it did not get what it asked for last, because a reactive policy had been cheaper.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.guard.intervenes()
+    }
+
     /// What the signal in charge is multiplied by.
     pub(super) fn factor(&self) -> f64 {
         let Some(signal) = self.signals.get(self.in_charge) else { return 1.0 };

@@ -75,10 +75,11 @@ impl Guard {
         self.intervenes
     }
 
-    /// Whether the step before would have been served by what was asked for. What really happened says so unless the guard
-    /// intervened.
+    /// Whether the step before would have been served by what was asked for. What really happened says so, unless the guard
+    /// intervened or nothing is known of it.
     pub(super) fn served(&self, world: &World<'_>, moment: &Moment<'_>) -> bool {
-        if self.intervenes { self.own.pool.serves(world, moment.last()) } else { moment.served }
+        let happened = moment.served.filter(|_| !self.intervenes);
+        happened.unwrap_or_else(|| self.own.pool.serves(world, moment.last()))
     }
 
     /// What is given where so many replicas are asked for; once in each step.
@@ -87,7 +88,7 @@ impl Guard {
         for (policy, followed) in &mut self.references {
             let served = followed.pool.serves(world, last);
             followed.end_step(world, last, self.kept);
-            let moment = Moment { running: followed.pool.running(), served, ..*moment };
+            let moment = Moment { running: followed.pool.running(), served: Some(served), ..*moment };
             followed.pool.scale(world, policy.as_mut().wanted(world, &moment));
         }
         self.own.end_step(world, last, self.kept);
@@ -134,7 +135,7 @@ mod tests {
     fn given(world: &World<'_>, asked: &[usize], references: Vec<Box<dyn Policy>>) -> Vec<usize> {
         let mut guard = Guard::new(Aim { allowed: 0.01, day_steps: 1_000_000 }, references);
         let mut give = |step: usize| {
-            let moment = Moment { step, seen: &world.demand[..step], running: 0, served: true };
+            let moment = Moment { step, seen: &world.demand[..step], running: 0, served: Some(true) };
             guard.give(world, &moment, asked[step])
         };
         (0..asked.len()).map(&mut give).collect()

@@ -39,8 +39,9 @@ impl Scale {
 pub struct Sight {
     /// Mean demand of the step before, in units per second; NaN where it is not known.
     pub demand_per_s: f64,
-    /// Whether that step was served in full; true where that is not known, or where it was not for the policy to serve it.
-    pub served: bool,
+    /// Whether that step was served in full. `None` where that says nothing of the policy: nobody looked, or it was not given
+    /// what it wanted, as where pools are exhausted. Then it counts whether what it wanted would have served.
+    pub served: Option<bool>,
     /// The highest that demand gets from now until what is asked for now is ready, in units per second, by [`QUANTILES`];
     /// NaN where there is no forecast.
     pub upper: [f64; QUANTILES.len()],
@@ -51,15 +52,17 @@ pub struct Sight {
 pub struct Lived {
     /// Steps whose demand is known.
     pub steps: usize,
-    /// Those of them that were not served in full.
+    /// Those of them whose outcome says something of the policy.
+    pub judged: usize,
+    /// Those of these that were not served in full.
     pub short: usize,
 }
 
 impl Lived {
-    /// Share of steps that were not served in full; 0 where none was lived.
+    /// Share of judged steps that were not served in full; `None` where none was judged.
     #[must_use]
-    pub fn short_share(&self) -> f64 {
-        self.short as f64 / self.steps.max(1) as f64
+    pub fn short_share(&self) -> Option<f64> {
+        (self.judged > 0).then(|| self.short as f64 / self.judged as f64)
     }
 }
 
@@ -111,7 +114,8 @@ impl Live {
     pub fn step(&mut self, sight: &Sight) -> usize {
         if !sight.demand_per_s.is_nan() && self.decided > 0 {
             self.lived.steps += 1;
-            self.lived.short += usize::from(!sight.served);
+            self.lived.judged += usize::from(sight.served.is_some());
+            self.lived.short += usize::from(sight.served == Some(false));
         }
         let seen = [self.known_per_s, sight.demand_per_s];
         if !sight.demand_per_s.is_nan() {
@@ -152,6 +156,12 @@ impl Live {
     #[must_use]
     pub fn in_charge(&self) -> Source {
         self.foresight.in_charge()
+    }
+
+    /// Whether the last step did not get what was asked for, because a reactive policy had been cheaper.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.foresight.is_guarded()
     }
 
     /// What that is multiplied by.
@@ -204,13 +214,15 @@ mod tests {
         for (place, step) in (1..demand.len()).enumerate() {
             let served = place == 0 || world.replicas(demand[step - 1]) <= course.ready[place - 1];
             let upper = std::array::from_fn(|quantile| outlook.upper[quantile][step]);
-            let wanted = live.step(&Sight { demand_per_s: demand[step - 1], served, upper });
+            let wanted = live.step(&Sight { demand_per_s: demand[step - 1], served: Some(served), upper });
             assert_eq!(wanted, course.paid[place], "step {step}");
             assert_eq!(live.covered_per_s(), 10.0 * wanted as f64);
         }
         assert_eq!(live.account(), foresight.account());
         assert!(live.is_proven() && live.in_charge() != Source::LastValue, "{}", live.account());
-        assert!(live.lived().steps == demand.len() - 2 && live.lived().short_share() < 0.03, "{:?}", live.lived());
+        let lived = live.lived();
+        assert!(lived.steps == demand.len() - 2 && lived.judged == lived.steps, "{lived:?}");
+        assert!(lived.short_share().is_some_and(|share| share < 0.03), "{lived:?}");
     }
 
     #[test]
@@ -229,7 +241,7 @@ mod tests {
         let (course, account) = lived(true);
         let sight = |step: usize| {
             let served = step == 1 || world(&demand).replicas(demand[step - 1]) <= course.ready[step - 2];
-            Sight { demand_per_s: demand[step - 1], served, upper }
+            Sight { demand_per_s: demand[step - 1], served: Some(served), upper }
         };
         let seen: Vec<Sight> = (1..=half).map(sight).collect();
         let mut live = Live::replayed(Scale { step_s: 1800, per_replica: 10.0, lead_steps: 2 }, AIM, &seen);
@@ -241,6 +253,32 @@ mod tests {
     }
 
     #[test]
+    fn steps_whose_outcome_says_nothing_leave_it_where_what_it_wanted_would_have() {
+        let (demand, outlook) = bursts(2);
+        let scale = Scale { step_s: 1800, per_replica: 10.0, lead_steps: 2 };
+        let world = World { demand: &demand, step_s: 1800, per_replica: 10.0, lead_steps: 2 };
+        let course = simulate(&world, 1..demand.len(), &mut Foresight::new(&world, AIM, Some(&outlook)));
+        // Five days, of which the one is given nothing, or not looked at.
+        let dark = 12 * DAY..17 * DAY;
+        let lived = |of_dark: &dyn Fn(bool) -> Option<bool>| {
+            let mut live = Live::new(scale, AIM);
+            let sights = (1..=dark.end).map(|step| {
+                let served = step == 1 || world.replicas(demand[step - 1]) <= course.ready[step - 2];
+                let upper = std::array::from_fn(|quantile| outlook.upper[quantile][step]);
+                let served = if dark.contains(&step) { of_dark(served) } else { Some(served) };
+                Sight { demand_per_s: demand[step - 1], served, upper }
+            });
+            sights.for_each(|sight| _ = live.step(&sight));
+            live
+        };
+        let [without, with] = [lived(&Some), lived(&|_| None)];
+        assert_eq!((with.factor(), with.covered_per_s()), (without.factor(), without.covered_per_s()));
+        assert_eq!(with.lived().judged, without.lived().judged - 5 * DAY);
+        let counted = [lived(&|_| Some(true)), lived(&|_| Some(false))].map(|live| live.factor() / without.factor());
+        assert!(counted[0] < 0.995 && counted[1] > 1.5, "as successes or failures they move it: {counted:?}");
+    }
+
+    #[test]
     fn what_is_forecast_for_later_counts_as_much_more_as_it_says_and_nothing_where_the_gate_stays_reactive() {
         let (demand, outlook) = bursts(2);
         let scale = Scale { step_s: 1800, per_replica: 10.0, lead_steps: 2 };
@@ -248,7 +286,7 @@ mod tests {
         let mut reactive = Live::new(scale, AIM);
         for step in 1..demand.len() {
             let upper = std::array::from_fn(|quantile| outlook.upper[quantile][step]);
-            let sight = Sight { demand_per_s: demand[step - 1], served: true, upper };
+            let sight = Sight { demand_per_s: demand[step - 1], served: Some(true), upper };
             live.step(&sight);
             reactive.step(&Sight { upper: [f64::NAN; QUANTILES.len()], ..sight });
         }
@@ -262,12 +300,12 @@ mod tests {
     fn a_demand_that_is_not_known_teaches_nothing_and_a_day_proves() {
         let mut live = Live::new(Scale { step_s: 1800, per_replica: 10.0, lead_steps: 1 }, AIM);
         let upper = [f64::NAN; QUANTILES.len()];
-        (0..10).for_each(|_| _ = live.step(&Sight { demand_per_s: f64::NAN, served: false, upper }));
-        assert_eq!((live.lived(), live.covered_per_s()), (Lived::default(), 0.0));
+        (0..10).for_each(|_| _ = live.step(&Sight { demand_per_s: f64::NAN, served: Some(false), upper }));
+        assert_eq!((live.lived().short_share(), live.lived(), live.covered_per_s()), (None, Lived::default(), 0.0));
         for step in 0..60 {
             assert_eq!(live.is_proven(), step >= 50, "{step}");
             let served = live.covered_per_s() >= 95.0;
-            live.step(&Sight { demand_per_s: 95.0, served, upper });
+            live.step(&Sight { demand_per_s: 95.0, served: Some(served), upper });
         }
         assert!((90.0..=100.0).contains(&live.covered_per_s()), "{}", live.covered_per_s());
     }

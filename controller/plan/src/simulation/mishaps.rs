@@ -86,7 +86,7 @@ pub fn simulate_with(world: &World<'_>, steps: Range<usize>, policy: &mut dyn Po
             !has_failed && !is_taken
         });
         let seen = &world.demand[..step];
-        let wanted = policy.wanted(world, &Moment { step, seen, running: replicas.len(), served });
+        let wanted = policy.wanted(world, &Moment { step, seen, running: replicas.len(), served: Some(served) });
         replicas.truncate(wanted);
         let mut spot = replicas.iter().filter(|replica| replica.is_spot).count();
         let most_spot = (mishaps.spot_share.clamp(0.0, 1.0) * wanted as f64) as usize;

@@ -140,7 +140,7 @@ mod tests {
             let last = moment.seen.last().copied().unwrap_or(0.0);
             if !self.signal.levels.is_empty() {
                 self.unserved.push(self.signal.needed(world, last) >= self.factor);
-                assert_eq!(moment.served, !self.unserved[self.unserved.len() - 1], "step {}", moment.step - 1);
+                assert_eq!(moment.served, Some(!self.unserved[self.unserved.len() - 1]), "step {}", moment.step - 1);
             }
             self.signal.observe(world, last);
             self.signal.say(world, last);

@@ -2,6 +2,7 @@
 
 mod checks;
 mod living;
+mod peers;
 mod promised;
 mod scarce;
 mod worlds;
@@ -9,8 +10,8 @@ mod worlds;
 use std::collections::BTreeMap;
 
 use forebay_plan::capacity::{
-    Budget, BudgetScope, CapacityFinding, CapacityInputs, CapacityPlan, Fleet, Group, GroupReason, Outlook,
-    PlanningLimits, ServiceReason, check_capacity, plan_capacity,
+    Budget, BudgetScope, CapacityFinding, CapacityInputs, CapacityPlan, Fleet, Group, GroupReason, PlanningLimits,
+    check_capacity, plan_capacity,
 };
 use living::{ROUNDS, World};
 use proptest::prelude::*;
@@ -102,31 +103,6 @@ fn count(plan: &CapacityPlan) -> BTreeMap<&str, u32> {
 }
 
 #[test]
-fn a_budget_is_not_ignored_when_demand_asks_for_more() {
-    // ai-dynamo #8583: a budget of 32 devices, 50 asked for.
-    let mut inputs = plain();
-    inputs.outlooks.insert("shop".to_owned(), worlds::flat(&inputs, 2_000.0));
-    let unlimited = plan(&inputs);
-    let committed = |plan: &CapacityPlan| plan.report.budgets.first().map_or(0, |budget| budget.committed_micros);
-    inputs.budgets.push(Budget {
-        name: "all".to_owned(),
-        scope: BudgetScope::Whole,
-        limit_micros: 60_000,
-        spent_micros: 10_000,
-        ends_s: inputs.now_s + 3_600,
-    });
-    let made = plan(&inputs);
-    assert!(committed(&made) <= 50_000, "{:?}", made.report.budgets);
-    assert!(made.targets.iter().map(|target| target.count).sum::<u32>() > 0);
-    assert!(count(&made)["large"] < count(&unlimited)["large"]);
-    let reason = &made.report.services[0].reason;
-    assert!(
-        matches!(reason, ServiceReason::BudgetShort { .. } | ServiceReason::BelowFloorByBudget { .. }),
-        "{reason:?}"
-    );
-}
-
-#[test]
 fn capacity_is_asked_for_in_time_wherever_in_a_step_the_plan_is_made() {
     // Demand rises once, a day ahead is not looked at: asked for when the lead time and the next decision leave no later one.
     let mut inputs = plain();
@@ -142,49 +118,6 @@ fn capacity_is_asked_for_in_time_wherever_in_a_step_the_plan_is_made() {
         let served: u32 =
             count(&made).iter().map(|(shape, count)| if *shape == "large" { 40 * count } else { 10 * count }).sum();
         assert!(served >= 400, "{ahead_s} s before: {served} a second");
-    }
-}
-
-#[test]
-fn negative_and_absurd_forecasts_change_nothing() {
-    // ai-dynamo #14493: a Kalman filter forecast negative demand.
-    let mut inputs = plain();
-    let sane = plan(&inputs);
-    for absurd in [-50.0, f64::NAN, f64::INFINITY] {
-        let outlook = inputs.outlooks.get_mut("shop").expect("the service has an outlook");
-        outlook.steps.iter_mut().for_each(|row| row.fill(absurd));
-        inputs.fleet = [(group("large"), Fleet { ready: 5, ..Fleet::default() })].into();
-        let made = plan(&inputs);
-        assert_eq!(count(&made)["large"], 5, "{absurd}: what runs stays");
-        assert_eq!(made.report.services[0].reason, ServiceReason::NoOutlook);
-        assert_eq!(made.report.groups[0].reason, GroupReason::HeldWithoutOutlook);
-    }
-    assert!(count(&sane)["large"] > 0);
-}
-
-#[test]
-fn a_forecast_of_the_past_is_none() {
-    // ai-dynamo #7620: Prophet forecast into the past.
-    let mut inputs = plain();
-    let outlook = inputs.outlooks.get_mut("shop").expect("the service has an outlook");
-    outlook.first_step_s = inputs.now_s - 100 * u64::from(inputs.step_s);
-    outlook.steps.iter_mut().flatten().for_each(|value| *value = 100_000.0);
-    let made = plan(&inputs);
-    assert_eq!(made.report.services[0].reason, ServiceReason::NoOutlook);
-    // 100 units per second are observed: two large ones and two small.
-    assert!((100.0..=120.0).contains(&made.report.services[0].planned_per_s), "{:?}", made.report.services);
-}
-
-#[test]
-fn more_demand_never_means_fewer_instances() {
-    // kthena #1364: a prediction overwrote the target and turned scaling upside down.
-    let mut last = 0.0;
-    for demand in [10.0, 100.0, 250.0, 900.0, 4_000.0] {
-        let mut inputs = plain();
-        inputs.outlooks.insert("shop".to_owned(), Outlook { observed_per_s: 10.0, ..worlds::flat(&inputs, demand) });
-        let planned = plan(&inputs).report.services[0].planned_per_s;
-        assert!(planned >= last && planned >= demand, "{demand}: {planned} after {last}");
-        last = planned;
     }
 }
 
@@ -245,30 +178,6 @@ fn a_move_is_made_where_it_pays_for_itself_within_the_horizon() {
 #[test]
 fn what_is_free_to_move_is_not_moved_for_a_trifle() {
     assert!(!is_moved(0.005, 0.0), "0.4 % saved of all that the service costs");
-}
-
-#[test]
-fn prices_that_tremble_move_nothing() {
-    let mut inputs = plain();
-    let mut other = inputs.pools[0].clone();
-    other.pool.name = "other".to_owned();
-    inputs.pools.push(other);
-    let mut running = None;
-    for minute in 0..120 {
-        let made = plan(&inputs);
-        inputs.dwell.remember(&made, inputs.now_s);
-        inputs.fleet = made
-            .targets
-            .iter()
-            .map(|target| (target.group.clone(), Fleet { ready: target.count, ..Fleet::default() }))
-            .collect();
-        assert_eq!(running.get_or_insert_with(|| made.targets.clone()), &made.targets, "minute {minute}");
-        inputs.now_s += 60;
-        // By up to two percent, now one is cheaper and now the other.
-        inputs.pools[0].pool.price_milli = 1_000 + 20 * (minute % 2);
-        inputs.pools[1].pool.price_milli = 1_000 + 7 * (minute % 3);
-        inputs.outlooks.insert("shop".to_owned(), worlds::flat(&inputs, 100.0));
-    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 pub(super) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The ConfigMap that holds the newest generation that was taken.
 pub(super) const LEDGER: &str = "forebay-order";
-/// The ConfigMap that holds who was seen.
+/// The ConfigMaps that hold who was seen, each with a number after it.
 pub(super) const ROSTER: &str = "forebay-seen";
 
 /// Longest name of a Deployment: pods add 17 characters to it, and their host names have 63.

@@ -1,7 +1,7 @@
 //! Drives a subject as the controller does: orders with rising generations, looks again and again, never waits longer
 //! than a deadline. Every look is held against what was seen before: ids are unique, lives go forward only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -24,6 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Driver<S> {
     pub(crate) subject: S,
     order: Order,
+    /// Groups that were ever asked for more of than before.
+    raised: BTreeSet<Group>,
     seen: BTreeMap<String, Instance>,
 }
 
@@ -35,7 +37,7 @@ impl<S: Subject> Driver<S> {
     /// Drives a subject that was set up in its own way.
     pub(crate) fn of(subject: S) -> Self {
         let order = Order { generation: Generation { epoch: 1, sequence: 0 }, ..Order::default() };
-        Self { subject, order, seen: BTreeMap::new() }
+        Self { subject, order, raised: BTreeSet::new(), seen: BTreeMap::new() }
     }
 
     /// From here on only what comes is held against itself, as after a store was damaged.
@@ -46,6 +48,11 @@ impl<S: Subject> Driver<S> {
     /// Decides anew, without telling the manager yet.
     pub(crate) fn decide(&mut self, targets: &[(Group, u32)]) -> Order {
         self.order.generation.sequence += 1;
+        let before = std::mem::take(&mut self.order.targets);
+        let asked =
+            |group: &Group| before.iter().find(|target| target.group == *group).map_or(0, |target| target.count);
+        let more = targets.iter().filter(|(group, count)| *count > asked(group));
+        self.raised.extend(more.map(|(group, _)| group.clone()));
         self.order.targets =
             targets.iter().map(|(group, count)| Target { group: group.clone(), count: *count }).collect();
         self.order.clone()
@@ -64,7 +71,7 @@ impl<S: Subject> Driver<S> {
 
     /// Applies any order, within the caller's patience.
     pub(crate) async fn apply(&self, order: &Order) -> Result<Applied, ProvisionError> {
-        within(self.subject.manager().apply(order)).await
+        within(PATIENCE * S::slowness(), self.subject.manager().apply(order)).await
     }
 
     /// Begins to apply the last decision and drops the call after it was polled so often; whether it had ended by then.
@@ -79,7 +86,7 @@ impl<S: Subject> Driver<S> {
 
     /// Looks, and holds what is seen against what was seen before.
     pub(crate) async fn observe(&mut self) -> Result<Observed> {
-        let observed = within(self.subject.manager().observe()).await?;
+        let observed = within(PATIENCE * S::slowness(), self.subject.manager().observe()).await?;
         let mut ids: Vec<&str> = observed.instances.iter().map(|instance| instance.id.as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -92,7 +99,11 @@ impl<S: Subject> Driver<S> {
                 // Only its shape may change, where a manager resizes in place.
                 let place = |one: &Instance| (one.group.service.clone(), one.group.pool.clone());
                 ensure!(place(&before) == place(instance), "{before:?} changed its place: {instance:?}");
-                ensure!(before.state <= instance.state, "{before:?} went back: {instance:?}");
+                let is_taken_back = S::takes_back()
+                    && (before.state == InstanceState::Draining && instance.state.is_wanted())
+                    && self.raised.contains(&instance.group);
+                let goes_on = before.state <= instance.state || is_taken_back;
+                ensure!(goes_on, "{before:?} went back: {instance:?}");
                 ensure!(before.requested_ms == instance.requested_ms, "{before:?} was asked for again: {instance:?}");
             }
         }
@@ -101,13 +112,14 @@ impl<S: Subject> Driver<S> {
 
     /// Looks until `is_so`.
     pub(crate) async fn until(&mut self, what: &str, is_so: impl Fn(&Observed) -> bool) -> Result<Observed> {
-        let deadline = Instant::now() + SETTLES_WITHIN;
+        let settles_within = SETTLES_WITHIN * S::slowness();
+        let deadline = Instant::now() + settles_within;
         loop {
             let observed = self.observe().await?;
             if is_so(&observed) {
                 return Ok(observed);
             }
-            ensure!(Instant::now() < deadline, "not within {SETTLES_WITHIN:?}: {what}; seen last: {observed:#?}");
+            ensure!(Instant::now() < deadline, "not within {settles_within:?}: {what}; seen last: {observed:#?}");
             self.subject.pause().await;
         }
     }
@@ -115,7 +127,8 @@ impl<S: Subject> Driver<S> {
     /// Looks and repeats the last decision until it is true: as many are ready, and really there, as it says. Calls that
     /// fail on the way are made good by the next.
     pub(crate) async fn settle(&mut self) -> Result<Observed> {
-        let deadline = Instant::now() + SETTLES_WITHIN;
+        let settles_within = SETTLES_WITHIN * S::slowness();
+        let deadline = Instant::now() + settles_within;
         loop {
             let applied = self.apply(&self.order).await;
             let observed = self.observe().await;
@@ -129,7 +142,7 @@ impl<S: Subject> Driver<S> {
                 return observed;
             }
             if Instant::now() > deadline {
-                bail!("{:?} is not true within {SETTLES_WITHIN:?}: {applied:#?} {observed:#?}", self.order);
+                bail!("{:?} is not true within {settles_within:?}: {applied:#?} {observed:#?}", self.order);
             }
             self.subject.pause().await;
         }
@@ -165,9 +178,12 @@ async fn in_part<T>(call: impl Future<Output = T>, polls: usize) -> bool {
     .await
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, ProvisionError>>) -> Result<T, ProvisionError> {
-    let late = || ProvisionError::Unreachable { operation: "wait for the manager", detail: format!("{PATIENCE:?}") };
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| Err(late()))
+async fn within<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, ProvisionError>>,
+) -> Result<T, ProvisionError> {
+    let late = || ProvisionError::Unreachable { operation: "wait for the manager", detail: format!("{patience:?}") };
+    tokio::time::timeout(patience, call).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Ids of the instances of `group` that are ready.

@@ -63,6 +63,17 @@ pub(crate) trait Subject: Sized {
         true
     }
 
+    /// How much longer than usual anything may take, where the outside is more than a test has under its hand.
+    fn slowness() -> u32 {
+        1
+    }
+
+    /// Whether what an order took may serve on when a later one asks for more again: where the outside acts on its own, it may
+    /// not have begun to end it.
+    fn takes_back() -> bool {
+        false
+    }
+
     /// An empty outside, and a manager that has taken no order.
     async fn set_up() -> Result<Self>;
 

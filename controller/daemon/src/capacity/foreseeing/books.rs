@@ -4,11 +4,12 @@
 //! with is what is stored of it, so that a replay gives the same books.
 
 use forebay_plan::capacity::Outlook;
-use forebay_plan::simulation::{Aim, Live, QUANTILES, Scale, Sight, Source};
+use forebay_plan::simulation::{Live, QUANTILES, Scale, Sight, Source};
 use serde_json::{Value, json};
 
 use super::super::ledger::{Supply, Unit};
-use super::{DAY_S, Known, Seen};
+use super::opening::Opened;
+use super::{DAY_S, Ended, Known};
 use crate::planning::capacity::{LEVELS, PoolDemand};
 
 /// Books stay open while what an instance serves moves by less than this share.
@@ -27,10 +28,18 @@ pub(super) struct Foreseen {
     since_step: Option<i64>,
     /// The first that was decided since the books were opened.
     opened_step: Option<i64>,
+    /// Steps that the books know from before anybody followed.
+    of_history: usize,
+    /// Whether something of them is done beside the loop.
+    pub(super) is_opening: bool,
+    /// The day on which demand from before was last looked for.
+    looked_back_on: Option<i64>,
     /// What was supplied in the step that ended last.
     pub(super) supplied: Option<Supply>,
+    /// Before this step what was there is not what the books had wanted.
+    asked_from: i64,
     /// Before this step being short is not for want of foresight.
-    pub(super) excused_until: i64,
+    excused_until: i64,
     pub(super) guaranteed_per_s: f64,
 }
 
@@ -43,7 +52,11 @@ impl Foreseen {
             step: None,
             since_step: None,
             opened_step: None,
+            of_history: 0,
+            is_opening: false,
+            looked_back_on: None,
             supplied: None,
+            asked_from: i64::MIN,
             excused_until: i64::MIN,
             guaranteed_per_s: 0.0,
         }
@@ -79,47 +92,65 @@ impl Foreseen {
     /// Whether the books were opened on another day: once a day they are opened anew, so that what guards them is tuned on
     /// what has come since.
     pub(super) fn is_due(&self, scale: Scale, step: i64) -> bool {
-        let day = |step: i64| (step * i64::from(scale.step_s)).div_euclid(i64::from(DAY_S));
-        self.opened_step.is_some_and(|opened| day(opened) != day(step))
+        self.opened_step.is_some_and(|opened| day(opened, scale) != day(step, scale))
     }
 
-    /// What is known when a step begins.
-    pub(super) fn sight(&self, step: i64, demand: &PoolDemand, (scale, size): (Scale, &Unit)) -> Sight {
+    /// Whether demand from before is to be looked for: where what was seen proves nothing, once a day.
+    pub(super) fn wants_history(&mut self, step: i64, scale: Scale) -> bool {
+        let is_wanted = !self.is_opening && self.live.as_ref().is_some_and(|live| !live.is_proven());
+        is_wanted && self.looked_back_on.replace(day(step, scale)) != Some(day(step, scale))
+    }
+
+    /// What is known when a step begins, and what came of the one before.
+    pub(super) fn sight(&self, step: i64, demand: &PoolDemand, (scale, size): (Scale, &Unit)) -> (Sight, Ended) {
         let before_s = (step - 1) * i64::from(scale.step_s);
         let supplied = self.supplied.as_ref().filter(|supplied| supplied.start_s == before_s);
-        let is_short = supplied.is_some_and(|supplied| !supplied.serves(demand.last_per_s, size));
+        let served = supplied.filter(|_| !demand.last_per_s.is_nan());
+        let ended = match served.map(|supplied| supplied.serves(demand.last_per_s, size)) {
+            None => Ended::Unseen,
+            Some(true) => Ended::Served,
+            Some(false) if step - 1 < self.excused_until => Ended::Denied,
+            Some(false) => Ended::Short,
+        };
+        // Before what the books had wanted was there, nothing speaks of them.
+        let is_theirs = step > self.asked_from && matches!(ended, Ended::Served | Ended::Short);
         let until_ready = demand.steps.iter().take(scale.lead_steps + 1).map(upper_of);
         let highest = until_ready.reduce(|a, b| std::array::from_fn(|place| a[place].max(b[place])));
-        Sight {
+        let sight = Sight {
             demand_per_s: demand.last_per_s,
-            served: !is_short || step - 1 < self.excused_until,
+            served: is_theirs.then_some(ended == Ended::Served),
             // As it is stored, so that a replay is exact.
             upper: highest.unwrap_or([f64::NAN; QUANTILES.len()]).map(|upper| f64::from(upper as f32)),
-        }
+        };
+        (sight, ended)
     }
 
-    /// Opens the books with what was seen, ascending.
-    pub(super) fn open(&mut self, scale: Scale, seen: &[Seen]) {
-        let day_steps = (DAY_S / scale.step_s.max(1)).max(1) as usize;
-        let step = |one: &Seen| one.start_s.div_euclid(i64::from(scale.step_s.max(1)));
-        let mut sights = Vec::with_capacity(seen.len());
-        let mut before = None;
-        for one in seen {
-            sights.extend(unseen(before, step(one), scale));
-            sights.push(one.sight);
-            before = Some(step(one));
-        }
-        self.live = Some(Live::replayed(scale, Aim { allowed: self.short_steps_share, day_steps }, &sights));
-        (self.step, self.since_step, self.opened_step) = (before, seen.first().map(step), None);
+    /// Takes books that were opened.
+    pub(super) fn take_opened(&mut self, opened: Opened) {
+        (self.step, self.since_step, self.of_history) = (opened.last_step, opened.since_step, opened.of_history);
+        (self.live, self.opened_step) = (Some(opened.live), None);
+    }
+
+    /// What is ready until what is asked for in the last step comes is less than is wanted, for reasons of others.
+    pub(super) fn excuse(&mut self) {
+        let lead_steps = self.live.as_ref().map_or(1, |live| live.scale().lead_steps);
+        self.excused_until = self.step.unwrap_or(0) + lead_steps as i64 + 1;
     }
 
     /// Takes in a step.
     pub(super) fn take(&mut self, step: i64, sight: &Sight) {
         if let Some(live) = &mut self.live {
+            let is_next = self.step.is_some_and(|before| before + 1 >= step);
             for nothing in unseen(self.step, step, live.scale()) {
                 live.step(&nothing);
             }
             live.step(sight);
+            let ready_at = step + live.scale().lead_steps as i64;
+            if !live.is_proven() {
+                self.asked_from = ready_at + 1;
+            } else if !is_next {
+                self.asked_from = ready_at;
+            }
             self.since_step.get_or_insert(step);
             self.opened_step.get_or_insert(step);
         }
@@ -156,16 +187,21 @@ impl Foreseen {
     }
 
     pub(super) fn as_json(&self, service: &str, step_s: u32) -> Value {
+        let gate = gate(self.live.as_ref());
         let Some(live) = &self.live else {
-            return json!({ "service": service, "short_steps_share": self.short_steps_share, "gate": "opening" });
+            return json!({ "service": service, "short_steps_share": self.short_steps_share, "gate": gate });
         };
         let (lived, account) = (live.lived(), live.account());
+        let since_s = self.since_step.map(|step| step * i64::from(step_s));
         json!({
-            "service": service, "short_steps_share": self.short_steps_share, "gate": gate(live),
+            "service": service, "short_steps_share": self.short_steps_share, "gate": gate,
             "by": live.in_charge().to_string(), "factor": live.factor(), "covered_per_s": live.covered_per_s(),
             "lead_steps": live.scale().lead_steps,
+            "calibrated": live.is_proven().then(|| json!({
+                "since_s": since_s, "steps": lived.steps, "of_history": self.of_history.min(lived.steps),
+            })),
             "lived": {
-                "since_s": self.since_step.map(|step| step * i64::from(step_s)), "steps": lived.steps,
+                "since_s": since_s, "steps": lived.steps, "judged_steps": lived.judged,
                 "short_share": lived.short_share(), "switches": account.switches,
                 "by_forecast_share": account.by_forecast as f64 / account.steps.max(1) as f64,
                 "guarded_share": account.guarded as f64 / account.steps.max(1) as f64,
@@ -175,21 +211,27 @@ impl Foreseen {
 }
 
 /// Of steps between, when nobody looked, nothing is known.
-fn unseen(before: Option<i64>, step: i64, scale: Scale) -> impl Iterator<Item = Sight> {
+pub(super) fn unseen(before: Option<i64>, step: i64, scale: Scale) -> impl Iterator<Item = Sight> {
     let unseen = before.map_or(0, |before| step - before - 1);
     // More of them than this have no further effect.
     let most = 2 * scale.lead_steps as i64 + 2;
-    let nothing = Sight { demand_per_s: f64::NAN, served: true, upper: [f64::NAN; QUANTILES.len()] };
+    let nothing = Sight { demand_per_s: f64::NAN, served: None, upper: [f64::NAN; QUANTILES.len()] };
     (0..unseen.clamp(0, most)).map(move |_| nothing)
 }
 
 /// What is followed, in a word; also the label of its metric.
-pub(super) fn gate(live: &Live) -> &'static str {
-    match live.in_charge() {
-        _ if !live.is_proven() => "learning",
-        Source::Forecast(_) => "by_forecast",
-        Source::LastValue => "reactive",
+pub(super) fn gate(live: Option<&Live>) -> &'static str {
+    match live.map(|live| (live.is_proven(), live.in_charge())) {
+        None => "opening",
+        Some((false, _)) => "learning",
+        Some((true, Source::Forecast(_))) => "by_forecast",
+        Some((true, Source::LastValue)) => "reactive",
     }
+}
+
+/// The day of the calendar that a step begins on.
+fn day(step: i64, scale: Scale) -> i64 {
+    (step * i64::from(scale.step_s)).div_euclid(i64::from(DAY_S))
 }
 
 /// Whether books that are kept for one thing do for the other.

@@ -117,3 +117,74 @@ async fn what_is_available_is_what_could_be_asked_for() {
     assert!(matches!(offers(&view, &inputs, &rig.wanted(1, 0, 100 * 86_400), now), Err(Denied::Wrong(_))));
     assert!(rig.allocate(far_off(&rig, 8), "b").is_err() && rig.allocate(far_off(&rig, 7), "c").is_ok());
 }
+
+#[tokio::test]
+async fn what_does_not_come_in_time_is_expected_later_and_what_is_lost_is_said() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    rig.outside.set(Some(Fault::Hangs("near")));
+    let near = Wanted { pool: Some("near".to_owned()), ..rig.wanted(5, 0, 36_000) };
+    let made = rig.allocate(near, "k").unwrap();
+    for _ in 0..100 {
+        rig.turns(1).await;
+        let one = rig.capacity.allocations.get(&made.id).unwrap();
+        assert!(one.eta_s >= rig.clock.calendar_now_s() as i64, "an ETA is never over: {one:?}");
+        assert!(one.state == AllocationState::Pending && !one.is_ready && one.confidence < 1.0, "{one:?}");
+    }
+    rig.outside.set(None);
+    let (mut expected_s, mut turns) = (0, 0);
+    while !rig.capacity.allocations.get(&made.id).unwrap().is_ready {
+        expected_s = rig.capacity.allocations.get(&made.id).unwrap().eta_s;
+        rig.turns(1).await;
+        turns += 1;
+        assert!(turns < 300, "it comes in the end");
+    }
+    assert!(expected_s >= rig.clock.calendar_now_s() as i64 - 5, "not before it was expected to at the latest");
+    rig.outside.interrupt_all();
+    rig.turns(1).await;
+    let one = rig.capacity.allocations.get(&made.id).unwrap();
+    assert_eq!((one.state, one.is_ready), (AllocationState::Allocated, false), "it is replaced, and not there now");
+}
+
+#[tokio::test]
+async fn what_was_given_back_while_it_started_is_not_promised_as_ready() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let first = rig.allocate(rig.wanted(4, 0, 1200), "a").unwrap();
+    rig.turns(2).await;
+    rig.ask(|answer| Ask::Cancel { id: first.id.clone(), answer }).unwrap();
+    let second = rig.allocate(rig.wanted(4, 0, 1200), "b").unwrap();
+    assert_eq!(second.planned.values().sum::<u32>(), 0, "those that start are kept for their dwell");
+    assert!(second.eta_s > rig.clock.calendar_now_s() as i64 && second.confidence < 1.0, "{second:?}");
+    rig.turns(20).await;
+    rig.ask(|answer| Ask::Cancel { id: second.id.clone(), answer }).unwrap();
+    let third = rig.allocate(rig.wanted(4, 0, 1200), "c").unwrap();
+    assert!(third.is_ready && third.confidence == 1.0, "{third:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_promised_beside_a_shortage_or_of_a_manager_that_is_not_heard() {
+    let far = "    - { name: far, location: there, max_instances: 12, lead_s: 100, price_factor: 1.5 }\n";
+    let mut rig = rig(&CONFIG.replace(far, ""));
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    assert!(rig.allocate(rig.wanted(2, 0, 6000), "a").is_ok());
+    rig.outside.set(Some(Fault::Quota("near")));
+    rig.turns(3).await;
+    let refused = |refused| matches!(refused, Err(Denied::Impossible { constraint: "capacity", .. }));
+    assert!(refused(rig.allocate(rig.wanted(2, 0, 600), "b")), "the first are not there either");
+    assert!(rig.allocate(rig.wanted(2, 86_400, 90_000), "c").is_ok(), "tomorrow is another day");
+    rig.outside.set(None);
+    rig.turns(60).await;
+    assert!(rig.allocate(rig.wanted(2, 0, 600), "d").is_ok());
+    rig.turns(40).await;
+    rig.outside.set(Some(Fault::Down));
+    rig.turns(7).await;
+    assert_eq!(rig.allocate(rig.wanted(4, 0, 600), "e"), Err(Denied::NotSeen), "for longer than a call may take");
+    assert!(rig.allocate(rig.wanted(2, 86_400, 90_000), "f").is_ok());
+    rig.outside.set(None);
+    rig.turns(1).await;
+    assert!(rig.allocate(rig.wanted(4, 0, 600), "e").is_ok());
+}

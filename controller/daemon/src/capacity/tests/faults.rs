@@ -56,6 +56,61 @@ async fn a_pool_that_lies_or_refuses_is_done_without() {
 }
 
 #[tokio::test]
+async fn a_pool_whose_starts_hang_is_done_without_and_gets_no_more_to_start() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.outside.set(Some(Fault::Hangs("near")));
+    // They are late after 300 s and given up after 1,000 s.
+    rig.turns(70).await;
+    assert_eq!((rig.outside.started(), rig.count(InstanceState::Starting)), (6, 6), "three in each pool");
+    assert!(rig.shared.metrics.text().contains("forebay_capacity_failures_total{pool=\"near\",kind=\"late\"}"));
+    assert_eq!(lock(&rig.shared.capacity.view).refusals[0].0, "near", "and people are told");
+    rig.turns(100).await;
+    let of = |rig: &Rig, pool: &str| rig.outside.count(|one| one.group.pool == pool && one.state.is_wanted());
+    assert_eq!((of(&rig, "far"), rig.count(InstanceState::Ready), rig.outside.started()), (3, 3, 6));
+    rig.turns(60).await;
+    assert!(of(&rig, "near") <= 3 && rig.outside.stopped() >= 3, "what hung was let go");
+    rig.outside.set(None);
+    rig.turns(400).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.count(InstanceState::Starting)), (3, 0), "and all is as it was");
+}
+
+#[tokio::test]
+async fn a_pool_that_takes_much_longer_than_declared_is_waited_for_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let only_near =
+        CONFIG.replace("    - { name: far, location: there, max_instances: 12, lead_s: 100, price_factor: 1.5 }\n", "");
+    let mut rig = Rig::in_folder(folder, clock, outside, &only_near.replace("lead_s: 100", "lead_s: 10"));
+    rig.outside.takes(150_000);
+    for _ in 0..400 {
+        rig.expect(|_| 20.0);
+        rig.turns(1).await;
+    }
+    assert_eq!(rig.count(InstanceState::Ready), 3);
+    assert!(rig.outside.started() <= 12, "{}", rig.outside.started());
+}
+
+#[tokio::test]
+async fn a_manager_whose_clock_is_off_is_asked_for_no_more_and_is_paid_for() {
+    let mut spent = Vec::new();
+    for ahead_ms in [0, 290_000, -290_000, 36_000_000, -36_000_000] {
+        let mut rig = Rig::new();
+        rig.outside.is_ahead(ahead_ms);
+        rig.expect(|_| 20.0);
+        rig.turns(1).await;
+        rig.expect(|_| 20.0);
+        rig.turns(40).await;
+        assert_eq!((rig.outside.started(), rig.count(InstanceState::Ready)), (3, 3), "ahead by {ahead_ms} ms");
+        let view = lock(&rig.shared.capacity.view).clone();
+        spent.push(view.plan.report.budgets[0].spent_micros);
+        assert!(view.instances.iter().all(|one| one.ready_ms.is_some_and(|ready_ms| ready_ms <= view.at_ms)));
+    }
+    assert!(spent.iter().all(|one| *one == spent[0]), "{spent:?}");
+}
+
+#[tokio::test]
 async fn a_region_that_cannot_be_seen_keeps_what_it_has_and_others_make_up_for_it() {
     let mut rig = Rig::new();
     rig.expect(|_| 20.0);
@@ -87,6 +142,26 @@ async fn what_troubles_the_manager_is_shown() {
     rig.turns(1).await;
     assert_eq!(lock(&rig.shared.capacity.view).troubles, ["list pods: not allowed to watch"]);
     assert_eq!(rig.outside.started(), 3, "and what was ordered comes");
+}
+
+#[tokio::test]
+async fn endpoints_that_cannot_be_written_are_shown_until_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new((FIRST_STEP * STEP_S) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let taken = folder.path().join("eds");
+    std::fs::write(&taken, "a file where the folder is to be").unwrap();
+    let text = format!("{CONFIG}  endpoints: {}\n", taken.display());
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(2).await;
+    let troubles = |rig: &Rig| lock(&rig.shared.capacity.view).troubles.clone();
+    let [trouble] = &troubles(&rig)[..] else { panic!("{:?}", troubles(&rig)) };
+    assert!(trouble.contains("eds/shop.json") && trouble.contains("capacity.endpoints"), "{trouble}");
+    std::fs::remove_file(&taken).unwrap();
+    rig.turns(1).await;
+    assert_eq!(troubles(&rig), [] as [String; 0]);
+    assert!(endpoints::file_of(&taken, "shop").is_file());
 }
 
 #[tokio::test]
@@ -134,4 +209,36 @@ async fn all_that_is_taken_away_at_once_comes_again() {
     rig.outside.end_interrupted();
     rig.turns(20).await;
     assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+}
+
+#[tokio::test]
+async fn what_is_not_configured_any_more_serves_until_others_do_and_is_paid_for() {
+    let renamed = [
+        CONFIG.replace("name: Small", "name: Slim"),
+        CONFIG.replace("name: near", "name: nearer").replace("name: far", "name: farther"),
+    ];
+    for text in renamed {
+        let mut rig = Rig::new();
+        rig.expect(|_| 20.0);
+        rig.turns(20).await;
+        // It is started again while others start.
+        for _ in 0..2 {
+            rig = rig.restarted_as(&text);
+            let spent = |rig: &Rig| lock(&rig.shared.capacity.view).plan.report.budgets[0].spent_micros;
+            rig.expect(|_| 20.0);
+            rig.turns(1).await;
+            let before = spent(&rig);
+            rig.turns(5).await;
+            assert_eq!(rig.count(InstanceState::Ready), 3, "they serve while others start");
+            assert!(rig.shared.capacity.ready().milli_per_s["shop"][0] >= 20_000, "and count");
+            // Six instances at 1 an hour for 25 s, and the reserve of rounding.
+            assert!(spent(&rig) - before > 40_000, "{}", spent(&rig) - before);
+        }
+        rig.turns(60).await;
+        assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+        let old = |one: &forebay_plan::capacity::Instance| one.group.pool == "near" && one.group.shape == "Small";
+        assert_eq!(rig.outside.count(old), 0, "and are let go then");
+        rig = rig.restarted_as(&text);
+        assert!(rig.capacity.settings.shapes.len() == 1 && rig.capacity.settings.pools.len() == 2, "and forgotten");
+    }
 }

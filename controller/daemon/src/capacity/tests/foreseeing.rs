@@ -9,7 +9,7 @@ use forebay_plan::simulation::{
     Aim, Course, Foresight, Mishaps, Outlook, QUANTILES, Sight, Trial, World, references, simulate,
 };
 
-use super::outside::Outside;
+use super::outside::{Fault, Outside};
 use super::{FIRST_STEP, Rig, STEP_S};
 use crate::capacity::foreseeing::Seen;
 use crate::clock::{Clock, ManualClock};
@@ -17,6 +17,7 @@ use crate::planning::capacity::{CapacityDemand, LEVELS, PoolDemand};
 use crate::state::lock;
 use crate::store::capacity::CapacityStore;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{HistoryStore, Point};
 
 /// Of an hour, in which an instance comes two steps after it was asked for.
 const HALF_HOUR_S: i64 = 1800;
@@ -86,9 +87,9 @@ impl Judged {
 
     fn seen(&self, step: usize) -> Seen {
         let upper = std::array::from_fn(|place| self.outlook.upper[place][step]);
-        let served = step < 2 || self.served(step - 1);
+        let served = Some(step < 2 || self.served(step - 1));
         let sight = Sight { demand_per_s: self.demand[step - 1], served, upper };
-        Seen { service: "shop".to_owned(), start_s: start_s(step), sight }
+        Seen { service: "shop".to_owned(), start_s: start_s(step), sight, is_retold: false }
     }
 
     /// A step in which nothing is on its way and all was served before, from `step` on.
@@ -223,19 +224,97 @@ async fn a_budget_binds_whatever_share_is_stated() {
 }
 
 #[tokio::test]
-async fn what_pools_do_not_have_teaches_no_caution() {
+async fn days_of_want_leave_the_factor_where_it_would_have_been_without() {
     let judged = Judged::weeks(14);
     let from = judged.quiet_from(7 * DAY);
     let factor = |rig: &Rig| lock(&rig.shared.capacity.view).foresight[0]["factor"].as_f64().unwrap();
     let mut free = rig(&judged, from);
     free.live(&judged, from).await;
-    let before = factor(&free);
-    let mut small = free.restarted_as(&CONFIG.replace("max_instances: 90", "max_instances: 2"));
-    for step in from + 1..from + DAY {
+    let mut small = rig(&judged, from);
+    small.live(&judged, from).await;
+    small = small.restarted_as(&CONFIG.replace("max_instances: 90", "max_instances: 2"));
+    let until = from + 4 * DAY;
+    for step in from + 1..until {
+        free.live(&judged, step).await;
         small.live(&judged, step).await;
+        assert!((factor(&small) / factor(&free) - 1.0).abs() < 1e-9, "step {step}");
     }
     let view = lock(&small.shared.capacity.view).clone();
     assert_eq!(view.plan.report.services[0].reason.name(), "pools_exhausted");
-    assert!(factor(&small) < 1.1 * before, "{} after {before}", factor(&small));
     assert!(view.foresight[0]["lived"]["short_share"].as_f64().unwrap() < 0.05, "{:?}", view.foresight);
+    let metrics = small.shared.metrics.text();
+    let counted = |outcome: &str| {
+        let name = format!("capacity_followed_steps_total{{service=\"shop\",outcome=\"{outcome}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix("forebay_")?.strip_prefix(&name));
+        line.map_or(0.0, |count| count.parse().unwrap())
+    };
+    assert!(counted("denied") > 3.0 * DAY as f64, "{metrics}");
+    assert_eq!((counted("short"), counted("unseen")), (0.0, 1.0), "that of the restart: {metrics}");
+    // And when there are places again it wants what it would have.
+    small = small.restarted_as(CONFIG);
+    for step in until..until + DAY / 2 {
+        let (covered, _) = small.live(&judged, step).await[0];
+        assert_eq!(covered, EACH_PER_S * judged.wanted(step) as f64, "step {step}");
+    }
+}
+
+#[tokio::test]
+async fn days_in_which_a_manager_is_silent_are_followed_and_count_as_what_was_wanted() {
+    let judged = Judged::weeks(14);
+    let from = judged.quiet_from(7 * DAY);
+    let mut rig = rig(&judged, from);
+    rig.live(&judged, from).await;
+    rig.outside.set(Some(Fault::Down));
+    let heard = from + 3 * DAY;
+    for step in from + 1..heard {
+        rig.live(&judged, step).await;
+    }
+    rig.outside.set(None);
+    for step in heard..heard + DAY {
+        for (covered, asked) in rig.live(&judged, step).await {
+            let wanted = judged.wanted(step);
+            assert_eq!((covered, asked), (EACH_PER_S * wanted as f64, wanted), "step {step}");
+        }
+    }
+}
+
+/// Books of a demand that was imported, and of which nobody saw anything.
+#[tokio::test]
+async fn a_service_with_imported_history_begins_calibrated_and_says_on_what() {
+    let judged = Judged::weeks(14);
+    let from = 14 * DAY - 4;
+    let folder = tempfile::tempdir().unwrap();
+    let key = forebay_plan::Key::new("acme", "requests");
+    let points = (0..from).map(|step| Point { key: key.clone(), start_s: start_s(step), value: judged.demand[step] });
+    let mut store = SqliteStore::open(folder.path(), STEP_S as u32).unwrap();
+    store.replace(&mut points.collect::<Vec<_>>().into_iter()).unwrap();
+    let clock = Arc::new(ManualClock::new((start_s(from) - 100) as f64, 1.0));
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    outside.takes(LEAD_MS);
+    let text = format!("data_dir: '{}'\n{CONFIG}", folder.path().display());
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    let told = |rig: &Rig| lock(&rig.shared.capacity.view).foresight[0].clone();
+    rig.live(&judged, from).await;
+    assert!(told(&rig)["calibrated"].is_null() && told(&rig)["gate"] == "learning", "{}", told(&rig));
+    // It is told again on a thread of its own.
+    let begun = std::time::Instant::now();
+    while told(&rig)["calibrated"].is_null() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{}", told(&rig));
+        std::thread::yield_now();
+        rig.capacity.turn().await;
+    }
+    let of = told(&rig);
+    let first = (0.4 * from as f64) as usize;
+    assert_eq!(of["calibrated"]["since_s"], start_s(first), "{of}");
+    assert_eq!(of["calibrated"]["of_history"], from - first, "{of}");
+    assert_eq!(of["gate"], "by_forecast", "{of}");
+    assert!(of["lived"]["judged_steps"] == 0 && of["lived"]["short_share"].is_null(), "{of}");
+    assert!(!rig.shared.metrics.text().contains("capacity_short_steps{"), "nothing was lived");
+
+    // It is stored: after a restart it is there with the first turn.
+    rig = rig.restarted_as(&text);
+    rig.live(&judged, from + 1).await;
+    let again = told(&rig);
+    assert_eq!((&again["gate"], &again["calibrated"]["of_history"]), (&of["gate"], &of["calibrated"]["of_history"]));
+    assert_eq!(again["calibrated"]["steps"], from + 1 - first, "all but the first, which nothing was decided before");
 }

@@ -1,7 +1,7 @@
 //! What is outside of the loop: instances that start, run and end on a clock moved by hand, with faults.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use forebay_plan::capacity::{Generation, Group, Instance, InstanceState};
@@ -26,6 +26,8 @@ pub(super) enum Fault {
     AnswerLost,
     /// A pool says it does, and does nothing.
     Lies(&'static str),
+    /// What is started in a pool does not become ready.
+    Hangs(&'static str),
     /// A pool has no more.
     Quota(&'static str),
     /// A pool cannot be seen; of its instances what was known is repeated, and nothing happens to them.
@@ -75,6 +77,8 @@ pub(super) struct Outside {
     clock: Arc<ManualClock>,
     began_ms: u64,
     lead_ms: AtomicU64,
+    /// How much its clock is ahead of the controller's.
+    ahead_ms: AtomicI64,
     world: Mutex<World>,
 }
 
@@ -87,11 +91,16 @@ impl Outside {
     }
 
     pub(super) fn new(clock: Arc<ManualClock>) -> Self {
-        Self { clock, began_ms: wall_now_ms(), lead_ms: AtomicU64::new(LEAD_MS), world: Mutex::default() }
+        let (lead_ms, ahead_ms) = (AtomicU64::new(LEAD_MS), AtomicI64::new(0));
+        Self { clock, began_ms: wall_now_ms(), lead_ms, ahead_ms, world: Mutex::default() }
     }
 
     pub(super) fn takes(&self, lead_ms: u64) {
         self.lead_ms.store(lead_ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ahead(&self, ahead_ms: i64) {
+        self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
     }
 
     /// Instances that were ready before anybody looked.
@@ -159,12 +168,15 @@ impl Outside {
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        self.began_ms + self.clock.steady_now().as_millis() as u64
+        let now_ms = self.began_ms + self.clock.steady_now().as_millis() as u64;
+        now_ms.saturating_add_signed(self.ahead_ms.load(Ordering::Relaxed))
     }
 
     fn pass(&self, world: &mut World) {
         let now_ms = self.now_ms();
-        for one in &mut world.instances {
+        let fault = world.fault;
+        let hangs = |pool: &str| matches!(fault, Some(Fault::Hangs(hanging)) if hanging == pool);
+        for one in world.instances.iter_mut().filter(|one| !hangs(&one.group.pool)) {
             if one.state < InstanceState::Ready && now_ms >= one.requested_ms + self.lead_ms.load(Ordering::Relaxed) {
                 one.state = InstanceState::Ready;
                 one.ready_ms = Some(now_ms);

@@ -6,53 +6,85 @@ use std::time::Duration;
 use forebay_plan::capacity::{BudgetScope, LatencyLimit, Origin, Service};
 use forebay_plan::learning::LearningError;
 use forebay_plan::learning::tuner::{Band, Tuner, TunerSettings};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::supply::AmountsPart;
-use super::{BudgetSettings, Period, Scaling, ServiceSettings, micros, one, seconds, within};
+use super::{BudgetSettings, LONGEST_S, MOST_MONEY, Period, Scaling, ServiceSettings, micros, one, seconds, within};
 use crate::config::file::{Problem, problem};
 
 /// Shares of steps that a service may be short in: one in ten thousand is a step of five minutes in a month.
 const SHARES: std::ops::RangeInclusive<f64> = 0.0001..=0.2;
 
-#[derive(Debug, Deserialize)]
+/// What demand arrives for.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServicePart {
+    /// Name that contracts name as their pool.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// Who pays for it, as budgets name them. Without it, nobody in particular.
     tenant: Option<String>,
+    /// What serving one unit per second takes.
     need_per_unit: AmountsPart,
+    /// Least instances that it has at all times.
     #[serde(default)]
     min_instances: u32,
+    /// Locations that its instances may be in. Without any, all.
     #[serde(default)]
     locations: Vec<String>,
+    /// Longest latency that its demand bears. Without it any is borne.
     latency: Option<LatencyLimitPart>,
+    /// Lowest performance of a tier, of CPU and of memory, that will do, as a factor of the standard tier.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 100.0))]
     min_performance: f64,
+    /// Largest share of its need that spot pools may cover: what may be gone at once.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
     spot_max_share: f64,
+    /// What an hour short of one unit per second costs, in the currency. It or `short_steps_share` must be there.
+    #[schemars(range(min = 0.0, max = MOST_MONEY))]
     shortage_per_unit_h: Option<f64>,
+    /// Share of steps in which it may be short of what is offered: what is covered then follows from what would have been enough
+    /// before. Without it the cost of being short decides.
+    #[schemars(range(min = 0.0001, max = 0.2))]
     short_steps_share: Option<f64>,
+    /// Time that a number of instances that was wanted is kept before some are given back, in seconds. Nothing is started later
+    /// for it.
     #[serde(default = "five_minutes")]
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     min_dwell_s: f64,
+    /// Time that an instance that drains is paid for at most, in seconds.
     #[serde(default = "half_a_minute")]
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     drain_s: f64,
+    /// Share of the standard rates of its contracts that is covered at all times. Below 1 is a declared overcommit.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     guaranteed_share: f64,
+    /// What its need is read off.
     #[serde(default)]
     scaling: ScalingPart,
+    /// How its headroom may be tuned. Without it, it is not.
     tuning: Option<TuningPart>,
 }
 
 /// How headroom may be tuned.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct TuningPart {
+    /// What the planned need may be multiplied by: up to 8 ascending factors, 1.0 among them.
+    #[schemars(length(max = 8), inner(range(min = 0.5, max = 2.0)))]
     headrooms: Vec<f64>,
-    /// What is added to `spot_max_share`: the limit is the operator's, so none is above 0.
+    /// What may be added to `spot_max_share`: up to 8 ascending shares, 0 among them. None is above 0, since that limit is yours.
+    #[schemars(length(max = 8), inner(range(min = -1.0, max = 0.0)))]
     spot_shifts: Vec<f64>,
     /// Share of epochs in which something else than the planner's own is really tried before it is proposed.
+    #[schemars(range(min = 0.0, max = 0.5))]
     explored_share: f64,
-    /// Most share of the planner's own loss that may be lost.
+    /// Most share of the planner's own loss that may be lost by trying.
+    #[schemars(range(min = 0.0001, max = 1.0))]
     alpha: f64,
     /// Whether what is shown to be better acts by itself.
     automatic: bool,
@@ -70,15 +102,21 @@ impl Default for TuningPart {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What a service's need is read off.
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum ScalingPart {
+    /// The forecast of its demand.
     #[default]
     Forecast,
+    /// What is offered now, as Kubernetes' horizontal autoscaler does.
     Reactive {
+        /// Share of the capacity that is to be used.
+        #[schemars(range(min = 0.01, max = 1.0))]
         target: f64,
-        /// Real time from one look at what is used to the next; 15 is what Kubernetes' autoscaler does by default. 0: every turn.
+        /// Time from one look at what is used to the next, in real seconds. Kubernetes looks every 15; with 0 it is each turn.
         #[serde(default)]
+        #[schemars(range(min = 0.0, max = 3600.0))]
         every_s: f64,
     },
 }
@@ -91,21 +129,33 @@ fn half_a_minute() -> f64 {
     30.0
 }
 
-#[derive(Debug, Deserialize)]
+/// Longest latency that demand bears.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LatencyLimitPart {
+    /// Longest latency from an origin to the location that serves it, in milliseconds.
+    #[schemars(range(min = 0.0, max = 60_000.0))]
     max_ms: f64,
-    /// Share of the demand by origin.
+    /// Share of the demand by origin, at least one above 0. They count relative to their sum.
+    #[schemars(extend("additionalProperties" = { "type": "number", "minimum": 0.0, "maximum": 1e6 }))]
     origins: BTreeMap<String, f64>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A hard limit of money.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BudgetPart {
+    /// Name of the budget.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// Tenant of services that it limits. Without `tenant` and `pool` it limits everything.
     tenant: Option<String>,
+    /// Pool that it limits.
     pool: Option<String>,
+    /// Most that may be spent in a period, in the currency.
+    #[schemars(range(min = 0.0, max = MOST_MONEY))]
     limit: f64,
+    /// Period that it is for. It begins anew with each.
     per: Period,
 }
 

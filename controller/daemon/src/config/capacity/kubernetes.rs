@@ -9,6 +9,7 @@ use forebay_plan::capacity::{PoolOffer, Shape};
 use forebay_provision::kubernetes::{
     Access, ClusterSettings, KubernetesSettings, Placeholders, PoolPlacement, ServiceTemplate, Toleration,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::within;
@@ -26,21 +27,29 @@ pub(super) struct Declared<'a> {
     pub(super) data_dir: &'a Path,
 }
 
-#[derive(Debug, Deserialize)]
+/// Instances that are pods of Deployments.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KubernetesPart {
+    /// Clusters, one for each location of pools.
     clusters: Vec<ClusterPart>,
-    /// By pool; one that is not here is on any node.
+    /// Where on nodes pools are, by pool. One that is not here is on any node.
     #[serde(default)]
     pools: BTreeMap<String, PlacementPart>,
-    /// By service.
+    /// Deployments that services are taken from, by service.
     services: BTreeMap<String, TemplatePart>,
+    /// Time that a pod may wait for a node before its pool counts as out of capacity, in seconds: longer than the cluster's
+    /// autoscaler takes to decide.
     #[serde(default = "two_minutes")]
+    #[schemars(range(min = 0.0, max = 86_400.0))]
     unschedulable_after_s: f64,
+    /// Longest time that instances of one shape are kept while those of another that replace them are not ready, in seconds.
     #[serde(default = "ten_minutes")]
+    #[schemars(range(min = 0.0, max = 86_400.0))]
     surge_within_s: f64,
-    /// 0 to resize no pod in place.
+    /// Longest time that a running pod may take to be resized in place before a new one takes over, in seconds. With 0 none is.
     #[serde(default = "half_a_minute")]
+    #[schemars(range(min = 0.0, max = 86_400.0))]
     resize_within_s: f64,
 }
 
@@ -56,55 +65,82 @@ fn half_a_minute() -> f64 {
     30.0
 }
 
-#[derive(Debug, Deserialize)]
+/// A cluster.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ClusterPart {
+    /// Location of the pools that are in it.
     location: String,
+    /// Namespace of the Deployments.
     namespace: String,
-    /// Default: the service account of the pod that the controller runs in.
+    /// How it is reached. Without it, by the service account of the pod that the controller runs in.
     kubeconfig: Option<KubeconfigPart>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// How a cluster is reached.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct KubeconfigPart {
+    /// The kubeconfig. Without it, `KUBECONFIG` or `~/.kube/config`.
     file: Option<PathBuf>,
+    /// Its context. Without it, the present one.
     context: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Where on nodes a pool is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct PlacementPart {
+    /// Labels of the nodes.
     node_selector: BTreeMap<String, String>,
+    /// Taints of the nodes that pods tolerate.
     tolerations: Vec<TolerationPart>,
+    /// Karpenter `NodePool` that makes its nodes: instances are bound to it, and its limits and weight follow the pool. Without it
+    /// there is none.
     node_pool: Option<String>,
+    /// Room that is kept free by pods of low priority, which real ones push out. Without it none is.
     placeholders: Option<PlaceholdersPart>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A taint that pods tolerate.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TolerationPart {
+    /// Key of the taint.
     key: String,
+    /// Value of the taint. Without it, any.
     value: Option<String>,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`. Without it, all.
     effect: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Room that is kept free by pods of low priority.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PlaceholdersPart {
+    /// Shape that each keeps room for.
     shape: String,
+    /// How many there are.
     count: u32,
+    /// An existing `PriorityClass` with a value below that of every service, as in `envoy/kubernetes`.
     priority_class: String,
+    /// Image that does nothing, such as `registry.k8s.io/pause:3.10`.
     image: String,
 }
 
-#[derive(Debug, Deserialize)]
+/// A Deployment that a service is taken from.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TemplatePart {
+    /// Your own Deployment, whose pod template is copied. Its replicas are not counted.
     deployment: String,
+    /// Container that gets the shape's resources. Without it, the first.
     container: Option<String>,
+    /// Port that it serves on.
     port: u16,
+    /// Time after becoming ready until an instance counts as warm, in seconds.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 86_400.0))]
     warm_after_s: f64,
 }
 

@@ -1,7 +1,8 @@
 //! What of instances at work is learned, and how far plans follow it: `capacity.performance`.
 
 use forebay_plan::learning::FACTOR_RANGE;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::within;
 use crate::config::file::{Problem, problem};
@@ -18,7 +19,7 @@ pub(crate) struct PerformanceSettings {
 }
 
 /// What becomes of what is learned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LearningMode {
     /// Nothing is learned.
@@ -36,11 +37,17 @@ impl PerformanceSettings {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// How far plans follow what a core is seen to do, beside what is declared.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PerformancePart {
+    /// What becomes of what is learned.
     mode: LearningMode,
+    /// Least and most that the declared work of a core is multiplied by, the first at most 1 and the second at least 1.
+    #[schemars(inner(range(min = FACTOR_RANGE.0, max = FACTOR_RANGE.1)))]
     band: [f64; 2],
+    /// Readings before anything is believed. There is one in five minutes for each shape in a pool.
+    #[schemars(range(min = 1.0, max = 1000.0))]
     min_readings: f64,
 }
 

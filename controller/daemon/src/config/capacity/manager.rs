@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use forebay_provision::kubernetes::KubernetesSettings;
 use forebay_provision::{Backoff, Drain, Health, Ports, ProcessSettings, Template, Warming};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::kubernetes::{Declared, KubernetesPart};
 use super::webhook::{ReceiverSettings, WebhookPart};
-use super::{seconds, within};
+use super::{LONGEST_S, seconds, within};
 use crate::config::file::{Problem, problem};
 
 /// Most paths and rounds of warming.
@@ -37,23 +38,32 @@ pub(crate) enum ManagerSettings {
     Kubernetes(Box<KubernetesSettings>),
 }
 
-#[derive(Debug, Deserialize)]
+/// Who keeps the instances.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum ManagerPart {
+    /// Nobody: what would be done is said.
     DryRun,
+    /// Processes of this machine.
     Process(ProcessPart),
+    /// Whoever answers at a URL.
     Webhook(WebhookPart),
+    /// One or several clusters.
     Kubernetes(KubernetesPart),
 }
 
-#[derive(Debug, Deserialize)]
+/// Instances that are processes of this machine.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProcessPart {
-    /// Default: `processes` in the folder of the history.
+    /// Folder of what is known of the processes. Without it that is `processes` in `data_dir`.
     folder: Option<PathBuf>,
+    /// Ports that instances listen on. Without them, free ones.
     ports: Option<PortsPart>,
+    /// Most processes at once, draining ones included.
     #[serde(default = "most_processes")]
     max_processes: u32,
+    /// How services are run: for an instance the first entry that fits.
     run: Vec<RunPart>,
 }
 
@@ -61,32 +71,51 @@ fn most_processes() -> u32 {
     64
 }
 
-#[derive(Debug, Deserialize)]
+/// A range of ports.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PortsPart {
+    /// The first port.
+    #[schemars(range(min = 1))]
     first: u16,
+    /// The last port.
+    #[schemars(range(min = 1))]
     last: u16,
 }
 
-#[derive(Debug, Deserialize)]
+/// How a service is run.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RunPart {
+    /// Service that it runs.
     service: String,
+    /// Pool that it is for. Without it, any.
     pool: Option<String>,
+    /// Shape that it is for. Without it, any.
     shape: Option<String>,
+    /// Program to start, looked up in the controller's `PATH`.
     program: PathBuf,
+    /// Its arguments. `{port}`, `{id}`, `{service}`, `{pool}` and `{shape}` are filled in; the port must be in them or in the
+    /// environment.
     #[serde(default)]
     arguments: Vec<String>,
+    /// Its environment, filled in likewise, beside `PATH`, `HOME`, `LANG`, `TZ` and `TMPDIR`.
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    /// How it is found to answer.
     #[serde(default)]
     health: HealthPart,
+    /// What it does before it counts as ready.
     #[serde(default)]
     warming: WarmingPart,
+    /// Time from its start within which it must be ready, in seconds. After that it is ended as failed.
     #[serde(default = "a_minute")]
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     start_within_s: f64,
+    /// How it is ended.
     #[serde(default)]
     drain: DrainPart,
+    /// Most processes of one service, pool and shape at once, draining ones included. Without it there is no limit but that of all.
     max_processes: Option<u32>,
 }
 
@@ -94,19 +123,28 @@ fn a_minute() -> f64 {
     60.0
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// How a process is found to answer.
+#[derive(Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum HealthPart {
+    /// Its port takes a connection.
     #[default]
     Connect,
+    /// GET of this path is answered with 2xx.
     Http(String),
 }
 
-#[derive(Debug, Deserialize)]
+/// What an instance does before it counts as ready.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct WarmingPart {
+    /// Paths that are asked for, one after the other, each to be answered with 2xx. Paths times rounds are at most 1000.
     paths: Vec<String>,
+    /// How often all of them are asked for.
+    #[schemars(range(max = MOST_WARMING))]
     rounds: u32,
+    /// Least time since an instance first answered, in seconds.
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     minimum_age_s: f64,
 }
 
@@ -116,10 +154,15 @@ impl Default for WarmingPart {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// How a process is ended.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct DrainPart {
+    /// Time that a ready instance has to finish what it has before it is asked to end with SIGTERM, in seconds.
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     serve_s: f64,
+    /// Time from then until it is ended with SIGKILL, in seconds.
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     end_within_s: f64,
 }
 

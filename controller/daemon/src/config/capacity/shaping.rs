@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use forebay_plan::capacity::shapes::MAX_PROPOSALS;
+use forebay_plan::capacity::shapes::{MAX_PROPOSALS, MAX_SHAPES};
 use forebay_plan::capacity::{Amounts, Micros, Shape};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::manager::ManagerSettings;
 use super::within;
@@ -29,7 +30,7 @@ pub(crate) struct ShapingSettings {
 }
 
 /// What becomes of a size that is found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ShapeMode {
     /// None is looked for.
@@ -37,7 +38,7 @@ pub(crate) enum ShapeMode {
     /// It is shown.
     #[default]
     Propose,
-    /// Plans may choose it.
+    /// Plans may choose it, where the manager can make it.
     Use,
 }
 
@@ -94,21 +95,37 @@ impl Prices {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// What becomes of sizes that instances would be cheaper in, by what they are seen to use.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ShapingPart {
+    /// What becomes of a size that is found.
     mode: ShapeMode,
+    /// Time between two searches, in real hours.
+    #[schemars(range(min = 0.1, max = 8784.0))]
     every_h: f64,
+    /// Generated sizes in use at once.
+    #[schemars(range(min = 1, max = MAX_SHAPES))]
     most: usize,
+    /// Share of what instances cost that each must save.
+    #[schemars(range(min = 0.001, max = 1.0))]
     min_saving: f64,
+    /// Time without instances after which a generated size is given up, in real hours.
+    #[schemars(range(min = 0.1, max = 8784.0))]
     retire_after_h: f64,
+    /// Prices of sizes that nobody sells yet. Without them they are read off the prices of `shapes`.
     prices: Option<PricesPart>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Prices of sizes that nobody sells yet.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PricesPart {
+    /// Price of a core, in the currency per hour.
+    #[schemars(range(min = 0.0, max = 1e6))]
     cpu_per_h: f64,
+    /// Price of a GiB of memory, in the currency per hour.
+    #[schemars(range(min = 0.0, max = 1e6))]
     memory_gib_per_h: f64,
 }
 
@@ -138,8 +155,7 @@ impl ShapingPart {
         Ok(ShapingSettings {
             mode: self.mode,
             every: hours("every_h", self.every_h)?,
-            most: within(field("most"), self.most as f64, 1.0..=forebay_plan::capacity::shapes::MAX_SHAPES as f64)?
-                as usize,
+            most: within(field("most"), self.most as f64, 1.0..=MAX_SHAPES as f64)? as usize,
             min_saving: within(field("min_saving"), self.min_saving, 0.001..=1.0)?,
             retire_after: hours("retire_after_h", self.retire_after_h)?,
             prices: prices.transpose()?,

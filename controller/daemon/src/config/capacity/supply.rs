@@ -3,89 +3,143 @@
 use std::collections::BTreeSet;
 
 use forebay_plan::capacity::{Amounts, ComputeType, CostClass, Pool, PoolOffer, Shape, Tier};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{factor_milli, micros, one, seconds, within};
+use super::{LONGEST_S, MOST_MONEY, factor_milli, micros, one, seconds, within};
 use crate::config::file::{Problem, problem};
 
 /// The tier of pools that name none.
 pub(super) const STANDARD: &str = "standard";
 
-#[derive(Debug, Deserialize)]
+/// A class of performance and price.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TierPart {
+    /// Name that pools call it by.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// Work of a core beside one of the standard tier, as a factor.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.01, max = 100.0))]
     cpu_performance: f64,
+    /// Worth of memory beside that of the standard tier, as a factor.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.01, max = 100.0))]
     memory_performance: f64,
+    /// Share of spot instances that are interrupted per hour, as believed before any was seen.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
     volatility_per_h: f64,
+    /// Price beside that of the standard tier, as a factor, exact to a thousandth.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
     price_factor: f64,
 }
 
-/// Amounts as people write them.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// Amounts of what instances are made of, at least one of them above 0.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AmountsPart {
+    /// Cores.
+    #[schemars(range(min = 0.0, max = 1e9))]
     cpu: f64,
+    /// Memory, in MiB.
+    #[schemars(range(min = 0.0, max = 1e9))]
     memory_mib: f64,
+    /// Storage, in GiB.
+    #[schemars(range(min = 0.0, max = 1e9))]
     storage_gib: f64,
+    /// Operations of disks per second.
+    #[schemars(range(min = 0.0, max = 1e9))]
     disk_iops: f64,
+    /// Bandwidth of the network, in Mbit/s.
+    #[schemars(range(min = 0.0, max = 1e9))]
     network_mbps: f64,
+    /// GPUs.
+    #[schemars(range(min = 0.0, max = 1e9))]
     gpus: f64,
 }
 
-#[derive(Debug, Deserialize)]
+/// A size of instance.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShapePart {
+    /// Name of the size, such as `Small`.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// What an instance of it has.
     offers: AmountsPart,
+    /// Price of an instance in a pool without factors, in the currency per hour.
+    #[schemars(range(min = 0.0, max = MOST_MONEY))]
     price_per_h: f64,
+    /// Work of a core beside that of other shapes, as a factor.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.01, max = 100.0))]
     performance: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// What a pool's instances are made for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum ComputePart {
+    /// CPU-optimised or general.
     #[default]
     Cpu,
+    /// Memory-optimised.
     Memory,
+    /// With GPUs.
     Gpu,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// How a pool's instances are paid for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum ClassPart {
+    /// Paid for whether used or not, so it is used first.
     Reserved,
+    /// Cheaper, and may be interrupted.
     Spot,
+    /// Paid for as long as it runs.
     #[default]
     OnDemand,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where instances come from.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CapacityPoolPart {
+    /// Name of the pool.
+    #[schemars(length(min = 1, max = 256))]
     name: String,
+    /// What its instances are made for.
     #[serde(default)]
     compute: ComputePart,
+    /// Where it is, as services, latencies and clusters call the place.
     location: String,
+    /// How its instances are paid for.
     #[serde(default)]
     class: ClassPart,
-    /// Default: the tier "standard".
+    /// Tier of its instances. Without it that is `standard`.
     tier: Option<String>,
+    /// Most instances that it may have at once.
     max_instances: u32,
+    /// Price in this pool beside the shape's, as a factor, exact to a thousandth.
     #[serde(default = "one")]
+    #[schemars(range(min = 0.0, max = 1000.0))]
     price_factor: f64,
-    /// Highest that the factor may become; default: as it is.
+    /// Highest that the factor may become; budgets count with it. Without it the factor stays as it is.
+    #[schemars(range(min = 0.0, max = 1000.0))]
     price_factor_max: Option<f64>,
-    /// What is believed before anything was seen.
+    /// Time from asking for an instance until it is ready, in real seconds, as believed before any was seen. It must lie within
+    /// what is forecast.
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     lead_s: f64,
+    /// Least time that an instance is paid for, in seconds.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = LONGEST_S))]
     billing_min_s: f64,
-    /// Names of the shapes that it has; default: all, but those with GPUs only where `compute` is `gpu`.
+    /// Shapes that it has. Without any it has all, but those with GPUs only where `compute` is `gpu`.
     #[serde(default)]
     shapes: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use forebay_provision::{ClientFiles, Retries, Secret, TlsSettings, Webhook, WebhookSettings};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::file::{Problem, problem};
@@ -25,27 +26,31 @@ impl ReceiverSettings {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A receiver that speaks `controller/provision/openapi.yaml`.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WebhookPart {
-    /// `https://` and a host, or `http://` and a loopback address.
+    /// Where the receiver is: `https://` and a host, or `http://` and a loopback address.
     url: String,
-    /// A file, so that the configuration can be shown to anybody.
+    /// File of at least 32 random bytes that the receiver knows, too; it signs what is said. A file, so that the configuration
+    /// can be shown to anybody.
     secret_file: PathBuf,
+    /// How the receiver is known, and how the controller is known to it.
     #[serde(default)]
     tls: TlsPart,
 }
 
-/// All of it may be left out. Files are read again for each call.
-#[derive(Debug, Default, Deserialize)]
+/// How both sides are known. Files are read again for each call.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct TlsPart {
-    /// Authorities that sign the receiver's certificate. Default: those that this machine trusts.
+    /// PEM file of the authorities that sign the receiver's certificate. Without it, those that this machine trusts.
     ca_file: Option<PathBuf>,
-    /// What the receiver's certificate must be for. Default: the host of `url`.
+    /// Name that the receiver's certificate must be for. Without it, the host of `url`.
     server_name: Option<String>,
-    /// The controller's own certificate, and its key.
+    /// PEM file of the controller's own certificate. Without it, it shows none.
     certificate_file: Option<PathBuf>,
+    /// PEM file of that certificate's key.
     key_file: Option<PathBuf>,
 }
 

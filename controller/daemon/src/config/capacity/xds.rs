@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::file::{Problem, problem};
@@ -16,10 +17,13 @@ pub(crate) struct XdsSettings {
     pub(crate) port_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where proxies may ask for endpoints over gRPC (xDS v3).
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct XdsPart {
+    /// Address and port that gRPC is served on. Port 0 takes a free one.
     listen: String,
+    /// File that the bound address is written to once it listens. Without it none is written.
     port_file: Option<PathBuf>,
 }
 

@@ -126,7 +126,8 @@ fn filters_are_told_when_a_short_pool_has_more_and_are_not_woken_while_that_stay
     assert!(line.is_short_now, "{line:?}");
     let shown = |planning: &Loop| {
         let table = planning.shared.table.borrow().clone().unwrap();
-        let line = crate::http::table_json(&table, 300, planning.clock.steady_now())["report"][0].clone();
+        let asked = crate::http::paging::KeysAsked::default();
+        let line = crate::http::table_json(&table, (300, planning.clock.steady_now()), &asked)["report"][0].clone();
         (line["is_short_now"].as_bool(), line["enough_ready_in_s"].as_f64())
     };
     assert_eq!(shown(&planning), (Some(true), Some(59.7)));

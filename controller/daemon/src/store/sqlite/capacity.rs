@@ -62,6 +62,17 @@ impl SqliteStore {
     }
 }
 
+/// What came of a step as it is stored. Older builds read what says nothing as served.
+fn outcome(seen: &Seen) -> i64 {
+    match seen.sight.served {
+        Some(served) => i64::from(served),
+        None if seen.is_retold => RETOLD,
+        None => 2,
+    }
+}
+
+const RETOLD: i64 = 3;
+
 /// Forecasts as they are stored, four bytes each, little endian: they are rounded to that before they are used.
 fn packed(upper: &[f64]) -> Vec<u8> {
     upper.iter().flat_map(|upper| (*upper as f32).to_le_bytes()).collect()
@@ -181,6 +192,7 @@ impl CapacityStore for SqliteStore {
             return Ok(());
         }
         let failed = self.failed("note what was seen of demand");
+        let mut newest: BTreeMap<&str, i64> = BTreeMap::new();
         let transaction = self.connection.transaction().map_err(&failed)?;
         for one in seen {
             let demand_per_s = Some(one.sight.demand_per_s).filter(|demand| !demand.is_nan());
@@ -191,12 +203,17 @@ impl CapacityStore for SqliteStore {
                 )
                 .and_then(|mut insert| {
                     let upper = packed(&one.sight.upper);
-                    insert.execute(params![one.service, one.start_s, demand_per_s, one.sight.served, upper])
+                    let outcome = outcome(one);
+                    insert.execute(params![one.service, one.start_s, demand_per_s, outcome, upper])
                 })
                 .map_err(&failed)?;
+            let newest_s = newest.entry(one.service.as_str()).or_insert(one.start_s);
+            *newest_s = one.start_s.max(*newest_s);
+        }
+        for (service, newest_s) in newest {
             transaction
                 .prepare_cached("DELETE FROM capacity_seen WHERE service = ?1 AND start_s < ?2")
-                .and_then(|mut delete| delete.execute(params![one.service, one.start_s - SEEN_KEPT_S]))
+                .and_then(|mut delete| delete.execute(params![service, newest_s - SEEN_KEPT_S]))
                 .map_err(&failed)?;
         }
         transaction.commit().map_err(failed)
@@ -214,9 +231,12 @@ impl CapacityStore for SqliteStore {
         let rows = query.query_map(params![service, from_s, to_s], |row| {
             let demand_per_s: Option<f64> = row.get(1)?;
             let upper: Vec<u8> = row.get(3)?;
-            let sight =
-                Sight { demand_per_s: demand_per_s.unwrap_or(f64::NAN), served: row.get(2)?, upper: unpacked(&upper) };
-            Ok(Seen { service: service.to_owned(), start_s: row.get(0)?, sight })
+            let demand_per_s = demand_per_s.unwrap_or(f64::NAN);
+            let outcome = row.get::<_, i64>(2)?;
+            let served = (outcome < 2).then_some(outcome == 1);
+            let sight = Sight { demand_per_s, served, upper: unpacked(&upper) };
+            let is_retold = outcome == RETOLD;
+            Ok(Seen { service: service.to_owned(), start_s: row.get(0)?, sight, is_retold })
         });
         rows.map_err(&failed)?.collect::<Result<_, _>>().map_err(failed)
     }
@@ -237,5 +257,35 @@ impl CapacityStore for SqliteStore {
 
     fn set_learned(&mut self, name: &str, learned: &str) -> Result<(), StoreError> {
         self.set_state(&format!("learned {name}"), learned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_read_as_it_was_written_and_leaves_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(folder.path(), 300).unwrap();
+        let seen = |service: &str, start_s: i64, served: Option<bool>, is_retold: bool| {
+            let sight = Sight { demand_per_s: 3.5, served, upper: [1.25; QUANTILES.len()] };
+            Seen { service: service.to_owned(), start_s, sight, is_retold }
+        };
+        let of_shop = [
+            seen("shop", 600, None, true),
+            seen("shop", 900, None, false),
+            seen("shop", 1200, Some(true), false),
+            seen("shop", 1500, Some(false), false),
+        ];
+        let others = [seen("feed", 0, Some(true), false), seen("feed", SEEN_KEPT_S + 1, Some(true), false)];
+        store.add_seen(&[others.as_slice(), &of_shop].concat()).unwrap();
+        assert_eq!(store.seen("shop", 0, 10_000).unwrap(), of_shop);
+        assert_eq!(store.seen("feed", 0, i64::MAX).unwrap(), others[1..], "of each by its own newest");
+        // As builds before could tell only whether a step had been short.
+        let old = "INSERT OR REPLACE INTO capacity_seen VALUES ('shop', 600, NULL, 1, x'')";
+        store.connection.execute_batch(old).unwrap();
+        let read = store.seen("shop", 600, 601).unwrap();
+        assert!(read[0].sight.served == Some(true) && read[0].sight.demand_per_s.is_nan() && !read[0].is_retold);
     }
 }

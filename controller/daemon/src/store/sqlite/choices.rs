@@ -11,7 +11,7 @@ use super::key_id;
 
 /// Choices kept per key: ten days of hourly fits, most of a year of daily ones. 256 x about 1 KB is half of what eight
 /// weeks of points take.
-const MAX_CHOICES: u32 = 256;
+pub(crate) const MAX_CHOICES: u32 = 256;
 
 pub(super) const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS choices (

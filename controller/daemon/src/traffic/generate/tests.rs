@@ -90,7 +90,7 @@ fn noise_is_five_percent_and_remembers_itself() {
 fn arguments_out_of_range_are_refused_with_a_reason() {
     let reason = |args: GenerateArgs| Calendar::try_from(&args).unwrap_err().to_string();
     assert!(reason(GenerateArgs { step_s: 7, ..args() }).contains("does not divide a day"));
-    assert!(reason(GenerateArgs { days: 0, ..args() }).contains("outside 1 to"));
+    assert!(reason(GenerateArgs { days: 0, ..args() }).contains("write a number from 1 to"));
     assert!(reason(GenerateArgs { start: "monday".into(), ..args() }).contains("is no time"));
     assert!(reason(GenerateArgs { start: "2026-01-05 01:00:00".into(), ..args() }).contains("not midnight"));
 }

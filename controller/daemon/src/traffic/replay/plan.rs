@@ -14,6 +14,11 @@ use crate::traffic::result::Layout;
 use crate::traffic::schedule::Pace;
 use crate::traffic::trace::{RegularTrace, Trace, Window};
 
+/// As fast as the controller's own clock may be mapped: an hour of the trace in 4 ms.
+const MOST_SPEED: f64 = 1e6;
+/// Nobody sends more than this many requests per second for a rate of one.
+const MOST_RATE_SCALE: f64 = 1e6;
+
 /// All that a run needs, checked.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -38,11 +43,11 @@ pub(super) struct PlannedTarget {
 
 impl Plan {
     pub(super) fn new(args: &ReplayArgs) -> anyhow::Result<Self> {
-        if !(args.speed.is_finite() && args.speed > 0.0) {
-            bail!("--speed {} is not above 0", args.speed);
+        if !(args.speed > 0.0 && args.speed <= MOST_SPEED) {
+            bail!("--speed {}: write calendar seconds per real second, above 0, at most {MOST_SPEED}", args.speed);
         }
-        if !(args.rate_scale.is_finite() && args.rate_scale >= 0.0) {
-            bail!("--rate-scale {} is negative or no number", args.rate_scale);
+        if !(args.rate_scale >= 0.0 && args.rate_scale <= MOST_RATE_SCALE) {
+            bail!("--rate-scale {}: write a factor from 0 to {MOST_RATE_SCALE}", args.rate_scale);
         }
         let time = |name: &str, text: &Option<String>| match text {
             None => Ok(None),

@@ -219,8 +219,8 @@ fn counts_per_step_become_rates() {
 fn unusable_arguments_are_refused_with_a_reason() {
     type Change = fn(&mut ReplayArgs);
     let cases: [(Change, &str); 8] = [
-        (|args| args.speed = 0.0, "--speed 0 is not above 0"),
-        (|args| args.rate_scale = -1.0, "--rate-scale -1 is negative"),
+        (|args| args.speed = 0.0, "--speed 0: write calendar seconds per real second, above 0"),
+        (|args| args.rate_scale = -1.0, "--rate-scale -1: write a factor from 0"),
         (|args| args.from = Some("noon".into()), "--from \"noon\" is no time"),
         (|args| args.from = Some("2026-01-01".into()), "the chosen part is empty"),
         (|args| args.headers = vec!["nonsense".into()], "write NAME: VALUE"),

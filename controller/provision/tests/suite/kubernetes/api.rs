@@ -7,6 +7,7 @@
 //! is used. Long answers are compressed for who takes that, as servers do (`APIResponseCompression`).
 
 mod controllers;
+pub(crate) mod faults;
 mod fields;
 mod history;
 mod request;
@@ -35,10 +36,11 @@ use super::rights::Rights;
 use crate::subject::Fault;
 
 pub(crate) use controllers::{Resizing, group_of, now, objects, owner, set_condition, uid};
+pub(crate) use faults::Faults;
 pub(crate) use request::Call;
 pub(crate) use resize::Resize;
 pub(crate) use store::{Key, Store, Stored};
-pub(crate) use watch::Watches;
+pub(crate) use watch::{HALF, Watches};
 
 /// Longest body that is read.
 const BODY_MAX: usize = 1 << 20;
@@ -62,6 +64,8 @@ pub(crate) struct World {
     pub(crate) cluster: controllers::Cluster,
     /// What was asked, for the manifest of rights.
     pub(crate) asked: BTreeSet<Call>,
+    /// Names of the ConfigMaps that were asked for.
+    pub(crate) config_maps: BTreeSet<String>,
     /// How often, and how much was answered.
     pub(crate) requests: usize,
     pub(crate) sent: Sent,
@@ -69,8 +73,8 @@ pub(crate) struct World {
     /// Long answers go out as they are.
     pub(crate) is_plain: bool,
     pub(crate) rights: Option<Rights>,
-    /// What happens to the requests to come that change something; a hang to any request.
-    pub(crate) faults: BTreeMap<usize, Fault>,
+    /// What happens to requests to come.
+    pub(crate) faults: Faults,
     /// Codes that are answered to the requests to come instead of carrying them out, with seconds to wait.
     pub(crate) errors: Vec<(u16, u32)>,
     /// Does not answer at all.
@@ -208,12 +212,16 @@ impl World {
         }
         // An apply that makes an object also takes the right to create it.
         let makes = call.is_apply && !self.store.has(&call);
+        let name = call.name.clone();
         let asked = makes.then(|| Call { verb: "create", ..call.without_content() });
-        for asked in asked.into_iter().chain([call.without_content()]) {
+        for asked in asked.into_iter().chain([Call { name: name.clone(), ..call.without_content() }]) {
             if self.rights.as_ref().is_some_and(|rights| !rights.allow(&asked)) {
                 return Fate::Answered(store::status(403, "Forbidden", &format!("{asked:?} is not allowed")));
             }
-            self.asked.insert(asked);
+            self.asked.insert(asked.without_content());
+        }
+        if call.resource == "configmaps" {
+            self.config_maps.extend(name);
         }
         if let Some((code, after_s)) = self.errors.pop() {
             let (code, mut status) = store::status(code, "", "the fake was told to");
@@ -237,9 +245,7 @@ impl World {
             return watch::hindrance(self, &call).map_or(Fate::Watched(call), Fate::Answered);
         }
         let late = if self.keeps_late { None } else { self.late.take() };
-        let is_hang = self.faults.get(&0) == Some(&Fault::Hangs);
-        let fault = if call.is_change() || is_hang { self.next_fault() } else { None };
-        let fate = match fault {
+        let fate = match faults::met_by(&call, &mut self.faults) {
             None => Fate::Answered(self.carry_out(&call)),
             Some(Fault::RequestLost) => Fate::Broken,
             Some(Fault::AnswerLost) => {
@@ -266,19 +272,6 @@ impl World {
             self.carry_out(&late);
         }
         fate
-    }
-
-    /// Counts the changes down to the one that meets a fault.
-    fn next_fault(&mut self) -> Option<Fault> {
-        let faults = std::mem::take(&mut self.faults);
-        let mut met = None;
-        for (after, fault) in faults {
-            match after.checked_sub(1) {
-                Some(after) => drop(self.faults.insert(after, fault)),
-                None => met = Some(fault),
-            }
-        }
-        met
     }
 
     fn carry_out(&mut self, call: &Call) -> Answer {
@@ -319,7 +312,7 @@ fn compressed(plain: &[u8]) -> Vec<u8> {
 }
 
 /// A connection that ends in the middle of the answer.
-fn broken() -> Response {
-    let end = futures_util::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("the fake cut it")) });
+pub(crate) fn broken() -> Response {
+    let end = futures_util::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("cut by the test")) });
     Response::new(Body::from_stream(end))
 }

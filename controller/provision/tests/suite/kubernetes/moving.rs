@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::api::{self, Resize, Resizing};
-use super::{NAMESPACE, OnKubernetes};
+use super::{NAMESPACE, OnKubernetes, PATIENTLY};
 use crate::driver::{Driver, ready};
 use crate::subject::{Fault, Subject, steady};
 
@@ -306,7 +306,7 @@ async fn killed_anywhere_a_move_goes_on_and_nothing_is_left_over() -> Result<()>
 #[tokio::test]
 async fn a_fault_at_any_write_of_a_move_ends_nothing_that_serves() -> Result<()> {
     let live = async |fault: Fault, after: usize| -> Result<()> {
-        let mut driver = three(|_| {}).await?;
+        let mut driver = three(|settings| settings.request_within = PATIENTLY).await?;
         driver.subject.api.world().faults = BTreeMap::from([(after, fault)]);
         driver.decide(&[(bigger(), 3)]);
         settle(&mut driver, 3).await?;
@@ -315,7 +315,7 @@ async fn a_fault_at_any_write_of_a_move_ends_nothing_that_serves() -> Result<()>
         Ok(())
     };
     for fault in [Fault::RequestLost, Fault::AnswerLost, Fault::Twice, Fault::Late, Fault::Lies] {
-        // Some side by side: each waits most of the time, and its requests are given little.
+        // Some side by side: each waits most of the time.
         for first in (0..16).step_by(SIDE_BY_SIDE) {
             let lives = (first..first + SIDE_BY_SIDE)
                 .map(async |after| live(fault, after).await.with_context(|| format!("{fault:?} at write {after}")));

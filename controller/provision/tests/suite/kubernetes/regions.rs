@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use forebay_plan::capacity::Group;
 use forebay_provision::kubernetes::{Access, ClusterSettings, Kubernetes, KubernetesSettings};
 use tempfile::TempDir;
 
 use super::api::Api;
 use super::rights::Rights;
-use super::{NAMESPACE, settings, template};
+use super::{NAMESPACE, connect_again, settings, template};
 use crate::conformance::conforms;
 use crate::subject::{Scattered, Subject, other};
 
@@ -54,7 +54,7 @@ impl Subject for InTwoRegions {
     }
 
     async fn restart(&mut self) -> Result<()> {
-        self.manager = Kubernetes::connect(self.settings.clone()).await.context("connect again")?;
+        self.manager = connect_again(&self.settings).await?;
         Ok(())
     }
 

@@ -43,7 +43,7 @@ async fn an_autoscaler_is_given_its_time_unless_it_says_that_there_is_nothing() 
     })
     .await?;
     let node_pool = json!({ "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {},
-        "spec": { "template": { "spec": {} }, "limits": { "cpu": "10" } } });
+        "spec": { "template": { "spec": {} } } });
     put(&subject, ("karpenter.sh", "nodepools"), "steady-nodes", node_pool);
     subject.api.world().cluster.unschedulable.insert(steady());
     subject.manager().apply(&order(1, &[(steady(), 1)])).await?;

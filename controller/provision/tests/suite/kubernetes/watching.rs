@@ -238,7 +238,7 @@ async fn a_watch_that_says_nothing_is_not_trusted_for_long() -> Result<()> {
 async fn without_the_right_to_watch_each_look_lists_and_that_is_said() -> Result<()> {
     let mut driver = Driver::<OnKubernetes>::set_up().await?;
     if let Some(rights) = &mut driver.subject.api.world().rights {
-        rights.0.retain(|(_, _, verb, _)| verb != "watch");
+        rights.0.retain(|(_, _, verb, _), _| verb != "watch");
     }
     driver.restart().await?;
     driver.order(&[(steady(), 2)]).await?;

@@ -9,7 +9,7 @@ use forebay_provision::{FailureKind, InstanceManager, Order, ProvisionError};
 use serde_json::{Value, json};
 
 use super::api::{Key, Store, Stored};
-use super::{NAMESPACE, OnKubernetes, api, order, template};
+use super::{NAMESPACE, OnKubernetes, PATIENTLY, api, order, template};
 use crate::driver::{Driver, ready};
 use crate::subject::{Fault, Subject, other, steady};
 
@@ -221,7 +221,8 @@ async fn a_write_of_an_overtaken_order_is_refused_by_its_version() -> Result<()>
 async fn a_fault_at_any_write_doubles_nothing() -> Result<()> {
     for fault in [Fault::RequestLost, Fault::AnswerLost, Fault::Twice, Fault::Late, Fault::Lies] {
         for after in 0..6 {
-            let mut driver = Driver::<OnKubernetes>::set_up().await?;
+            let subject = OnKubernetes::with(|settings| settings.request_within = PATIENTLY).await?;
+            let mut driver = Driver::of(subject);
             driver.order(&[(steady(), 3)]).await?;
             driver.settle().await?;
             driver.subject.api.world().faults = BTreeMap::from([(after, fault)]);

@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::receiver::{Receiver, locked, secret};
-use super::{NOW_S, Remotely, settings};
+use super::{NOW_S, Remotely, manager, patient, settings};
 use crate::driver::{Driver, ready};
 use crate::subject::{Remote, Subject, other, steady};
 
@@ -47,7 +47,9 @@ async fn views_that_make_no_sense_are_named() -> Result<()> {
         ("it answers request", |view| view["request"] = "another".into()),
         ("longer than", |view| view["padding"] = " ".repeat(MAX_BODY_BYTES).into()),
     ];
-    let driver = &mut Driver::<Remotely>::set_up().await?;
+    let receiver = Receiver::start(NOW_S).await?;
+    let manager = manager(patient(&receiver))?;
+    let driver = &mut Driver::of(Remotely { manager, receiver });
     driver.order(&[(steady(), 1)]).await?;
     driver.settle().await?;
     for (expected, distort) in cases {
@@ -75,7 +77,7 @@ async fn outcomes_that_make_no_sense_are_named() -> Result<()> {
         ("invalid type", |outcome| outcome["failures"] = "none".into()),
     ];
     let receiver = Receiver::start(NOW_S).await?;
-    let manager = Webhook::new(settings(&receiver), || NOW_S)?;
+    let manager = Webhook::new(patient(&receiver), || NOW_S)?;
     for (expected, distort) in cases {
         locked(&receiver.state).distortion = Some(Box::new(distort));
         let refused = manager.apply(&order(1, 1)).await;

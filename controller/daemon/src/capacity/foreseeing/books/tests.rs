@@ -1,5 +1,7 @@
 //! What is to be covered, step by step, of what was seen.
 
+use super::super::Seen;
+use super::super::opening::Replay;
 use super::*;
 
 const STEP_S: u32 = 1800;
@@ -10,13 +12,18 @@ fn foreseen(short_steps_share: f64) -> Foreseen {
     Foreseen { guaranteed_per_s: 15.0, ..Foreseen::new(short_steps_share) }
 }
 
+fn open(one: &mut Foreseen, seen: &[Seen]) {
+    one.take_opened(Replay::of(SCALE, one.short_steps_share, seen).opened());
+}
+
 /// Half-hours with a busy stretch each day, which forecasts know.
 fn seen(steps: i64) -> Vec<Seen> {
     let demand_per_s = |step: i64| if step % 48 < 6 { 90.0 } else { 30.0 };
     let of_step = |step: i64| {
         let highest = (step..=step + 2).map(demand_per_s).fold(0.0, f64::max);
-        let sight = Sight { demand_per_s: demand_per_s(step - 1), served: true, upper: [highest; QUANTILES.len()] };
-        Seen { service: "shop".to_owned(), start_s: step * i64::from(STEP_S), sight }
+        let sight =
+            Sight { demand_per_s: demand_per_s(step - 1), served: Some(true), upper: [highest; QUANTILES.len()] };
+        Seen { service: "shop".to_owned(), start_s: step * i64::from(STEP_S), sight, is_retold: false }
     };
     (FIRST_STEP..FIRST_STEP + steps).map(of_step).collect()
 }
@@ -45,7 +52,7 @@ fn books_that_prove_nothing_cover_the_quantile_that_leaves_the_share() {
     let mut one = foreseen(0.05);
     let covered = one.covered(outlook(FIRST_STEP, &[10.0, 20.0]), STEP_S);
     assert_eq!(firsts(&covered), [19.0, 38.0]);
-    one.open(SCALE, &seen(40));
+    open(&mut one, &seen(40));
     assert_eq!(
         one.covered(outlook(FIRST_STEP + 39, &[10.0, 20.0]), STEP_S),
         outlook_of(FIRST_STEP + 39, &[19.0, 38.0])
@@ -60,7 +67,7 @@ fn outlook_of(step: i64, rows: &[f64]) -> Outlook {
 #[test]
 fn what_is_asked_for_now_is_covered_until_it_is_ready_and_later_steps_by_the_same_factor() {
     let mut one = foreseen(0.05);
-    one.open(SCALE, &seen(14 * 48));
+    open(&mut one, &seen(14 * 48));
     let step = FIRST_STEP + 14 * 48 - 1;
     let live = one.live.as_ref().unwrap();
     assert!(live.is_proven() && live.in_charge() != Source::LastValue, "{}", live.account());
@@ -82,7 +89,7 @@ fn steps_that_nobody_looked_at_teach_nothing() {
     let mut one = foreseen(0.05);
     let mut rows = seen(14 * 48);
     rows.drain(300..400);
-    one.open(SCALE, &rows);
+    open(&mut one, &rows);
     let live = one.live.as_ref().unwrap();
     assert_eq!(live.lived().steps, 14 * 48 - 100 - 1);
     assert_eq!((one.since_step, one.step), (Some(FIRST_STEP), Some(FIRST_STEP + 14 * 48 - 1)));

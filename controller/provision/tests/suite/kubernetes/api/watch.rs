@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// As long as a server lets a watch last where it is not asked.
 const LASTS: u64 = 1800;
 /// The connection ends in the middle of this.
-const HALF: &str = "{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Pod\",\"metadata\":{\"na";
+pub(crate) const HALF: &str = "{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Pod\",\"metadata\":{\"na";
 
 /// What befalls all watches.
 #[derive(Debug, Default)]
