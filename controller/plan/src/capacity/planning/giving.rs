@@ -32,6 +32,7 @@ impl Lines<'_> {
                 if is_smaller && self.all[*at].known.as_ref().is_some_and(|known| known.pool == pool) {
                     let gives = self.spare(service, *at).min(lacking);
                     self.all[*at].gives += gives;
+                    self.leaving[pool] += gives;
                     lacking -= gives;
                     most -= gives;
                 }
@@ -42,9 +43,7 @@ impl Lines<'_> {
     /// Instances of a line that are wanted and have neither a place nor one that is about to be free.
     fn lacking_places(&self, at: usize, pool: usize) -> u32 {
         let line = &self.all[at];
-        let leaving = |line: &Line| line.fleet.draining + line.gives;
-        let in_pool = self.all.iter().filter(|other| other.known.as_ref().is_some_and(|known| known.pool == pool));
-        let coming_free = in_pool.map(leaving).sum::<u32>() + self.free[pool];
+        let coming_free = self.leaving[pool] + self.free[pool];
         let more = line.wanted.saturating_sub(line.fleet.wanted()).saturating_sub(coming_free);
         if self.inputs.pools[pool].startable == Some(0) { 0 } else { more }
     }

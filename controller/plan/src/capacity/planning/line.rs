@@ -60,6 +60,8 @@ pub(super) struct Lines<'a> {
     places: Vec<u32>,
     /// By pool: instances that can be added to what there is.
     pub(super) free: Vec<u32>,
+    /// By pool: instances that drain, or give their places.
+    pub(super) leaving: Vec<u32>,
     /// By budget: what it still bears; below zero where not even telling everything to go fits.
     left: Vec<i128>,
 }
@@ -79,6 +81,7 @@ impl<'a> Lines<'a> {
             of_service: vec![Vec::new(); inputs.services.len()],
             places: Vec::new(),
             free: Vec::new(),
+            leaving: Vec::new(),
             left: inputs.budgets.iter().map(|b| i128::from(b.limit_micros) - i128::from(b.spent_micros)).collect(),
         };
         for (group, wanted) in wanted {
@@ -128,6 +131,7 @@ impl<'a> Lines<'a> {
             let size = size_of(self.inputs, &offer.pool, self.inputs.now_s, until_s);
             let of_pool = self.all.iter().filter(|line| line.group.pool == offer.pool.name);
             let draining = of_pool.map(|line| line.fleet.draining).sum::<u32>();
+            self.leaving.push(draining);
             self.places.push(size.saturating_sub(draining));
             let free = size.saturating_sub(world.present[i]);
             self.free.push(offer.startable.map_or(free, |startable| free.min(startable)));
