@@ -10,8 +10,9 @@
 //!
 //! What goes wrong is answered so that capacity stays: a manager that does not answer changes nothing, and what is known
 //! of its instances stands; a plan that breaks an invariant is not carried out; a pool that refuses, or says that it does
-//! and nothing comes, is done without for a while ([`refusals`]). A controller that was killed between decision and order
-//! decides again from what it then sees: instances are counted at the manager, never remembered here.
+//! and nothing comes, or takes back at once what it gives, is done without for a while ([`refusals`]). A controller that
+//! was killed between decision and order decides again from what it then sees: instances are counted at the manager,
+//! never remembered here.
 //!
 //! **Generations.** (epoch, sequence): the epoch is that of the planner of quotas, a new one each start; the sequence begins
 //! anywhere, so that of two controllers that were started in one millisecond one is newer. A manager that knows a
@@ -28,6 +29,7 @@ mod dwell;
 pub(crate) mod endpoints;
 pub(crate) mod foreseeing;
 mod former;
+mod interruptions;
 mod late;
 mod learned;
 pub(crate) mod ledger;
@@ -71,6 +73,7 @@ use dwell::Dwell;
 use endpoints::EndpointFiles;
 use foreseeing::Foresights;
 use former::Former;
+use interruptions::Interruptions;
 use learned::Learned;
 use metering::Meter;
 use performance::Performances;
@@ -111,6 +114,7 @@ pub(crate) struct CapacityLoop<M> {
     instances: Vec<Instance>,
     drains: Drains,
     refusals: Refusals,
+    interruptions: Interruptions,
     unreachable: Unreachable,
     samples: Samples,
     learned: Learned,
@@ -164,6 +168,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: Vec::new(),
             drains: Drains::default(),
             refusals: Refusals::default(),
+            interruptions: Interruptions::default(),
             unreachable: Unreachable::default(),
             samples: Samples::default(),
             learned: Learned::of(&settings.pools, store.learned(POOLS)?.as_deref()),

@@ -200,6 +200,11 @@ impl EndpointFiles {
         }
     }
 
+    /// Whether a service has a file.
+    pub(crate) fn is_there(&self, service: &str) -> bool {
+        file_of(&self.folder, service).is_file()
+    }
+
     fn put(&self, service: &str, response: &Value) -> std::io::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
         let file = file_of(&self.folder, service);

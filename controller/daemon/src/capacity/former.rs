@@ -7,7 +7,9 @@
 //! are paid for: a shape as one that nothing more is bought of, a pool as one that has no shapes. They are counted, paid for,
 //! endpoints, and replaced as retired shapes are: kept until what takes their place is ready.
 //!
-//! It deliberately keeps nothing of services: who takes one out of the configuration means its instances.
+//! It deliberately keeps no services: who takes one out of the configuration means its instances. Only its name is kept, because
+//! proxies may go on asking for it or watching its file: they are told of its instances until these are gone, and then that
+//! there are none. Without a word they would keep addresses that are soon somebody else's.
 
 use std::collections::BTreeSet;
 
@@ -17,18 +19,26 @@ use serde::{Deserialize, Serialize};
 use super::remembered::remembered;
 use crate::config::capacity::CapacitySettings;
 
+/// Names of former services that are kept, the newest: with 250 bytes each a quarter of a megabyte.
+const MAX_FORMER_SERVICES: usize = 1000;
+
 /// What was configured, as it is stored.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Configured {
     shapes: Vec<Shape>,
     tiers: Vec<Tier>,
     pools: Vec<PoolOffer>,
+    /// Names of all services there ever were, former ones first.
+    #[serde(default)]
+    services: Vec<String>,
 }
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Former {
     shapes: Vec<Shape>,
+    /// Names, the oldest first.
+    services: Vec<String>,
 }
 
 impl Former {
@@ -41,6 +51,11 @@ impl Former {
     ) -> (CapacitySettings, Self, Option<String>) {
         let before: Configured = remembered("what was configured", stored);
         let CapacitySettings { mut shapes, mut tiers, mut pools, .. } = settings;
+        let own_services: Vec<&String> = settings.services.iter().map(|of| &of.service.name).collect();
+        let is_former = |name: &String| !own_services.contains(&name);
+        let mut former_services: Vec<String> = before.services.into_iter().filter(is_former).collect();
+        former_services.drain(..former_services.len().saturating_sub(MAX_FORMER_SERVICES));
+        let services = former_services.iter().chain(own_services).cloned().collect();
         let is_served = |one: &&Instance| settings.services.iter().any(|of| of.service.name == one.group.service);
         let paid: Vec<&Instance> = paid.iter().filter(is_served).collect();
         let is_missing = |shape: &Shape| {
@@ -67,10 +82,16 @@ impl Former {
         // No shape has this name.
         let sells_nothing = |offer| PoolOffer { shapes: BTreeSet::from([String::new()]), ..offer };
         pools.extend(former_pools.into_iter().map(sells_nothing));
-        let now = Configured { shapes, tiers, pools };
+        let now = Configured { shapes, tiers, pools, services };
         let text = serde_json::to_string(&now).ok();
-        let Configured { shapes, tiers, pools } = now;
-        (CapacitySettings { shapes, tiers, pools, ..settings }, Self { shapes: former }, text)
+        let Configured { shapes, tiers, pools, .. } = now;
+        let own = Self { shapes: former, services: former_services };
+        (CapacitySettings { shapes, tiers, pools, ..settings }, own, text)
+    }
+
+    /// Names of the services that were configured once.
+    pub(super) fn services(&self) -> &[String] {
+        &self.services
     }
 
     /// Names of the shapes that nothing more is bought of.

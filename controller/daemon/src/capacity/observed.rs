@@ -7,7 +7,7 @@ use forebay_provision::{FailureKind, InstanceManager, InstanceUsage, Observed};
 
 use super::metering::Look;
 use super::spending::Instant;
-use super::{CapacityLoop, assembling, board, dwell, late};
+use super::{CapacityLoop, assembling, board, dwell, interruptions, late};
 use crate::config::capacity::{LearningMode, ShapeMode};
 use crate::planning::capacity::Bounds;
 use crate::state::lock;
@@ -27,13 +27,15 @@ impl<M: InstanceManager> CapacityLoop<M> {
         for seen in self.learned.look(&observed.instances, now) {
             self.shared.metrics.capacity.count_seen(&seen);
         }
+        let leads = self.lead_by_pool(now);
+        let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
+        let verdict = self.interruptions.look(&observed.instances, lead_s, now.wall_ms);
+        self.note_taken_back(verdict, now);
         let mut instances = observed.instances;
         instances.extend(self.unreachable.untold(self.spending.paid(), &instances));
-        let leads = self.lead_by_pool(now);
         for one in &mut instances {
             one.is_interrupted |= self.unreachable.is_given_up(&one.group.pool, now.wall_ms);
         }
-        let lead_s = |pool: &str| leads.get(pool).copied().unwrap_or(0.0);
         let owing = late::mark(&mut instances, lead_s, now.wall_ms);
         self.note_owing(owing, now);
         if self.ordered.is_none() {
@@ -54,6 +56,20 @@ impl<M: InstanceManager> CapacityLoop<M> {
             }
         }
         observed.usage
+    }
+
+    /// Pools that interrupt what they have just been asked for are done without for a while, until what they give stays.
+    fn note_taken_back(&mut self, verdict: interruptions::Verdict, now: Instant) {
+        for pool in verdict.stays {
+            self.refusals.stays(&pool);
+        }
+        for (pool, count) in verdict.taken_back {
+            let why = format!("{count} instances that replaced interrupted ones were interrupted soon too");
+            if self.refusals.took_back(&pool, why, now.wall_ms) {
+                self.shared.metrics.capacity.count_failure(&pool, "interrupted");
+                tracing::error!(pool, count, "a pool takes back what it gives; it is done without for a while");
+            }
+        }
     }
 
     /// Pools whose starts hang are done without for a while, as those that refuse are.

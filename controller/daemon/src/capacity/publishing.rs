@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Instance};
+use forebay_plan::capacity::{CapacityInputs, CapacityPlan, Generation, Instance, Service};
 use forebay_provision::InstanceManager;
 
 use super::board::View;
@@ -15,7 +15,6 @@ use super::spending::Instant;
 use super::uses::Use;
 use super::xds::Resources;
 use super::{CapacityLoop, DWELL, HEADROOM, ORDERED, PERFORMANCE, POOLS, SHAPES, board, coming, ledger};
-use crate::config::capacity::ServiceSettings;
 use crate::state::lock;
 use crate::store::StoreError;
 
@@ -203,35 +202,44 @@ impl<M: InstanceManager> CapacityLoop<M> {
         troubles
     }
 
-    /// Every service's endpoints, for files and for proxies that ask.
+    /// Every service's endpoints, for files and for proxies that ask; those of former services, too, until proxies know that
+    /// there are none.
     fn tell_endpoints(&mut self, inputs: &CapacityInputs, (is_enough, now): (impl Fn(&str) -> bool, Instant)) {
+        let former = self.former.services();
         let place = |instance: &Instance| {
             let offer = inputs.pools.iter().find(|offer| offer.pool.name == instance.group.pool)?;
+            // Of a former service nobody knows what its requests need; its instances share them evenly while they last.
+            let evenly = || former.contains(&instance.group.service).then_some(1.0);
             Some(Place {
                 location: offer.pool.location.clone(),
                 tier: offer.pool.tier.clone(),
-                serves_per_s: board::serves_per_s(inputs, &instance.group)?,
+                serves_per_s: board::serves_per_s(inputs, &instance.group).or_else(evenly)?,
             })
         };
         // Endpoints in a pool that was not seen since the start are not known: those that were told before it stand, until
         // the pool is given up and what is known is enough.
-        let is_known = |one: &&ServiceSettings| {
-            let service = &one.service;
+        let is_known = |name: &&String| {
+            let of = self.settings.services.iter().map(|one| &one.service).find(|service| service.name == **name);
             let mut unknown = inputs.pools.iter().map(|offer| &offer.pool).filter(|pool| {
-                let may_serve = service.locations.is_empty() || service.locations.contains(&pool.location);
+                let is_of = |service: &Service| service.locations.contains(&pool.location);
+                let may_serve = of.is_none_or(|service| service.locations.is_empty() || is_of(service));
                 may_serve && self.unreachable.is_unknown(&pool.name)
             });
-            unknown.all(|pool| self.unreachable.is_given_up(&pool.name, now.wall_ms) && is_enough(&service.name))
+            unknown.all(|pool| self.unreachable.is_given_up(&pool.name, now.wall_ms) && is_enough(name))
         };
-        let services = self.settings.services.iter().filter(is_known).map(|one| &one.service.name);
+        let services = self.settings.services.iter().map(|one| &one.service.name).chain(former);
         let assignments: Vec<Assignment> =
-            services.map(|service| Assignment::of(service, &self.instances, place)).collect();
+            services.filter(is_known).map(|service| Assignment::of(service, &self.instances, place)).collect();
         if self.settings.xds.is_some() {
             self.shared.capacity.endpoints.tell(Resources::of(&assignments));
         }
         let Some(files) = &mut self.endpoints else { return };
         for assignment in &assignments {
             let service = &assignment.service;
+            if former.contains(service) && !files.is_there(service) {
+                // Nobody watches it, or somebody took it away.
+                continue;
+            }
             match files.write(service, assignment.discovery_response()) {
                 Written::New => tracing::debug!(service, "endpoints written"),
                 Written::Same => {}

@@ -3,7 +3,8 @@
 //! A pool refuses when its manager says so (a quota, nothing left, a failure), or when it says nothing and nothing comes:
 //! a manager that lies, or one that lost the order. Plans then do without it. It is asked again after [`FIRST_WAIT_MS`],
 //! where something merely failed already after [`FIRST_WAIT_FAILED_MS`], and after twice as long each time that it refuses
-//! again, up to [`LONGEST_WAIT_MS`]; an instance of it that becomes ready makes all good.
+//! again, up to [`LONGEST_WAIT_MS`]; an instance of it that becomes ready makes all good, unless the pool takes back what it
+//! gives ([`super::interruptions`]): then one that stays does.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ const FIRST_WAIT_MS: u64 = 30_000;
 /// An instance that crashed is no shortage: the next one most likely runs, and managers space their own tries.
 const FIRST_WAIT_FAILED_MS: u64 = 1_000;
 /// As cluster autoscalers do: half an hour would outlast most shortages.
-const LONGEST_WAIT_MS: u64 = 600_000;
+pub(super) const LONGEST_WAIT_MS: u64 = 600_000;
 /// How often a lead time may pass before what was asked for counts as not coming.
 const LEADS_UNTIL_LOST: f64 = 3.0;
 /// And at least so long.
@@ -30,6 +31,8 @@ pub(crate) struct Refusal {
     wait_ms: u64,
     /// What it said.
     pub(crate) why: String,
+    /// Whether it gave and took back: one that becomes ready proves nothing then.
+    is_taken_back: bool,
 }
 
 /// See the module's text.
@@ -57,19 +60,38 @@ impl Refusals {
 
     /// A pool did not give what it was asked for. Whether that is news.
     pub(crate) fn refused(&mut self, pool: &str, kind: FailureKind, why: String, now_ms: u64) -> bool {
+        let first_ms = if kind == FailureKind::Failed { FIRST_WAIT_FAILED_MS } else { FIRST_WAIT_MS };
+        self.refuse(pool, first_ms, (why, false), now_ms)
+    }
+
+    /// A pool interrupted what it had just been asked for. Whether that is news.
+    pub(super) fn took_back(&mut self, pool: &str, why: String, now_ms: u64) -> bool {
+        self.refuse(pool, FIRST_WAIT_MS, (why, true), now_ms)
+    }
+
+    fn refuse(&mut self, pool: &str, first_ms: u64, (why, is_taken_back): (String, bool), now_ms: u64) -> bool {
         if self.is_refusing(pool, now_ms) {
             return false;
         }
         let waited_ms = self.by_pool.get(pool).map(|refusal| refusal.wait_ms);
-        let first_ms = if kind == FailureKind::Failed { FIRST_WAIT_FAILED_MS } else { FIRST_WAIT_MS };
         let wait_ms = waited_ms.map_or(first_ms, |waited_ms| (2 * waited_ms).min(LONGEST_WAIT_MS));
-        self.by_pool.insert(pool.to_owned(), Refusal { until_ms: now_ms + wait_ms, wait_ms, why });
+        let refusal = Refusal { until_ms: now_ms + wait_ms, wait_ms, why, is_taken_back };
+        self.by_pool.insert(pool.to_owned(), refusal);
         true
     }
 
     /// An instance of the pool became ready.
     pub(crate) fn delivered(&mut self, pool: &str) {
-        self.by_pool.remove(pool);
+        if self.by_pool.get(pool).is_some_and(|refusal| !refusal.is_taken_back) {
+            self.by_pool.remove(pool);
+        }
+    }
+
+    /// The pool does not take back any more what it gives.
+    pub(super) fn stays(&mut self, pool: &str) {
+        if self.by_pool.get(pool).is_some_and(|refusal| refusal.is_taken_back) {
+            self.by_pool.remove(pool);
+        }
     }
 
     /// Compares what there is with what was asked for, and returns the groups of which nothing came for too long.
@@ -124,6 +146,20 @@ mod tests {
         assert!(refusals.is_refusing("a", 999) && !refusals.is_refusing("a", 1_000));
         refusals.refused("a", FailureKind::Failed, "it ended by itself".to_owned(), 1_000);
         assert!(refusals.is_refusing("a", 2_999) && !refusals.is_refusing("a", 3_000));
+    }
+
+    #[test]
+    fn what_a_pool_gives_and_takes_back_proves_nothing_until_it_stays() {
+        let mut refusals = Refusals::default();
+        assert!(refusals.took_back("a", "taken".to_owned(), 0));
+        refusals.delivered("a");
+        assert!(refusals.is_refusing("a", 29_999) && !refusals.is_refusing("a", 30_000));
+        assert!(refusals.took_back("a", "taken".to_owned(), 30_000));
+        assert!(refusals.is_refusing("a", 89_999) && !refusals.is_refusing("a", 90_000), "twice as long");
+        refusals.stays("a");
+        refusals.refused("a", FailureKind::OutOfCapacity, "full".to_owned(), 90_000);
+        refusals.stays("a");
+        assert!(refusals.is_refusing("a", 119_999) && !refusals.is_refusing("a", 120_000), "what stays gives no more");
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! What holds: before the first turn of a start nothing is said, so a proxy that comes back keeps what it has until it is
-//! known what there is; afterwards every service has an answer, also one without instances. A stream has one response under
+//! known what there is; afterwards every service has an answer, also one without instances and one that is not
+//! configured any more. A stream has one response under
 //! way; streams and what each may ask for are bounded; one that does not read, or went away without a word, is found by
 //! HTTP/2 pings. When the daemon stops, streams end with `UNAVAILABLE`, and Envoy goes on with what it has and tries again.
 //!
@@ -82,7 +83,7 @@ impl Told {
     }
 
     /// What was told last.
-    fn newest(&self) -> Option<Arc<Resources>> {
+    pub(super) fn newest(&self) -> Option<Arc<Resources>> {
         self.0.borrow().clone()
     }
 

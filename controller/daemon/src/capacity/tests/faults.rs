@@ -1,12 +1,14 @@
 //! What goes wrong outside: managers that are down, lie or lose answers, pools that refuse, regions that are lost.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_plan::capacity::{Fleet, InstanceState};
 
 use super::outside::{Fault, Outside};
-use super::{CONFIG, FIRST_STEP, Rig, STEP_S};
-use crate::capacity::endpoints;
+use super::{CONFIG, FIRST_STEP, Rig, STEP_S, rig_clock};
+use crate::capacity::endpoints::{self, Assignment};
+use crate::capacity::xds::Resources;
 use crate::clock::ManualClock;
 use crate::state::lock;
 
@@ -198,6 +200,39 @@ async fn a_region_that_was_lost_before_a_restart_is_paid_for_and_its_endpoints_s
 }
 
 #[tokio::test]
+async fn endpoints_of_a_former_service_end_with_its_instances() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = rig_clock();
+    let outside = Arc::new(Outside::new(Arc::clone(&clock)));
+    let eds = folder.path().join("eds");
+    let text = format!("{CONFIG}  endpoints: {}\n  xds: {{ listen: \"127.0.0.1:0\" }}\n", eds.display());
+    let renamed = text.replace("name: shop", "name: store").replace("pool: shop", "pool: store");
+    let mut rig = Rig::in_folder(folder, clock, outside, &text);
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    let told = |service: &str| std::fs::read_to_string(endpoints::file_of(&eds, service)).unwrap();
+    let addresses = |service: &str| told(service).matches("socket_address").count();
+    assert_eq!(addresses("shop"), 3);
+    // It is started again while they drain.
+    for _ in 0..2 {
+        rig = rig.restarted_as(&renamed);
+        rig.turns(1).await;
+        assert_eq!((addresses("shop"), addresses("store")), (3, 0));
+    }
+    assert_eq!(told("shop").matches("DRAINING").count(), 3);
+    rig.turns(5).await;
+    assert_eq!((rig.outside.count(|_| true), addresses("shop")), (0, 0));
+    let none = |service: &str| Assignment { service: service.to_owned(), regions: BTreeMap::new() };
+    let expected = Resources::of(&[none("shop"), none("store")]);
+    assert_eq!(rig.shared.capacity.endpoints.newest().as_deref(), Some(&expected), "and proxies that ask hear it");
+    std::fs::remove_file(endpoints::file_of(&eds, "shop")).unwrap();
+    rig = rig.restarted_as(&renamed);
+    rig.turns(1).await;
+    assert!(!endpoints::file_of(&eds, "shop").exists(), "who took it away does not get it back");
+    assert_eq!(rig.shared.capacity.endpoints.newest().as_deref(), Some(&expected), "after any restart");
+}
+
+#[tokio::test]
 async fn all_that_is_taken_away_at_once_comes_again() {
     let mut rig = Rig::new();
     rig.expect(|_| 20.0);
@@ -209,6 +244,27 @@ async fn all_that_is_taken_away_at_once_comes_again() {
     rig.outside.end_interrupted();
     rig.turns(20).await;
     assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 6));
+    assert!(!rig.shared.metrics.text().contains("interrupted\"}"), "the pool is not to blame");
+}
+
+#[tokio::test]
+async fn a_pool_that_takes_back_what_it_gives_is_done_without_until_it_stays() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    rig.outside.set(Some(Fault::TakesBack("near")));
+    rig.turns(2).await;
+    assert_eq!(lock(&rig.shared.capacity.view).refusals[0].0, "near", "and people are told");
+    assert!(rig.shared.metrics.text().contains("forebay_capacity_failures_total{pool=\"near\",kind=\"interrupted\"}"));
+    rig.turns(28).await;
+    let far = |rig: &Rig| rig.outside.count(|one| one.group.pool == "far" && one.state == InstanceState::Ready);
+    assert_eq!((far(&rig), rig.outside.started()), (3, 15), "others make up for it; it is tried again twice");
+    rig.turns(300).await;
+    assert!(far(&rig) >= 3 && rig.outside.started() <= 27, "{}", rig.outside.started());
+    rig.outside.set(None);
+    rig.turns(400).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.count(InstanceState::Starting)), (3, 0));
+    assert!(lock(&rig.shared.capacity.view).refusals.is_empty(), "and all is as it was");
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub(super) enum Fault {
     Lies(&'static str),
     /// What is started in a pool does not become ready.
     Hangs(&'static str),
+    /// A pool interrupts all that it has and is given; after one look it is gone.
+    TakesBack(&'static str),
     /// A pool has no more.
     Quota(&'static str),
     /// A pool cannot be seen; of its instances what was known is repeated, and nothing happens to them.
@@ -175,6 +177,11 @@ impl Outside {
     fn pass(&self, world: &mut World) {
         let now_ms = self.now_ms();
         let fault = world.fault;
+        if let Some(Fault::TakesBack(pool)) = fault {
+            world.instances.retain(|one| one.group.pool != pool || !one.is_interrupted);
+            let taken = world.instances.iter_mut().filter(|one| one.group.pool == pool);
+            taken.for_each(|one| one.is_interrupted = true);
+        }
         let hangs = |pool: &str| matches!(fault, Some(Fault::Hangs(hanging)) if hanging == pool);
         for one in world.instances.iter_mut().filter(|one| !hangs(&one.group.pool)) {
             if one.state < InstanceState::Ready && now_ms >= one.requested_ms + self.lead_ms.load(Ordering::Relaxed) {

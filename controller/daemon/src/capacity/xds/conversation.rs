@@ -5,7 +5,7 @@
 //!
 //! - *Names that do not exist.* State of the world cannot say so for endpoints: nothing is sent of them, Envoy goes on without
 //!   after its `initial_fetch_timeout` and keeps what it had. An empty assignment would take away what works, for a
-//!   service that was renamed here first. The incremental form lists them as removed, as it must.
+//!   service that some other controller tells of. Services that were configured here once do exist. The incremental form lists them as removed, as it must.
 //! - *Asked again.* A request in state of the world that neither answers a response nor changes the names wants the same
 //!   again: Envoy asks so when a cluster was replaced and is warmed anew, and waits for it.
 //! - *Requests that cross a response* are not answers to it, and with one response under way they are no late answers either:
