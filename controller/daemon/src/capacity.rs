@@ -223,7 +223,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
         if self.foresee(&inputs, &ended, now) {
             inputs = self.inputs(now, None);
         }
-        let plan = plan_capacity(&inputs, &PlanningLimits::default());
+        let plan = plan_capacity(&inputs, &PlanningLimits::for_reading(&inputs));
         let findings = self.check(&inputs, &plan);
         self.foresights.note(&plan);
         self.tune(&inputs, &plan, now);

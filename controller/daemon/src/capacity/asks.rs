@@ -286,7 +286,10 @@ fn denied(before: &ServiceReason, after: &ServiceReason, is_covered: bool) -> Op
     }
     let impossible = |constraint, detail: String| Some(Denied::Impossible { constraint, detail });
     match after {
-        ServiceReason::PoolsExhausted { .. } | ServiceReason::ReservationUnmet { .. } => impossible(
+        ServiceReason::PoolsExhausted { .. }
+        | ServiceReason::FullOfNeeded { .. }
+        | ServiceReason::MakingRoom { .. }
+        | ServiceReason::ReservationUnmet { .. } => impossible(
             "capacity",
             "the pools that match have no more in that window; ask for less, for another window or region".to_owned(),
         ),
@@ -299,7 +302,9 @@ fn denied(before: &ServiceReason, after: &ServiceReason, is_covered: bool) -> Op
         ServiceReason::LatencyUnreachable { origin } => {
             impossible("latency", format!("no pool is near enough to {origin:?}"))
         }
-        ServiceReason::Met | ServiceReason::LateForLead { .. } | ServiceReason::NoOutlook => None,
+        ServiceReason::Met | ServiceReason::OnItsWay | ServiceReason::LateForLead { .. } | ServiceReason::NoOutlook => {
+            None
+        }
     }
 }
 

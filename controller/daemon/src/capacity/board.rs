@@ -211,7 +211,7 @@ pub(crate) fn decision_json(generation: Generation, plan: &CapacityPlan, at_ms: 
         .iter()
         .map(|line| {
             json!({
-                "service": line.service, "reason": line.reason.name(), "level": line.level,
+                "service": line.service, "reason": line.reason.name(), "why": line.reason.to_string(), "level": line.level,
                 "floor_per_s": line.floor_per_s, "need_per_s": line.need_per_s, "peak_per_s": line.peak_per_s,
                 "ready_per_s": line.ready_per_s, "planned_per_s": line.planned_per_s, "short_per_s": line.short_per_s,
             })

@@ -124,7 +124,7 @@ pub(crate) struct Foresaw<'a> {
     pub(crate) factor: Option<f64>,
     /// What that is, in a word.
     pub(crate) gate: &'static str,
-    /// Whether it gets no more than a reactive policy, which had been cheaper.
+    /// Whether it is held to a reactive policy, which had been cheaper.
     pub(crate) is_guarded: bool,
 }
 

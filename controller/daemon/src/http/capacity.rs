@@ -188,7 +188,10 @@ fn view_json(view: &View, inputs: &CapacityInputs) -> Value {
     answer["foresight"] = json!(view.foresight);
     answer["performance"] = json!(view.performance);
     answer["utilisation"] = json!(view.utilisation);
-    answer["choice_gap"] = json!(view.plan.report.choice.gap());
+    let choice = &view.plan.report.choice;
+    answer["choice_gap"] = json!(choice.gap());
+    // Of a few instances most of the gap above is the price of whole ones.
+    answer["choice_gap_whole"] = json!((choice.whole_bound_micros > 0.0).then(|| choice.whole_gap()));
     answer
 }
 

@@ -63,7 +63,7 @@ impl ForesightMetrics {
             guarded: registered(
                 r,
                 "capacity_foresight_guarded",
-                "1 while a service gets no more than a reactive policy, which had been cheaper",
+                "1 while a service is held to a reactive policy, which had been cheaper",
             ),
         }
     }

@@ -12,6 +12,7 @@
 mod cpu;
 #[path = "../../tests/capacity/living.rs"]
 mod living;
+mod sweep;
 mod world;
 #[path = "../../tests/capacity/worlds.rs"]
 #[expect(dead_code, reason = "the tests also use single plans")]
@@ -87,6 +88,9 @@ struct Args {
     /// Instead, live through so many random worlds and count budgets exceeded and other broken promises
     #[arg(long, value_name = "COUNT")]
     worlds: Option<u64>,
+    /// Instead, plan for so many meshes with few places and show the worst gaps
+    #[arg(long, value_name = "COUNT", conflicts_with = "worlds")]
+    sweep: Option<u64>,
     /// End with the figures as one JSON line
     #[arg(long)]
     json: bool,
@@ -99,6 +103,13 @@ fn main() -> Result<()> {
     let args = Args::parse();
     if let Some(count) = args.worlds {
         live(count, args.json);
+        return Ok(());
+    }
+    if let Some(count) = args.sweep {
+        let figures = sweep::sweep(count, later);
+        if args.json {
+            println!("{figures}");
+        }
         return Ok(());
     }
     println!(

@@ -11,15 +11,18 @@ mod admission;
 mod branching;
 mod covering;
 mod exact;
+mod giving;
 mod knapsack;
 mod line;
 mod moving;
 mod needs;
 mod pace;
 mod prices;
+mod reason;
 mod report;
 mod schedule;
 mod step;
+mod trading;
 mod upgrading;
 mod whole;
 mod world;
@@ -29,11 +32,13 @@ use std::collections::BTreeMap;
 use line::Lines;
 use needs::Needs;
 use schedule::Schedule;
-use world::World;
+use world::{MAX_STEPS, World};
 
 use super::{BudgetScope, CapacityInputs, Group, Micros, Target};
 
 pub(in crate::capacity) use world::size_of;
+
+pub use reason::{GroupReason, ServiceReason};
 
 /// What bounds the work of planning. Work is counted, not timed, so that a plan never depends on the machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +51,7 @@ pub struct PlanningLimits {
     pub payback_s: f64,
     /// Share that another mix must save in any case. What saves less would be moved to and fro by prices that tremble.
     pub move_min_saving: f64,
-    /// Every so many steps it is also found out what whole instances cost at least, which takes far longer than the plan; 0
+    /// Every so many steps, the first that is free to choose among them, it is also found out what whole instances cost at least, which takes far longer than the plan; 0
     /// for never.
     pub whole_bound_every: usize,
 }
@@ -54,6 +59,19 @@ pub struct PlanningLimits {
 impl Default for PlanningLimits {
     fn default() -> Self {
         Self { price_rounds: 60, exact_variables: 0, payback_s: 3_600.0, move_min_saving: 0.005, whole_bound_every: 0 }
+    }
+}
+
+/// Services for which the bound of whole instances is found beside the plan without being asked for.
+const WHOLE_SERVICES: usize = 24;
+
+impl PlanningLimits {
+    /// The usual ones, with the bound of whole instances in one step where services are so few that it is had cheaply: of few
+    /// instances most of the gap to fractions of them is the price of whole ones, and nobody's fault.
+    #[must_use]
+    pub fn for_reading(inputs: &CapacityInputs) -> Self {
+        let is_cheap = inputs.services.len() <= WHOLE_SERVICES;
+        Self { whole_bound_every: if is_cheap { MAX_STEPS } else { 0 }, ..Self::default() }
     }
 }
 
@@ -115,65 +133,6 @@ pub struct ServiceReport {
     pub reason: ServiceReason,
 }
 
-/// Why a service has the capacity that it has; the name is also the label of its metric.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServiceReason {
-    /// All that is needed, in every step.
-    Met,
-    /// All that is needed but in steps that nothing asked for now can reach any more.
-    LateForLead {
-        /// First step in which what is asked for now serves.
-        from_step: usize,
-    },
-    /// Nothing usable is known of its demand; it keeps what it has, and at least what it needs now.
-    NoOutlook,
-    /// No pool and shape of the inputs is what a reservation asks for.
-    ReservationUnmet {
-        /// Its id.
-        reservation: String,
-    },
-    /// No shape in any pool that it may use holds even a part of its need.
-    NoAdequateGroup,
-    /// No pool is within its latency of an origin; the nearest serves that origin.
-    LatencyUnreachable {
-        /// The origin.
-        origin: String,
-    },
-    /// The pools that it may use have nothing left.
-    PoolsExhausted {
-        /// First step that is short.
-        from_step: usize,
-    },
-    /// A budget does not allow what is needed.
-    BudgetShort {
-        /// Name of the budget.
-        budget: String,
-    },
-    /// A budget does not even allow what the demand observed now needs.
-    BelowFloorByBudget {
-        /// Name of the budget.
-        budget: String,
-    },
-}
-
-impl ServiceReason {
-    /// The name in answers and labels.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Met => "met",
-            Self::LateForLead { .. } => "late_for_lead",
-            Self::NoOutlook => "no_outlook",
-            Self::ReservationUnmet { .. } => "reservation_unmet",
-            Self::NoAdequateGroup => "no_adequate_group",
-            Self::LatencyUnreachable { .. } => "latency_unreachable",
-            Self::PoolsExhausted { .. } => "pools_exhausted",
-            Self::BudgetShort { .. } => "budget_short",
-            Self::BelowFloorByBudget { .. } => "below_floor_by_budget",
-        }
-    }
-}
-
 /// One group's line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupReport {
@@ -187,53 +146,6 @@ pub struct GroupReport {
     pub wanted: u32,
     /// Why.
     pub reason: GroupReason,
-}
-
-/// Why a group has its target; the name is also the label of its metric.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GroupReason {
-    /// It has what is wanted.
-    Unchanged,
-    /// More is wanted.
-    ScaledUp,
-    /// Less is wanted.
-    ScaledDown,
-    /// Less is wanted, and it was wanted at its number until lately.
-    HeldByDwell {
-        /// Seconds until it may go down.
-        remaining_s: f64,
-    },
-    /// Less is wanted, and what would be left that is ready now is less than is needed now.
-    HeldForReadyCapacity,
-    /// Less would do, and nothing usable is known of the demand.
-    HeldWithoutOutlook,
-    /// More is wanted, and the pool has no more.
-    CutByPool,
-    /// More is wanted, or was there, than a budget allows.
-    CutByBudget {
-        /// Name of the budget.
-        budget: String,
-    },
-    /// Its pool, shape or service is not among the inputs.
-    Unknown,
-}
-
-impl GroupReason {
-    /// The name in answers and labels.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Unchanged => "unchanged",
-            Self::ScaledUp => "scaled_up",
-            Self::ScaledDown => "scaled_down",
-            Self::HeldByDwell { .. } => "held_by_dwell",
-            Self::HeldForReadyCapacity => "held_for_ready_capacity",
-            Self::HeldWithoutOutlook => "held_without_outlook",
-            Self::CutByPool => "cut_by_pool",
-            Self::CutByBudget { .. } => "cut_by_budget",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 /// One budget's line.

@@ -150,9 +150,9 @@ impl<'a> Foresight<'a> {
         self.signals.get(self.in_charge).map_or(Source::LastValue, |signal| signal.source)
     }
 
-    /// Whether it got less than it asked for last, because a reactive policy had been cheaper.
+    /// Whether it did not get what it asked for last, because a reactive policy had been cheaper.
     pub(super) fn is_guarded(&self) -> bool {
-        self.guard.caps()
+        self.guard.intervenes()
     }
 
     /// What the signal in charge is multiplied by.
@@ -219,9 +219,9 @@ impl Policy for Foresight<'_> {
         }
         self.decided += 1;
         let Some(signal) = self.signals.get(self.in_charge) else { return moment.running };
-        let given = self.guard.cap(world, moment, world.replicas(self.factor() * signal.level()));
+        let given = self.guard.give(world, moment, world.replicas(self.factor() * signal.level()));
         match self.account.get_mut(self.in_charge) {
-            Some(steps) if !self.guard.caps() => *steps += 1,
+            Some(steps) if !self.guard.intervenes() => *steps += 1,
             _ => self.guarded += 1,
         }
         given

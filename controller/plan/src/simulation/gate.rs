@@ -12,7 +12,7 @@ pub struct GateAccount {
     pub steps: usize,
     /// Steps in which a forecast was in charge.
     pub by_forecast: usize,
-    /// Steps in which it got no more than a reactive policy, which had been cheaper (`guard.rs`).
+    /// Steps in which it did not get what it asked for: a reactive policy had been cheaper (`guard.rs`).
     pub guarded: usize,
     /// How often another signal took over.
     pub switches: usize,
@@ -35,11 +35,7 @@ impl fmt::Display for GateAccount {
             write!(f, "; {} switches", self.switches)?;
         }
         if self.guarded > 0 {
-            write!(
-                f,
-                "; guarded for {:.0} %: no more than a reactive policy, which had been cheaper",
-                share(self.guarded)
-            )?;
+            write!(f, "; guarded for {:.0} %: held to a reactive policy, which had been cheaper", share(self.guarded))?;
         }
         Ok(())
     }

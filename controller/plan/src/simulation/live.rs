@@ -158,7 +158,7 @@ impl Live {
         self.foresight.in_charge()
     }
 
-    /// Whether the last step got no more than a reactive policy, which had been cheaper.
+    /// Whether the last step did not get what was asked for, because a reactive policy had been cheaper.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         self.foresight.is_guarded()

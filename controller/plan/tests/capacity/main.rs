@@ -2,6 +2,8 @@
 
 mod checks;
 mod living;
+#[path = "../../benches/planner/world.rs"]
+mod mesh;
 mod peers;
 mod promised;
 mod scarce;

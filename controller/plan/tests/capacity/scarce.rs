@@ -1,7 +1,8 @@
 //! Where places are few: who gets them, and at which sizes.
 
-use forebay_plan::capacity::{Fleet, PlanningLimits, Service, ServiceReason, plan_capacity};
+use forebay_plan::capacity::{CapacityInputs, Fleet, Outlook, PlanningLimits, Service, ServiceReason, plan_capacity};
 
+use super::mesh::{Size, world};
 use super::worlds::{flat, inputs, plain};
 use super::{count, group, plan, violations};
 
@@ -59,7 +60,7 @@ fn the_choice_is_close_to_that_of_an_integer_programme() {
         }
     }
     assert!(worlds >= 200, "only {worlds} worlds were solved");
-    assert!(without <= 1.05 * with, "{without} beside {with}");
+    assert!(without <= 1.008 * with, "{without} beside {with}");
     // Scarce places between services of different worth, which prices of places do not settle among so few.
     assert!(far_off.len() <= worlds / 40, "{far_off:?} of {worlds}");
 }
@@ -84,15 +85,106 @@ fn larger_instances_take_the_places_of_smaller_ones_where_a_pool_is_full() {
     assert!(made.report.services.iter().all(|service| service.short_per_s == 0.0), "{:?}", made.targets);
 }
 
-#[test]
-fn a_pool_that_is_too_full_for_larger_instances_is_told() {
+/// Ten small ones fill the pool, and the need grows from 100 to 200 a second.
+fn full_of_small(observed_per_s: f64) -> CapacityInputs {
     let mut inputs = plain();
     inputs.pools[0].pool.max_instances = 10;
-    let outlook = flat(&inputs, 200.0);
+    let outlook = Outlook { observed_per_s, ..flat(&inputs, 200.0) };
     inputs.outlooks.insert("shop".to_owned(), outlook);
     inputs.fleet.insert(group("small"), Fleet { ready: 10, ..Fleet::default() });
+    inputs
+}
+
+#[test]
+fn a_pool_that_is_full_of_what_is_needed_now_is_told() {
     // All that is ready is needed now, so none gives its place to a larger one.
-    let made = plan(&inputs);
+    let made = plan(&full_of_small(100.0));
     assert_eq!(count(&made), [("small", 10)].into());
-    assert_eq!(made.report.services[0].reason, ServiceReason::PoolsExhausted { from_step: 0 });
+    let reason = &made.report.services[0].reason;
+    assert_eq!(*reason, ServiceReason::FullOfNeeded { pool: "od".to_owned() });
+    assert!(reason.to_string().contains("pool od") && reason.to_string().contains("one instance more"), "{reason}");
+}
+
+#[test]
+fn small_instances_of_a_full_pool_give_their_places_to_larger_ones_step_by_step() {
+    let mut inputs = full_of_small(80.0);
+    let mut turns = Vec::new();
+    for _ in 0..20 {
+        let made = plan(&inputs);
+        assert!(violations(&inputs, &made).is_empty());
+        let has = count(&made);
+        turns.push(format!("{has:?} {:?}", made.report.services[0].reason));
+        let mut fleet = std::mem::take(&mut inputs.fleet);
+        let mut taken = 0;
+        for shape in ["small", "large"] {
+            let of = fleet.entry(group(shape)).or_default();
+            let to = has.get(shape).copied().unwrap_or(0);
+            // What was told to go last time is gone, what was asked for last time is ready.
+            let ready = (of.ready + of.coming).min(to);
+            let before = of.ready + of.coming;
+            *of = Fleet { ready, coming: to - ready, draining: before - ready, ..Fleet::default() };
+            taken += to + of.draining;
+        }
+        assert!(taken <= 10, "{turns:?}");
+        let served: u32 = fleet.iter().map(|(of, has)| has.ready * if of.shape == "large" { 40 } else { 10 }).sum();
+        assert!(served >= 80, "the demand of now is served all the time: {turns:?}");
+        fleet.retain(|_, has| has.wanted() + has.draining > 0);
+        inputs.fleet = fleet;
+        inputs.dwell.remember(&made, inputs.now_s);
+        inputs.now_s += 60;
+    }
+    let made = plan(&inputs);
+    assert!(made.report.services[0].planned_per_s >= 200.0, "{turns:#?}");
+    assert_eq!(made.report.services[0].reason, ServiceReason::Met, "{turns:#?}");
+    assert!(turns[0].contains("MakingRoom"), "{turns:#?}");
+}
+
+#[test]
+fn who_is_held_by_its_dwell_gives_no_place() {
+    let mut inputs = full_of_small(80.0);
+    inputs.dwell.note(group("small"), inputs.now_s - 10);
+    assert_eq!(count(&plan(&inputs)), [("small", 10)].into());
+}
+
+#[test]
+fn what_is_asked_for_is_on_its_way_until_it_serves() {
+    let mut inputs = plain();
+    let made = plan(&inputs);
+    assert_eq!(made.report.services[0].reason, ServiceReason::OnItsWay, "nothing is ready yet");
+    for target in &made.targets {
+        inputs.fleet.insert(target.group.clone(), Fleet { ready: target.count, ..Fleet::default() });
+    }
+    assert_eq!(plan(&inputs).report.services[0].reason, ServiceReason::Met);
+}
+
+/// So many services that a place is worth nearly the same to most of them, and hardly enough places: at one price all want
+/// them, at the next nobody does, and what is small of each need takes a place of its own.
+#[test]
+fn a_mesh_with_hardly_enough_places_is_near_its_bound() {
+    let size = Size { services: 300, steps: 2, cores: 600.0, seed: 7, is_tide: false, places: 0.036 };
+    let choice = plan(&world(size)).report.choice;
+    assert!(choice.gap() < 0.1, "{} {choice:?}", choice.gap());
+}
+
+/// Small services sit on places that a large one is short of.
+#[test]
+fn places_go_from_who_loses_little_to_who_loses_much() {
+    let (mut cost, mut least) = (0.0, 0.0);
+    for seed in 0..400 {
+        let mut inputs = inputs(seed);
+        inputs.fleet.clear();
+        inputs.budgets.clear();
+        inputs.steps = 1;
+        inputs.pools.iter_mut().for_each(|offer| {
+            offer.pool.lead_s = 0.0;
+            offer.pool.max_instances = offer.pool.max_instances / 10 + 1;
+        });
+        let solved = plan_capacity(&inputs, &PlanningLimits { exact_variables: 60, ..PlanningLimits::default() });
+        if solved.report.choice.exact_steps > 0 {
+            let made = plan(&inputs).report.choice.cost_micros;
+            cost += made;
+            least += solved.report.choice.cost_micros.min(made);
+        }
+    }
+    assert!(cost <= 1.005 * least, "{cost} beside {least}");
 }

@@ -5,7 +5,8 @@
 //!
 //! 1. what is ready now and needed for the demand observed now (the floor): nothing that serves is let go for a promise;
 //! 2. what is wanted, until all that is coming covers the floor too;
-//! 3. what is ready now and needed until what is asked for now serves, then all that is wanted (SLA);
+//! 3. what is ready now and needed until what is asked for now serves, then all that is wanted (SLA); but for small ones in a
+//!    full pool, beyond the floor, that give their places to larger ones where all that there is does not suffice;
 //! 4. what is held by its dwell, or because nothing is known of its service's demand.
 //!
 //! So precedence is the order of this list, a budget or pool is never exceeded because nothing is let in that does not
@@ -34,6 +35,9 @@ pub(super) fn admit(world: &World<'_>, needs: &Needs, lines: &mut Lines<'_>) {
         lines.let_in_until(*service, floors[*service], count);
     }
     for service in &order {
+        if !needs.is_blind[*service] {
+            lines.give_way(*service, needs.now_of_service(world, *service));
+        }
         lines.keep_ready(*service, needs.now_of_service(world, *service), Cause::Ready);
         lines.let_in_until(*service, f64::INFINITY, u32::MAX);
     }

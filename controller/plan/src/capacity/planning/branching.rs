@@ -194,7 +194,16 @@ mod tests {
         let candidates: Vec<Candidate> = sizes.iter().enumerate().map(candidate).collect();
         let mut by_size: Vec<usize> = (0..candidates.len()).collect();
         by_size.sort_by(|a, b| candidates[*a].counted.total_cmp(&candidates[*b].counted));
-        Part { service: 0, share: 1.0, candidates, by_size, spot_share, short_cost: 1e6, unreachable: None }
+        Part {
+            service: 0,
+            share: 1.0,
+            candidates,
+            by_size,
+            first_free: 0,
+            spot_share,
+            short_cost: 1e6,
+            unreachable: None,
+        }
     }
 
     #[test]

@@ -34,6 +34,14 @@ pub(super) struct Need {
     pub(super) promised: Mix,
 }
 
+impl Need {
+    /// Instances that a mix has too few.
+    pub(super) fn lacking(&self, mix: &Mix) -> u32 {
+        let has = mix.iter().fold(0_u32, |sum, (_, count)| sum.saturating_add(*count));
+        self.count.saturating_sub(has)
+    }
+}
+
 /// What is left in the pools.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
@@ -50,6 +58,11 @@ impl Room {
         let affordable =
             if hourly < f64::INFINITY { (hourly / (candidate.hourly as f64).max(1e-9)) as i64 } else { places };
         places.min(affordable) as u32
+    }
+
+    /// Whether no more is taken than there is.
+    pub(super) fn is_kept(&self) -> bool {
+        self.instances.iter().all(|left| *left >= 0) && self.hourly.iter().all(|left| *left >= 0.0)
     }
 
     /// Takes instances, or gives them back where `count` is negative.
@@ -262,13 +275,19 @@ fn cover(choice: &Choice<'_>, mix: &mut Mix, mut units: f64, is_stable: bool, ro
         let plain = tail.cheapest(left);
         // One fewer of the bulk may leave a tail that fits better.
         let wider = if whole > 0 { tail.cheapest(left + candidate.counted) } else { None };
-        match (plain, wider) {
+        let (cost, picks, fewer) = match (plain, wider) {
             (Some((cost, _)), Some((wider, picks))) if wider < cost + choice.cost_of(i) => {
-                give_back(choice, mix, i, 1, room);
-                picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room));
+                (wider - choice.cost_of(i), picks, 1)
             }
-            (Some((_, picks)), _) => picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room)),
-            (None, _) => add(choice, mix, i, 1, room),
+            (Some((cost, picks)), _) => (cost, picks, 0),
+            (None, _) => (choice.cost_of(i), vec![i], 0),
+        };
+        let own = picks.iter().map(|pick| candidates[*pick].cost).sum::<f64>() - f64::from(fewer) * candidate.cost;
+        let worth = choice.part.short_cost * left;
+        // What is left of the need may be worth less than the places that it takes are to others.
+        if own > worth || cost <= worth {
+            give_back(choice, mix, i, fewer, room);
+            picks.iter().for_each(|pick| add(choice, mix, *pick, 1, room));
         }
         return;
     }

@@ -17,14 +17,16 @@ pub(super) struct Line {
     pub(super) to: u32,
     /// Units per second of an instance.
     pub(super) units: f64,
+    /// Ready instances that go although they serve, so that larger ones come in their places.
+    pub(super) gives: u32,
     /// What held it above what is wanted, or kept it below.
     pub(super) cause: Option<Cause>,
-    known: Option<Known>,
+    pub(super) known: Option<Known>,
 }
 
 /// What is needed to let in an instance of a group.
-struct Known {
-    pool: usize,
+pub(super) struct Known {
+    pub(super) pool: usize,
     /// Positions of the budgets that pay.
     budgets: Vec<usize>,
     dues: Dues,
@@ -49,15 +51,17 @@ pub(super) enum Cause {
 
 /// All groups that have or get instances, with what pools and budgets have left.
 pub(super) struct Lines<'a> {
-    inputs: &'a CapacityInputs,
+    pub(super) inputs: &'a CapacityInputs,
     /// Ordered by service, those wanted first, then by price per unit.
     pub(super) all: Vec<Line>,
     /// By service: positions of its lines.
-    of_service: Vec<Vec<usize>>,
+    pub(super) of_service: Vec<Vec<usize>>,
     /// By pool: targets that it still has room for.
     places: Vec<u32>,
     /// By pool: instances that can be added to what there is.
-    free: Vec<u32>,
+    pub(super) free: Vec<u32>,
+    /// By pool: instances that drain, or give their places.
+    pub(super) leaving: Vec<u32>,
     /// By budget: what it still bears; below zero where not even telling everything to go fits.
     left: Vec<i128>,
 }
@@ -77,6 +81,7 @@ impl<'a> Lines<'a> {
             of_service: vec![Vec::new(); inputs.services.len()],
             places: Vec::new(),
             free: Vec::new(),
+            leaving: Vec::new(),
             left: inputs.budgets.iter().map(|b| i128::from(b.limit_micros) - i128::from(b.spent_micros)).collect(),
         };
         for (group, wanted) in wanted {
@@ -126,6 +131,7 @@ impl<'a> Lines<'a> {
             let size = size_of(self.inputs, &offer.pool, self.inputs.now_s, until_s);
             let of_pool = self.all.iter().filter(|line| line.group.pool == offer.pool.name);
             let draining = of_pool.map(|line| line.fleet.draining).sum::<u32>();
+            self.leaving.push(draining);
             self.places.push(size.saturating_sub(draining));
             let free = size.saturating_sub(world.present[i]);
             self.free.push(offer.startable.map_or(free, |startable| free.min(startable)));
@@ -186,7 +192,8 @@ impl<'a> Lines<'a> {
             if missing <= 1e-9 * units || line.units <= 0.0 {
                 continue;
             }
-            let keep = line.sure_ready().saturating_add((missing / line.units).ceil() as u32).min(line.fleet.ready);
+            let keep = line.sure_ready().saturating_add((missing / line.units).ceil() as u32);
+            let keep = keep.min(line.fleet.ready - line.gives);
             let to = (line.fleet.coming + line.fleet.doomed + keep).min(most(line));
             if line.to < to {
                 self.raise(at, to);
@@ -211,14 +218,18 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// Seconds until a line may go down; 0 or below where it may.
+    pub(super) fn dwell_left_s(&self, service: usize, at: usize) -> f64 {
+        let last_s = self.inputs.dwell.last_wanted_s(&self.all[at].group);
+        let since_s = last_s.map(|at_s| self.inputs.now_s.saturating_sub(at_s));
+        since_s.map_or(0.0, |since_s| self.inputs.services[service].min_dwell_s - since_s as f64)
+    }
+
     /// Lets in what its dwell holds, or all there is where nothing is known of the demand.
     pub(super) fn hold(&mut self, service: usize, is_blind: bool) {
-        let dwell_s = self.inputs.services[service].min_dwell_s;
         for at in self.of_service[service].clone() {
             let line = &self.all[at];
-            let since_s =
-                self.inputs.dwell.last_wanted_s(&line.group).map(|at_s| self.inputs.now_s.saturating_sub(at_s));
-            let remaining_s = since_s.map_or(0.0, |since_s| dwell_s - since_s as f64);
+            let remaining_s = self.dwell_left_s(service, at);
             let cause = match (is_blind, remaining_s > 0.0) {
                 (_, true) => Cause::Dwell(remaining_s),
                 (true, _) => Cause::Blind,
@@ -295,7 +306,7 @@ fn line(world: &World<'_>, service: Option<usize>, group: Group, wanted: u32) ->
     let fleet = inputs.fleet.get(&group).copied().unwrap_or_default();
     let pool = inputs.pools.iter().position(|offer| offer.pool.name == group.pool);
     let shape = inputs.shapes.iter().find(|shape| shape.name == group.shape);
-    let mut line = Line { group, fleet, wanted: 0, to: 0, units: 0.0, cause: None, known: None };
+    let mut line = Line { group, fleet, wanted: 0, to: 0, units: 0.0, gives: 0, cause: None, known: None };
     let (Some(service), Some(pool), Some(shape)) = (service, pool, shape) else {
         return line;
     };

@@ -39,6 +39,11 @@ impl Needs {
         world.positions_serving(service).map(|at| self.now(at, window)).sum()
     }
 
+    /// Units per second that a service needs in the first step.
+    pub(super) fn first_of_service(&self, world: &World<'_>, service: usize) -> f64 {
+        world.positions_serving(service).map(|at| self.now(at, 1)).sum()
+    }
+
     /// Most units per second that a part needs in the first `window` steps.
     pub(super) fn now(&self, part: usize, window: usize) -> f64 {
         self.by_part[part].iter().take(window).map(|need| need.units).fold(0.0, f64::max)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::covering::Mix;
-use super::line::{Cause, Lines};
+use super::line::{Cause, Line, Lines};
 use super::needs::{Needs, cheapest_match};
 use super::pace::{Pace, whole};
 use super::schedule::Schedule;
@@ -131,11 +131,30 @@ fn reason(made: &Made<'_, '_>, service: usize, report: &ServiceReport, short: &[
         }
         (_, Some(_)) if last_short.is_some_and(|last| last < reach) => ServiceReason::LateForLead { from_step: reach },
         (_, Some(from_step)) => ServiceReason::PoolsExhausted { from_step },
-        _ if is_full => ServiceReason::PoolsExhausted { from_step: 0 },
+        _ if is_full => full(made, service),
         _ => match (paced(), parts.iter().find_map(|part| part.unreachable.clone())) {
             (Some(budget), _) => ServiceReason::BudgetShort { budget: name(budget) },
             (None, Some(origin)) => ServiceReason::LatencyUnreachable { origin },
+            (None, None) if report.ready_per_s < made.needs.first_of_service(world, service) * (1.0 - 1e-9) => {
+                ServiceReason::OnItsWay
+            }
             (None, None) => ServiceReason::Met,
         },
+    }
+}
+
+/// Why a pool is too full for what is wanted in it: smaller instances of the service make room, or cannot.
+fn full(made: &Made<'_, '_>, service: usize) -> ServiceReason {
+    let lines = || made.lines.serving(service);
+    let cut = || lines().filter(|line| line.to < line.wanted && matches!(line.cause, Some(Cause::Pool)));
+    let in_way = |line: &Line| {
+        line.fleet.ready > 0 && cut().any(|cut| cut.group.pool == line.group.pool && cut.units > line.units)
+    };
+    let pool = |line: &Line| line.group.pool.clone();
+    let giving = lines().find(|line| in_way(line) && (line.gives > 0 || line.fleet.draining > 0));
+    match (giving, lines().find(|line| in_way(line))) {
+        (Some(line), _) => ServiceReason::MakingRoom { pool: pool(line) },
+        (None, Some(line)) => ServiceReason::FullOfNeeded { pool: pool(line) },
+        (None, None) => ServiceReason::PoolsExhausted { from_step: 0 },
     }
 }

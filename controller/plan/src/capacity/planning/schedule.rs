@@ -19,7 +19,7 @@ use super::exact;
 use super::moving::{lasting_h, moved};
 use super::needs::Needs;
 use super::prices::{Lines, Prices, find};
-use super::step::{Passes, Step, cost, first_free};
+use super::step::{Passes, Step, cost};
 use super::whole;
 use super::world::World;
 use crate::capacity::{ChoiceReport, PlanningLimits};
@@ -35,13 +35,13 @@ pub(super) struct Schedule {
 pub(super) type PoolMoney = Vec<Vec<f64>>;
 
 /// Passes over the parts that choose again, where prices were just found and where they are carried on.
-const FIRST_PASSES: Passes = Passes { again: 12, squeezes: 8 };
-const LATER_PASSES: Passes = Passes { again: 3, squeezes: 3 };
+const FIRST_PASSES: Passes = Passes { again: 12, squeezes: 6, trading: 200_000 };
+const LATER_PASSES: Passes = Passes { again: 3, squeezes: 2, trading: 60_000 };
 
 pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limits: &PlanningLimits) -> Schedule {
     let mut running = running_by_part(world, needs);
     let lines: Vec<Lines> = world.parts.iter().map(Lines::new).collect();
-    let first_free = world.parts.iter().map(first_free).max().unwrap_or(0);
+    let first_free = world.parts.iter().map(|part| part.first_free).max().unwrap_or(0);
     let hour = f64::from(world.inputs.step_s) / 3600.0;
     let mut mixes = vec![Vec::with_capacity(world.steps); world.parts.len()];
     let mut choice = ChoiceReport::default();
@@ -58,23 +58,23 @@ pub(super) fn schedule(world: &World<'_>, needs: &Needs, money: &PoolMoney, limi
             needs,
             lines: &lines,
             of_step: &of_step,
+            money,
             running: &running,
             lasting_h: &lasting,
             exact: exact.as_deref(),
             step,
             limits,
         };
-        let chosen = of.deal(money, &mut carried.prices, if is_found { FIRST_PASSES } else { LATER_PASSES });
+        let chosen = of.deal(&mut carried.prices, if is_found { FIRST_PASSES } else { LATER_PASSES });
         if step >= first_free && step < world.inputs.steps.max(1) {
             let moves = world.parts.iter().zip(running.iter().zip(&chosen));
             choice.moves_micros += moves.map(|(part, (from, to))| moved(part, from, to)).sum::<f64>();
             choice.cost_micros += hour * cost(world, &of_step, step, &chosen);
             choice.bound_micros += hour * carried.relaxed.bound;
-            if limits.whole_bound_every > 0 && step % limits.whole_bound_every == 0 {
-                let units: Vec<f64> = of_step.iter().map(|need| need.units).collect();
+            if limits.whole_bound_every > 0 && (step - first_free) % limits.whole_bound_every == 0 {
                 let prices = [carried.relaxed.extra.as_slice(), &carried.prices];
-                let bound = whole::bound(world, &units, step, &prices).max(carried.relaxed.bound);
-                choice.whole_cost_micros += hour * cost(world, &of_step, step, &chosen);
+                let bound = whole::bound(world, &of_step, step, &prices).max(carried.relaxed.bound);
+                choice.whole_cost_micros += hour * whole::cost(world, &of_step, step, &chosen);
                 choice.whole_bound_micros += hour * bound;
             }
         }

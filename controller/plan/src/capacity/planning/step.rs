@@ -21,6 +21,8 @@ use super::moving::moved;
 use super::needs::Needs;
 use super::prices::Lines;
 use super::schedule::PoolMoney;
+use super::trading::Trading;
+use super::whole;
 use super::world::{Part, World};
 use crate::capacity::PlanningLimits;
 
@@ -36,10 +38,13 @@ const UNSETTLED: f64 = 0.002;
 /// A part that costs more, in multiples of what it could cost at least, chooses again in every pass: there was no room for
 /// better, which may have changed.
 const FAR: f64 = 1.25;
-/// What the price of a full pool is multiplied by then, and the least that it comes to in multiples of the dearest instance.
-const LEAP: f64 = 3.0;
+/// What the prices of full pools and of those with places left are multiplied by while somebody is short, at first and then,
+/// and the least that the former come to in multiples of the dearest instance.
+const NUDGE: [f64; 2] = [1.1, 1.0 / 1.5];
+const LEAP: [f64; 2] = [3.0, 1.0 / 3.0];
 const LEAST_LEAP: f64 = 0.01;
-
+/// Shares of the prices at which those who are short take what is left.
+const CHEAPER: [f64; 2] = [0.5, 0.0];
 /// How often parts choose again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passes {
@@ -47,6 +52,8 @@ pub(super) struct Passes {
     pub(super) again: u32,
     /// While somebody is short, at most: full pools become dearer by leaps.
     pub(super) squeezes: u32,
+    /// Work of trading places, at most.
+    pub(super) trading: usize,
 }
 
 /// A step, and what it starts from.
@@ -55,6 +62,8 @@ pub(super) struct Step<'a, 'b> {
     pub(super) needs: &'a Needs,
     pub(super) lines: &'a [Lines],
     pub(super) of_step: &'a [&'a Need],
+    /// What may be spent.
+    pub(super) money: &'a PoolMoney,
     /// What the step before had, by part.
     pub(super) running: &'a [Mix],
     /// Hours for which a move is held, by part.
@@ -76,11 +85,11 @@ struct Dealt {
 impl Step<'_, '_> {
     /// What each part has. `prices` come in as those to start from and go out as those that were best, in micros an hour of
     /// a place.
-    pub(super) fn deal(&self, money: &PoolMoney, prices: &mut Vec<f64>, passes: Passes) -> Vec<Mix> {
+    pub(super) fn deal(&self, prices: &mut Vec<f64>, passes: Passes) -> Vec<Mix> {
         let dearest = self.world.dearest();
         let mut at_prices = prices.clone();
         let order = self.by_regret(&at_prices);
-        let mut dealt = self.kept(money, &order, &at_prices);
+        let mut dealt = self.kept(&order, &at_prices);
         for at in order {
             let extra = self.tilted(&at_prices, dearest, &dealt.room);
             fill(&self.choice(at, &extra), &mut dealt.mixes[at], &mut dealt.room);
@@ -96,29 +105,79 @@ impl Step<'_, '_> {
                 prices.clone_from(&at_prices);
             }
         }
-        for _ in 0..passes.squeezes {
+        if self.is_short(&best.1) {
+            best = self.squeezed(passes.squeezes, (prices, &mut at_prices), dealt, best);
+        }
+        self.refined(passes, self.exact_if_better(best))
+    }
+
+    /// Passes with full pools becoming dearer and those with places left cheaper, while somebody is short. `best` is what was
+    /// found before, with its cost, at the first of `prices`; the second are those of `dealt`.
+    fn squeezed(
+        &self,
+        passes: u32,
+        (prices, at_prices): (&[f64], &mut [f64]),
+        mut dealt: Dealt,
+        best: (f64, Vec<Mix>),
+    ) -> (f64, Vec<Mix>) {
+        let dearest = self.world.dearest();
+        let mut best = self.filled(prices, best.1);
+        for pass in 0..passes {
             if !self.is_short(&dealt.mixes) {
                 break;
             }
-            self.squeeze(&mut at_prices, dearest, &dealt.room);
-            if let Some(cost) = self.again(&at_prices, dearest, &mut dealt)
-                && cost < best.0
-            {
-                best = (cost, dealt.mixes.clone());
+            let [higher, lower] = if pass < passes / 2 { NUDGE } else { LEAP };
+            for (pool, price) in at_prices.iter_mut().enumerate().filter(|of| self.world.room[of.0][self.step] > 0) {
+                let is_left = left_share(self.world, &dealt.room, pool, self.step) > LEFT_OVER;
+                *price = if is_left { *price * lower } else { (*price * higher).max(LEAST_LEAP * dearest) };
+            }
+            if self.again(at_prices, dearest, &mut dealt).is_some() {
+                let filled = self.filled(at_prices, dealt.mixes.clone());
+                best = if filled.0 < best.0 { filled } else { best };
             }
         }
-        self.refined(money, best.1)
+        best
+    }
+
+    /// Who is short takes what is left, those first who are short of most: at lower prices, since at those at which others
+    /// left the places all may leave them, and then at none. With what all costs then.
+    fn filled(&self, prices: &[f64], mut mixes: Vec<Mix>) -> (f64, Vec<Mix>) {
+        let mut room = self.room_beside(&mixes);
+        for share in CHEAPER {
+            let extra: Vec<f64> = prices.iter().map(|price| share * price).collect();
+            let short = |(at, mix): (usize, &Mix)| {
+                let choice = self.choice(at, &extra);
+                (choice.part.short_cost * choice.missing(mix), at)
+            };
+            let mut short: Vec<(f64, usize)> = mixes.iter().enumerate().map(short).filter(|of| of.0 > 0.0).collect();
+            short.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            short.into_iter().for_each(|(_, at)| fill(&self.choice(at, &extra), &mut mixes[at], &mut room));
+        }
+        (self.cost(&mixes), mixes)
+    }
+
+    /// What the pools have left beside all mixes.
+    fn room_beside(&self, mixes: &[Mix]) -> Room {
+        let mut room = self.room();
+        mixes.iter().enumerate().for_each(|(at, mix)| put(&self.choice(at, &[]), mix, 1, &mut room));
+        room
+    }
+
+    /// What an integer programme chose for all at once, where that costs less.
+    fn exact_if_better(&self, (cost, mixes): (f64, Vec<Mix>)) -> Vec<Mix> {
+        let Some(exact) = self.exact.filter(|exact| self.cost(exact) < cost) else { return mixes };
+        if self.room_beside(exact).is_kept() { exact.to_vec() } else { mixes }
     }
 
     /// The same, what is small of each mix covered anew. Nobody chooses after that, so places that are left are free.
-    fn refined(&self, money: &PoolMoney, mut mixes: Vec<Mix>) -> Vec<Mix> {
+    fn refined(&self, passes: Passes, mut mixes: Vec<Mix>) -> Vec<Mix> {
         let free = vec![0.0; self.world.room.len()];
-        let mut room = self.room(money);
-        for (at, mix) in mixes.iter().enumerate() {
-            put(&self.choice(at, &free), mix, 1, &mut room);
-        }
-        for (at, mix) in mixes.iter_mut().enumerate().filter(|(at, _)| self.step >= first_free(&self.world.parts[*at]))
-        {
+        let mut room = self.room_beside(&mixes);
+        let lacking_cost = self.world.lacking_cost();
+        let mut trading =
+            Trading { step: self, mixes: &mut mixes, room: &mut room, work: passes.trading, lacking_cost, free: &free };
+        trading.trade();
+        for (at, mix) in mixes.iter_mut().enumerate().filter(|(at, _)| self.step >= self.world.parts[*at].first_free) {
             let (choice, min_saving) = (&self.choice(at, &free), self.limits.move_min_saving);
             let of = Refining { choice, running: &self.running[at], lasting_h: self.lasting_h[at], min_saving };
             of.refine(mix, &mut room);
@@ -126,14 +185,14 @@ impl Step<'_, '_> {
         mixes
     }
 
-    fn room(&self, money: &PoolMoney) -> Room {
+    fn room(&self) -> Room {
         Room {
             instances: self.world.room.iter().map(|by_step| i64::from(by_step[self.step])).collect(),
-            hourly: money.iter().map(|by_step| by_step[self.step]).collect(),
+            hourly: self.money.iter().map(|by_step| by_step[self.step]).collect(),
         }
     }
 
-    fn choice<'c>(&'c self, at: usize, extra: &'c [f64]) -> Choice<'c> {
+    pub(super) fn choice<'c>(&'c self, at: usize, extra: &'c [f64]) -> Choice<'c> {
         Choice { part: &self.world.parts[at], need: self.of_step[at], step: self.step, extra }
     }
 
@@ -148,8 +207,8 @@ impl Step<'_, '_> {
     }
 
     /// What of the step before is still needed. All give up what they do not need before anyone takes more.
-    fn kept(&self, money: &PoolMoney, order: &[usize], prices: &[f64]) -> Dealt {
-        let room = self.room(money);
+    fn kept(&self, order: &[usize], prices: &[f64]) -> Dealt {
+        let room = self.room();
         let mut dealt = Dealt { mixes: vec![Mix::new(); order.len()], room, settled: vec![1.0; order.len()] };
         for at in order {
             let hold = hold(self.needs, &self.world.parts[*at], *at, self.step);
@@ -189,14 +248,6 @@ impl Step<'_, '_> {
         mixes.iter().enumerate().any(|(at, mix)| self.choice(at, &[]).missing(mix) > 0.0)
     }
 
-    /// Full pools become dearer by leaps, and those with places left cheaper.
-    fn squeeze(&self, prices: &mut [f64], dearest: f64, room: &Room) {
-        for (pool, price) in prices.iter_mut().enumerate().filter(|(pool, _)| self.world.room[*pool][self.step] > 0) {
-            let is_left = left_share(self.world, room, pool, self.step) > LEFT_OVER;
-            *price = if is_left { *price / LEAP } else { (LEAP * *price).max(LEAST_LEAP * dearest) };
-        }
-    }
-
     /// Those that the prices now favour less than when they chose, or that had no good choice, the most first.
     fn unsettled(&self, prices: &[f64], dealt: &Dealt) -> Vec<usize> {
         let of = |(at, mix): (usize, &Mix)| {
@@ -218,18 +269,12 @@ impl Step<'_, '_> {
         let per_h = |mix: &Mix| choice.cost(mix) + self.moving(at, mix);
         let enough = 1.0 + self.limits.move_min_saving;
         // Where nothing can save enough there is nothing to look for.
-        if self.step >= first_free(choice.part) && per_h(&chosen) > least * enough {
+        if self.step >= choice.part.first_free && per_h(&chosen) > least * enough {
             put(&choice, &chosen, -1, &mut dealt.room);
             let anew = fresh(&choice, &mut dealt.room);
             put(&choice, &anew, -1, &mut dealt.room);
             if per_h(&anew) * enough < per_h(&chosen) {
                 chosen = anew;
-            }
-            if let Some(exact) = self.exact
-                && per_h(&exact[at]) < per_h(&chosen)
-                && fits(&choice, &exact[at], &dealt.room)
-            {
-                chosen.clone_from(&exact[at]);
             }
             put(&choice, &chosen, 1, &mut dealt.room);
         }
@@ -238,13 +283,13 @@ impl Step<'_, '_> {
     }
 
     /// What it costs to come to a mix from what the step before had, spread over the hours that it is held; micros an hour.
-    fn moving(&self, at: usize, mix: &Mix) -> f64 {
+    pub(super) fn moving(&self, at: usize, mix: &Mix) -> f64 {
         moved(&self.world.parts[at], &self.running[at], mix) / self.lasting_h[at]
     }
 
     fn cost(&self, mixes: &[Mix]) -> f64 {
         let moving = mixes.iter().enumerate().map(|(at, mix)| self.moving(at, mix));
-        cost(self.world, self.of_step, self.step, mixes) + moving.sum::<f64>()
+        whole::cost(self.world, self.of_step, self.step, mixes) + moving.sum::<f64>()
     }
 }
 
@@ -255,15 +300,9 @@ pub(super) fn cost(world: &World<'_>, of_step: &[&Need], step: usize, mixes: &[M
     parts.map(|((part, need), mix)| Choice { part, need, step, extra: &free }.cost(mix)).sum()
 }
 
-/// First step in which a part may have anything, whatever its lead time.
-pub(super) fn first_free(part: &Part) -> usize {
-    part.candidates.iter().map(|candidate| candidate.first_step).max().unwrap_or(0)
-}
-
 /// What is kept through a step although it needs less: what is needed again before it could come back.
 fn hold(needs: &Needs, part: &Part, at: usize, step: usize) -> f64 {
-    let until = first_free(part);
-    needs.by_part[at].iter().take(until + 1).skip(step).map(|need| need.units).fold(0.0, f64::max)
+    needs.by_part[at].iter().take(part.first_free + 1).skip(step).map(|need| need.units).fold(0.0, f64::max)
 }
 
 fn left_share(world: &World<'_>, room: &Room, pool: usize, step: usize) -> f64 {
@@ -273,10 +312,4 @@ fn left_share(world: &World<'_>, room: &Room, pool: usize, step: usize) -> f64 {
 /// Takes a mix out of the pools so many times; gives it back where that is negative.
 fn put(choice: &Choice<'_>, mix: &Mix, times: i64, room: &mut Room) {
     mix.iter().for_each(|(i, count)| room.take(&choice.part.candidates[*i], times * i64::from(*count)));
-}
-
-fn fits(choice: &Choice<'_>, mix: &Mix, room: &Room) -> bool {
-    let mut room = room.clone();
-    put(choice, mix, 1, &mut room);
-    room.instances.iter().all(|left| *left >= 0) && room.hourly.iter().all(|left| *left >= 0.0)
 }

@@ -20,6 +20,9 @@ const PREPAID_DIVISOR: f64 = 1_000.0;
 /// What being short is counted as at least, in multiples of the dearest candidate: a need that was decided is met wherever
 /// there is capacity.
 const SHORT_OVER_DEAREST: f64 = 10.0;
+/// What an instance fewer than a part must have is counted as, in multiples of the dearest instance: more than places are
+/// worth to those who are short.
+const LACKING_OVER_DEAREST: f64 = 20.0;
 /// Steps that are planned at most.
 pub(super) const MAX_STEPS: usize = 1_000;
 
@@ -68,6 +71,8 @@ pub(super) struct Part {
     pub(super) candidates: Vec<Candidate>,
     /// Positions of the candidates by what they hold alone.
     pub(super) by_size: Vec<usize>,
+    /// First step in which it may have any of them, whatever its lead time.
+    pub(super) first_free: usize,
     /// Largest share that spot may cover; 1 where there is nothing else.
     pub(super) spot_share: f64,
     /// What an hour short of a unit per second is counted as; micros.
@@ -123,6 +128,11 @@ impl<'a> World<'a> {
     /// What an hour of the dearest candidate is compared by; micros.
     pub(super) fn dearest(&self) -> f64 {
         self.parts.iter().flat_map(|part| &part.candidates).map(|of| of.cost).fold(1.0, f64::max)
+    }
+
+    /// What an hour of an instance fewer than a part must have is counted as, whatever it would hold; micros.
+    pub(super) fn lacking_cost(&self) -> f64 {
+        LACKING_OVER_DEAREST * self.dearest()
     }
 
     /// Positions of the parts of a service.
@@ -210,6 +220,7 @@ impl<'a> World<'a> {
             share,
             spot_share: if has_stable { of.spot_max_share.clamp(0.0, 1.0) } else { 1.0 },
             short_cost: (of.shortage_micros_per_unit_h as f64).max(SHORT_OVER_DEAREST * dearest).max(1.0),
+            first_free: candidates.iter().map(|candidate| candidate.first_step).max().unwrap_or(0),
             candidates,
             by_size,
             unreachable,
