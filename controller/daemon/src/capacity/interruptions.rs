@@ -89,20 +89,11 @@ impl Interruptions {
 
 #[cfg(test)]
 mod tests {
-    use forebay_plan::capacity::Group;
-
     use super::*;
+    use crate::capacity::late;
 
     fn instance(requested_s: u64, ready_s: Option<u64>, is_interrupted: bool) -> Instance {
-        Instance {
-            id: requested_s.to_string(),
-            group: Group { service: "s".to_owned(), pool: "p".to_owned(), shape: "Small".to_owned() },
-            state: if ready_s.is_some() { InstanceState::Ready } else { InstanceState::Starting },
-            requested_ms: 1000 * requested_s,
-            ready_ms: ready_s.map(|ready_s| 1000 * ready_s),
-            address: None,
-            is_interrupted,
-        }
+        Instance { is_interrupted, ..late::tests::instance(requested_s, ready_s) }
     }
 
     /// With a lead time of 20 s: how many were taken back, and whether what is given stays.

@@ -53,12 +53,13 @@ pub(super) fn mark(instances: &mut [Instance], lead_s: impl Fn(&str) -> f64, now
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use forebay_plan::capacity::Group;
 
     use super::*;
 
-    fn instance(requested_s: u64, ready_s: Option<u64>) -> Instance {
+    /// Asked for and ready at these seconds; starting where it is not ready.
+    pub(in crate::capacity) fn instance(requested_s: u64, ready_s: Option<u64>) -> Instance {
         Instance {
             id: requested_s.to_string(),
             group: Group { service: "s".to_owned(), pool: "p".to_owned(), shape: "Small".to_owned() },
