@@ -48,6 +48,7 @@ pub(crate) mod shaping;
 pub(crate) mod spending;
 pub(crate) mod standing;
 pub(crate) mod starting;
+mod surplus;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tuning;
@@ -85,6 +86,7 @@ use sampling::Samples;
 use shaping::Shaping;
 use spending::{Instant, Spending};
 use standing::{Change, Look, Standing, StoodDown};
+use surplus::Surplus;
 use tuning::Tunings;
 use unreachable::Unreachable;
 
@@ -116,6 +118,7 @@ pub(crate) struct CapacityLoop<M> {
     instances: Vec<Instance>,
     drains: Drains,
     refusals: Refusals,
+    surplus: Surplus,
     interruptions: Interruptions,
     unreachable: Unreachable,
     samples: Samples,
@@ -170,6 +173,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             instances: Vec::new(),
             drains: Drains::default(),
             refusals: Refusals::default(),
+            surplus: Surplus::default(),
             interruptions: Interruptions::default(),
             unreachable: Unreachable::default(),
             samples: Samples::default(),

@@ -13,6 +13,7 @@ use super::drains::Drains;
 use super::ledger::unit;
 use super::refusals::Refusals;
 use super::spending::Instant;
+use super::surplus::Surplus;
 use super::unreachable::Unreachable;
 use crate::config::Config;
 use crate::config::capacity::{CapacitySettings, Scaling, ServiceSettings};
@@ -27,6 +28,7 @@ pub(super) struct Known<'a> {
     /// Offered demand now, in units per second, by service, within what contracts may use.
     pub(super) observed_per_s: &'a BTreeMap<String, f64>,
     pub(super) refusals: &'a Refusals,
+    pub(super) surplus: &'a Surplus,
     pub(super) unreachable: &'a Unreachable,
     pub(super) reservations: Vec<Reservation>,
     pub(super) maintenance: Vec<Maintenance>,
@@ -53,6 +55,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         demand,
         observed_per_s,
         refusals,
+        surplus,
         unreachable,
         reservations,
         maintenance,
@@ -106,6 +109,8 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         let outlook = Outlook { observed_per_s, first_step_s, levels: LEVELS.to_vec(), steps };
         (one.service.name.clone(), covered(&one.service.name, outlook))
     });
+    let mut fleet = Fleet::count_paid(instances, |one| drains.left_ms(settings, one, now));
+    surplus.take_out(&mut fleet);
     let inputs = CapacityInputs {
         now_s: now.calendar_s.max(0.0) as u64,
         step_s: config.step_s,
@@ -117,7 +122,7 @@ pub(super) fn inputs(config: &Config, settings: &CapacitySettings, known: Known<
         retired_shapes,
         tiers: settings.tiers.clone(),
         pools: pools.collect(),
-        fleet: Fleet::count_paid(instances, |one| drains.left_ms(settings, one, now)),
+        fleet,
         latencies: settings.latencies.clone(),
         reservations,
         budgets: spending.budgets(&settings.budgets, now.calendar_s),

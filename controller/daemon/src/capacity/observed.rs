@@ -45,6 +45,8 @@ impl<M: InstanceManager> CapacityLoop<M> {
             self.dwell.resume(&instances, dwell::Resuming { now_s, last_turn_s, is_own });
         }
         let fleet = Fleet::count(&instances);
+        let is_ordered = self.ordered.is_some() && self.standing.stood_down().is_none();
+        self.surplus.look(&fleet, is_ordered, now.wall_ms);
         self.drains.look(&instances, now.wall_ms);
         self.instances = instances;
         let asked = self.ordered.clone().unwrap_or_default();
@@ -182,6 +184,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             demand: &demand,
             observed_per_s: &self.samples.held(self.offered_per_s()),
             refusals: &self.refusals,
+            surplus: &self.surplus,
             unreachable: &self.unreachable,
             reservations,
             maintenance: lock(&self.shared.capacity.maintenance).clone(),

@@ -29,6 +29,7 @@ impl<M: InstanceManager> CapacityLoop<M> {
             tracing::info!(%generation, ?targets, "capacity ordered");
             self.note_decision(plan, now);
         }
+        self.surplus.note(&plan.targets, now.wall_ms);
         let mut shapes = self.shaping.described(&plan.targets);
         shapes.extend(self.former.described(&plan.targets));
         let order = Order { generation, targets: plan.targets.clone(), shapes };

@@ -248,6 +248,19 @@ async fn all_that_is_taken_away_at_once_comes_again() {
 }
 
 #[tokio::test]
+async fn what_nobody_asked_for_is_not_asked_for_because_it_is_there() {
+    let mut rig = Rig::new();
+    rig.expect(|_| 20.0);
+    rig.turns(20).await;
+    rig.outside.set(Some(Fault::OneMore));
+    rig.turns(60).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (4, 4), "one more than three, and no more");
+    rig.outside.set(None);
+    rig.turns(20).await;
+    assert_eq!((rig.count(InstanceState::Ready), rig.outside.started()), (3, 4), "and it goes when it may");
+}
+
+#[tokio::test]
 async fn a_pool_that_takes_back_what_it_gives_is_done_without_until_it_stays() {
     let mut rig = Rig::new();
     rig.expect(|_| 20.0);

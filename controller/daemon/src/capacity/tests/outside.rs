@@ -28,6 +28,8 @@ pub(super) enum Fault {
     Lies(&'static str),
     /// What is started in a pool does not become ready.
     Hangs(&'static str),
+    /// Of what is ordered there is always one more.
+    OneMore,
     /// A pool interrupts all that it has and is given; after one look it is gone.
     TakesBack(&'static str),
     /// A pool has no more.
@@ -236,7 +238,9 @@ impl InstanceManager for OutsideManager {
                 groups.push(forebay_plan::capacity::Target { group: one.group.clone(), count: 0 });
             }
         }
-        for target in groups {
+        let more = u32::from(world.fault == Some(Fault::OneMore));
+        for mut target in groups {
+            target.count += if target.count > 0 { more } else { 0 };
             let there = world.instances.iter().filter(|one| one.group == target.group && one.state.is_wanted()).count();
             let missing = (target.count as usize).saturating_sub(there);
             let pool = target.group.pool.as_str();
