@@ -169,7 +169,7 @@ pub(super) fn find(
         best = Prices { bound, extra: start };
     }
     // Nobody pays more for a place than the dearest instance costs and what is short beside it.
-    let dearest = world.dearest();
+    let dearest = world.dearest;
     let mut reach = dearest;
     for _ in 0..rounds {
         let Some((hope, prices)) = master(&cuts, &best.extra, reach, dearest) else { break };

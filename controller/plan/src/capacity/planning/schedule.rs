@@ -121,7 +121,7 @@ impl Carried {
             lines.iter().zip(of_step).map(|(lines, need)| lines.relaxed(need.units, prices, taken)).sum()
         });
         let room: Vec<f64> = world.room.iter().map(|by_step| f64::from(by_step[step])).collect();
-        let dearest = world.dearest();
+        let dearest = world.dearest;
         let is_known = self.found_at.as_ref().is_some_and(|(prices, places)| {
             let prices = prices.iter().zip(&self.relaxed.extra);
             prices.into_iter().all(|(a, b)| (a - b).abs() <= CHANGED * a.max(dearest))

@@ -86,7 +86,7 @@ impl Step<'_, '_> {
     /// What each part has. `prices` come in as those to start from and go out as those that were best, in micros an hour of
     /// a place.
     pub(super) fn deal(&self, prices: &mut Vec<f64>, passes: Passes) -> Vec<Mix> {
-        let dearest = self.world.dearest();
+        let dearest = self.world.dearest;
         let mut at_prices = prices.clone();
         let order = self.by_regret(&at_prices);
         let mut dealt = self.kept(&order, &at_prices);
@@ -120,7 +120,7 @@ impl Step<'_, '_> {
         mut dealt: Dealt,
         best: (f64, Vec<Mix>),
     ) -> (f64, Vec<Mix>) {
-        let dearest = self.world.dearest();
+        let dearest = self.world.dearest;
         let mut best = self.filled(prices, best.1);
         for pass in 0..passes {
             if !self.is_short(&dealt.mixes) {

@@ -94,6 +94,8 @@ pub(super) struct World<'a> {
     pub(super) present: Vec<u32>,
     /// By pool: instances that are ready or coming, and that nothing takes away.
     lasting: Vec<u32>,
+    /// What an hour of the dearest candidate is compared by, at least 1; micros.
+    pub(super) dearest: f64,
 }
 
 impl<'a> World<'a> {
@@ -110,8 +112,11 @@ impl<'a> World<'a> {
                 lasting[*pool] = lasting[*pool].saturating_add(fleet.coming.saturating_add(fleet.ready));
             }
         }
-        let mut world = Self { inputs, tiers, parts: Vec::new(), steps: 0, room: Vec::new(), present, lasting };
+        let mut world =
+            Self { inputs, tiers, parts: Vec::new(), steps: 0, room: Vec::new(), present, lasting, dearest: 1.0 };
         world.parts = (0..inputs.services.len()).flat_map(|service| world.parts_of(service)).collect();
+        let candidates = world.parts.iter().flat_map(|part| &part.candidates);
+        world.dearest = candidates.map(|of| of.cost).fold(1.0, f64::max);
         // A horizon that ends before what is asked for now serves would have nothing to decide.
         let windows = world.parts.iter().flat_map(|part| &part.candidates).map(|candidate| candidate.window);
         world.steps = inputs.steps.max(windows.max().unwrap_or(1)).clamp(1, MAX_STEPS);
@@ -125,14 +130,9 @@ impl<'a> World<'a> {
         self.inputs.now_s.saturating_add((step as u64).saturating_mul(u64::from(self.inputs.step_s.max(1))))
     }
 
-    /// What an hour of the dearest candidate is compared by; micros.
-    pub(super) fn dearest(&self) -> f64 {
-        self.parts.iter().flat_map(|part| &part.candidates).map(|of| of.cost).fold(1.0, f64::max)
-    }
-
     /// What an hour of an instance fewer than a part must have is counted as, whatever it would hold; micros.
     pub(super) fn lacking_cost(&self) -> f64 {
-        LACKING_OVER_DEAREST * self.dearest()
+        LACKING_OVER_DEAREST * self.dearest
     }
 
     /// Positions of the parts of a service.
