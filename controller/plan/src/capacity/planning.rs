@@ -51,8 +51,8 @@ pub struct PlanningLimits {
     pub payback_s: f64,
     /// Share that another mix must save in any case. What saves less would be moved to and fro by prices that tremble.
     pub move_min_saving: f64,
-    /// Every so many steps, the first that is free to choose among them, it is also found out what whole instances cost at least, which takes far longer than the plan; 0
-    /// for never.
+    /// Every so many steps, the first that is free to choose among them, it is also found out what whole instances cost at
+    /// least, which takes far longer than the plan; 0 for never.
     pub whole_bound_every: usize,
 }
 

@@ -7,8 +7,7 @@
 //! still has among it, or with a place that it gets for its own. What costs less in sum stays.
 //!
 //! Least numbers of instances count here as if each were worth more than any place, promised instances never go. What cannot
-//! be replaced in time is not traded. Work is counted, never timed, and
-//! soon done where there are many, which prices do well.
+//! be replaced in time is not traded. Work is counted, never timed, and soon done where there are many, which prices do well.
 
 use super::covering::{Choice, Mix, Room, count_of, fill, give_back};
 use super::step::Step;
